@@ -1,0 +1,259 @@
+//! Records and their keys: what the journal stores.
+
+use crate::account::{AccessKey, AccountSetting, ClientToken};
+use crate::cluster::Cluster;
+use crate::container_instance::{ContainerInstance, Reservation};
+use crate::id::{ClusterName, ContainerInstanceKey, ServiceKey, TaskDefinitionKey, TaskKey};
+use crate::network::SubnetAllocation;
+use crate::service::{Service, ServiceDeployment, ServiceRevision};
+use crate::task::Task;
+use crate::task_definition::{TaskDefinition, TaskDefinitionFamily};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// First byte of every encoded record. A reader refuses versions that it doesn't know; a change
+/// that old readers would misread counts it up.
+pub const FORMAT_VERSION: u8 = 1;
+
+/// Why bytes aren't a record.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The key's text names no kind of record.
+    #[error("record key {0:?} names no kind of record that this wharf knows")]
+    UnknownKey(String),
+    /// Written by a newer wharf.
+    #[error("record {key} has format version {found}, this wharf reads up to {FORMAT_VERSION}")]
+    Version {
+        /// The record.
+        key: String,
+        /// Its version; `None` if the record is empty.
+        found: u8,
+    },
+    /// The body doesn't parse.
+    #[error("record {key} can't be read")]
+    Body {
+        /// The record.
+        key: String,
+        /// What the decoder says.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+macro_rules! records {
+    ($( $(#[$doc:meta])* $kind:ident($prefix:literal, $key:ty) = $record:ty => |$r:ident| $make:expr; )*) => {
+        /// The key of a record: its kind and its identity.
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum RecordKey {
+            $( $(#[$doc])* $kind($key), )*
+        }
+
+        /// A record of any kind.
+        #[derive(Debug, Clone, PartialEq)]
+        pub enum Record {
+            $( $(#[$doc])* $kind(Arc<$record>), )*
+        }
+
+        impl fmt::Display for RecordKey {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self {
+                    $( Self::$kind(key) => write!(f, "{}/{}", $prefix, KeyText::to_text(key)), )*
+                }
+            }
+        }
+
+        impl FromStr for RecordKey {
+            type Err = Error;
+
+            fn from_str(text: &str) -> Result<Self, Error> {
+                let unknown = || Error::UnknownKey(text.to_owned());
+                let (prefix, rest) = text.split_once('/').ok_or_else(unknown)?;
+                match prefix {
+                    $( $prefix => <$key as KeyText>::from_text(rest).map(Self::$kind).ok_or_else(unknown), )*
+                    _ => Err(unknown()),
+                }
+            }
+        }
+
+        impl Record {
+            /// The record's key.
+            pub fn key(&self) -> RecordKey {
+                match self {
+                    $( Self::$kind($r) => RecordKey::$kind($make), )*
+                }
+            }
+
+            /// The record as bytes: format version, then JSON.
+            pub fn encode(&self) -> Vec<u8> {
+                match self {
+                    $( Self::$kind(record) => encode(record.as_ref()), )*
+                }
+            }
+
+            /// Reads what [`Record::encode`] wrote.
+            ///
+            /// # Errors
+            /// If the version is newer than [`FORMAT_VERSION`] or the body doesn't parse.
+            pub fn decode(key: &RecordKey, bytes: &[u8]) -> Result<Self, Error> {
+                match key {
+                    $( RecordKey::$kind(_) => Ok(Self::$kind(Arc::new(decode(key, bytes)?))), )*
+                }
+            }
+        }
+
+        $(
+            impl From<$record> for Record {
+                fn from(record: $record) -> Self {
+                    Self::$kind(Arc::new(record))
+                }
+            }
+        )*
+    };
+}
+
+records! {
+    /// A cluster.
+    Cluster("cluster", ClusterName) = Cluster => |r| r.name.clone();
+    /// A task definition.
+    TaskDefinition("task-definition", TaskDefinitionKey) = TaskDefinition => |r| r.key();
+    /// A family's latest revision.
+    TaskDefinitionFamily("family", String) = TaskDefinitionFamily => |r| r.family.clone();
+    /// A container instance.
+    ContainerInstance("container-instance", ContainerInstanceKey) = ContainerInstance => |r| r.key();
+    /// Placement's reservation record of an instance.
+    Reservation("reservation", ContainerInstanceKey) = Reservation
+        => |r| ContainerInstanceKey { cluster: r.cluster.clone(), id: r.id.clone() };
+    /// A task.
+    Task("task", TaskKey) = Task => |r| r.key();
+    /// A service.
+    Service("service", ServiceKey) = Service => |r| r.key();
+    /// A service deployment.
+    ServiceDeployment("service-deployment", (ServiceKey, String)) = ServiceDeployment
+        => |r| (r.service.clone(), r.id.clone());
+    /// A service revision.
+    ServiceRevision("service-revision", (ServiceKey, String)) = ServiceRevision
+        => |r| (r.service.clone(), r.id.clone());
+    /// An account setting: name and principal.
+    AccountSetting("account-setting", (String, String)) = AccountSetting
+        => |r| (r.name.clone(), r.principal.clone());
+    /// An access key.
+    AccessKey("access-key", String) = AccessKey => |r| r.access_key_id.clone();
+    /// A client token: cluster, operation, token.
+    ClientToken("client-token", (String, String, String)) = ClientToken
+        => |r| (r.cluster.clone(), r.operation.clone(), r.token.clone());
+    /// Address allocation of a subnet.
+    SubnetAllocation("subnet", String) = SubnetAllocation => |r| r.subnet_id.clone();
+}
+
+fn encode<T: Serialize>(record: &T) -> Vec<u8> {
+    let mut bytes = vec![FORMAT_VERSION];
+    // Records are plain data with string keys: serialising them into memory can't fail.
+    if let Ok(body) = serde_json::to_vec(record) {
+        bytes.extend_from_slice(&body);
+    }
+    bytes
+}
+
+fn decode<T: DeserializeOwned>(key: &RecordKey, bytes: &[u8]) -> Result<T, Error> {
+    match bytes.split_first() {
+        Some((&FORMAT_VERSION, body)) => serde_json::from_slice(body)
+            .map_err(|source| Error::Body { key: key.to_string(), source }),
+        other => Err(Error::Version {
+            key: key.to_string(),
+            found: other.map_or(0, |(version, _)| *version),
+        }),
+    }
+}
+
+/// A key's identity as text after the kind's prefix. Only the last part may contain slashes.
+trait KeyText: Sized {
+    fn to_text(&self) -> String;
+    fn from_text(text: &str) -> Option<Self>;
+}
+
+impl KeyText for String {
+    fn to_text(&self) -> String {
+        self.clone()
+    }
+    fn from_text(text: &str) -> Option<Self> {
+        Some(text.to_owned())
+    }
+}
+
+impl KeyText for ClusterName {
+    fn to_text(&self) -> String {
+        self.0.clone()
+    }
+    fn from_text(text: &str) -> Option<Self> {
+        Some(text.into())
+    }
+}
+
+impl KeyText for TaskDefinitionKey {
+    fn to_text(&self) -> String {
+        format!("{}/{}", self.family, self.revision)
+    }
+    fn from_text(text: &str) -> Option<Self> {
+        let (family, revision) = text.split_once('/')?;
+        Some(Self { family: family.to_owned(), revision: revision.parse().ok()? })
+    }
+}
+
+impl KeyText for TaskKey {
+    fn to_text(&self) -> String {
+        self.to_string()
+    }
+    fn from_text(text: &str) -> Option<Self> {
+        text.split_once('/').map(|(cluster, id)| Self::new(cluster, id))
+    }
+}
+
+impl KeyText for ServiceKey {
+    fn to_text(&self) -> String {
+        self.to_string()
+    }
+    fn from_text(text: &str) -> Option<Self> {
+        text.split_once('/').map(|(cluster, name)| Self::new(cluster, name))
+    }
+}
+
+impl KeyText for ContainerInstanceKey {
+    fn to_text(&self) -> String {
+        self.to_string()
+    }
+    fn from_text(text: &str) -> Option<Self> {
+        text.split_once('/').map(|(cluster, id)| Self::new(cluster, id))
+    }
+}
+
+impl KeyText for (ServiceKey, String) {
+    fn to_text(&self) -> String {
+        format!("{}/{}", self.0, self.1)
+    }
+    fn from_text(text: &str) -> Option<Self> {
+        let mut parts = text.splitn(3, '/');
+        Some((ServiceKey::new(parts.next()?, parts.next()?), parts.next()?.to_owned()))
+    }
+}
+
+impl KeyText for (String, String) {
+    fn to_text(&self) -> String {
+        format!("{}/{}", self.0, self.1)
+    }
+    fn from_text(text: &str) -> Option<Self> {
+        text.split_once('/').map(|(a, b)| (a.to_owned(), b.to_owned()))
+    }
+}
+
+impl KeyText for (String, String, String) {
+    fn to_text(&self) -> String {
+        format!("{}/{}/{}", self.0, self.1, self.2)
+    }
+    fn from_text(text: &str) -> Option<Self> {
+        let mut parts = text.splitn(3, '/').map(str::to_owned);
+        Some((parts.next()?, parts.next()?, parts.next()?))
+    }
+}

@@ -1,0 +1,419 @@
+//! The state at one revision: immutable, cheap to clone, with the indexes that readers need.
+//!
+//! Maps share structure (imbl), so that a clone costs nothing and applying a transaction copies
+//! only the paths that change. Every map is ordered: iteration is the same in every run.
+
+use crate::account::{AccessKey, AccountSetting, ClientToken};
+use crate::cluster::Cluster;
+use crate::container_instance::{ContainerInstance, Reservation};
+use crate::id::{
+    ClusterName, ContainerInstanceKey, ServiceKey, TaskDefinitionKey, TaskId, TaskKey,
+};
+use crate::network::SubnetAllocation;
+use crate::record::{Record, RecordKey};
+use crate::resources::ResourceAmount;
+use crate::service::{Service, ServiceDeployment, ServiceRevision};
+use crate::task::Task;
+use crate::task_definition::{TaskDefinition, TaskDefinitionFamily};
+use crate::transaction::{Revision, Write};
+use imbl::{OrdMap, OrdSet};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+/// What the tasks on one instance take, kept up to date with every task's change so that a
+/// placement costs the same however many tasks run.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct InstanceUsage {
+    /// Sum over the tasks that haven't stopped.
+    pub used: ResourceAmount,
+    /// Tasks that haven't stopped, by group: for distinctInstance and spread.
+    pub tasks_by_group: OrdMap<String, u32>,
+    /// Tasks that haven't stopped.
+    pub tasks: OrdSet<TaskId>,
+    /// Of these, RUNNING ones.
+    pub running: u32,
+    /// Of these, ones before RUNNING.
+    pub pending: u32,
+}
+
+#[derive(Debug, Clone)]
+struct Versioned<T> {
+    revision: Revision,
+    value: Arc<T>,
+}
+
+type Table<K, T> = OrdMap<K, Versioned<T>>;
+
+/// The whole state at one revision.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    revision: Revision,
+    clusters: Table<ClusterName, Cluster>,
+    task_definitions: Table<TaskDefinitionKey, TaskDefinition>,
+    families: Table<String, TaskDefinitionFamily>,
+    container_instances: Table<ContainerInstanceKey, ContainerInstance>,
+    reservations: Table<ContainerInstanceKey, Reservation>,
+    tasks: Table<TaskKey, Task>,
+    services: Table<ServiceKey, Service>,
+    service_deployments: Table<(ServiceKey, String), ServiceDeployment>,
+    service_revisions: Table<(ServiceKey, String), ServiceRevision>,
+    account_settings: Table<(String, String), AccountSetting>,
+    access_keys: Table<String, AccessKey>,
+    client_tokens: Table<(String, String, String), ClientToken>,
+    subnets: Table<String, SubnetAllocation>,
+    usage: OrdMap<ContainerInstanceKey, Arc<InstanceUsage>>,
+    service_tasks: OrdMap<ServiceKey, OrdSet<TaskId>>,
+    addresses: OrdMap<Ipv4Addr, TaskKey>,
+}
+
+macro_rules! lookups {
+    ($( $(#[$doc:meta])* $one:ident, $all:ident: $key:ty => $record:ty; )*) => {
+        impl Snapshot {
+            $(
+                $(#[$doc])*
+                pub fn $one(&self, key: &$key) -> Option<&Arc<$record>> {
+                    self.$all.get(key).map(|v| &v.value)
+                }
+            )*
+        }
+    };
+}
+
+lookups! {
+    /// The cluster with this name, ACTIVE or INACTIVE.
+    cluster, clusters: ClusterName => Cluster;
+    /// The task definition with this family and revision.
+    task_definition, task_definitions: TaskDefinitionKey => TaskDefinition;
+    /// The family's record.
+    family, families: String => TaskDefinitionFamily;
+    /// The container instance with this key.
+    container_instance, container_instances: ContainerInstanceKey => ContainerInstance;
+    /// The instance's reservation record.
+    reservation, reservations: ContainerInstanceKey => Reservation;
+    /// The task with this key.
+    task, tasks: TaskKey => Task;
+    /// The service with this key.
+    service, services: ServiceKey => Service;
+    /// The service deployment with this service and id.
+    service_deployment, service_deployments: (ServiceKey, String) => ServiceDeployment;
+    /// The service revision with this service and id.
+    service_revision, service_revisions: (ServiceKey, String) => ServiceRevision;
+    /// The account setting with this name and principal.
+    account_setting, account_settings: (String, String) => AccountSetting;
+    /// The access key with this id.
+    access_key, access_keys: String => AccessKey;
+    /// What a client token was used for: cluster, operation, token.
+    client_token, client_tokens: (String, String, String) => ClientToken;
+    /// The subnet's allocation record.
+    subnet_allocation, subnets: String => SubnetAllocation;
+}
+
+fn values<'a, K: Ord + Clone, T>(
+    table: &'a Table<K, T>,
+) -> impl DoubleEndedIterator<Item = &'a Arc<T>> + use<'a, K, T> {
+    table.values().map(|v| &v.value)
+}
+
+impl Snapshot {
+    /// The revision of the last transaction that is in it.
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// The revision of one record; [`Revision::ABSENT`] if there is none.
+    pub fn revision_of(&self, key: &RecordKey) -> Revision {
+        fn of<K: Ord + Clone, T>(table: &Table<K, T>, key: &K) -> Revision {
+            table.get(key).map_or(Revision::ABSENT, |v| v.revision)
+        }
+        match key {
+            RecordKey::Cluster(k) => of(&self.clusters, k),
+            RecordKey::TaskDefinition(k) => of(&self.task_definitions, k),
+            RecordKey::TaskDefinitionFamily(k) => of(&self.families, k),
+            RecordKey::ContainerInstance(k) => of(&self.container_instances, k),
+            RecordKey::Reservation(k) => of(&self.reservations, k),
+            RecordKey::Task(k) => of(&self.tasks, k),
+            RecordKey::Service(k) => of(&self.services, k),
+            RecordKey::ServiceDeployment(k) => of(&self.service_deployments, k),
+            RecordKey::ServiceRevision(k) => of(&self.service_revisions, k),
+            RecordKey::AccountSetting(k) => of(&self.account_settings, k),
+            RecordKey::AccessKey(k) => of(&self.access_keys, k),
+            RecordKey::ClientToken(k) => of(&self.client_tokens, k),
+            RecordKey::SubnetAllocation(k) => of(&self.subnets, k),
+        }
+    }
+
+    /// All clusters by name.
+    pub fn clusters(&self) -> impl DoubleEndedIterator<Item = &Arc<Cluster>> {
+        values(&self.clusters)
+    }
+
+    /// All task definitions by family and revision.
+    pub fn task_definitions(&self) -> impl DoubleEndedIterator<Item = &Arc<TaskDefinition>> {
+        values(&self.task_definitions)
+    }
+
+    /// The revisions of one family, ascending.
+    pub fn family_revisions(
+        &self,
+        family: &str,
+    ) -> impl DoubleEndedIterator<Item = &Arc<TaskDefinition>> {
+        let key = |revision| TaskDefinitionKey { family: family.to_owned(), revision };
+        self.task_definitions.range(key(0)..=key(u32::MAX)).map(|(_, v)| &v.value)
+    }
+
+    /// All families by name.
+    pub fn families(&self) -> impl DoubleEndedIterator<Item = &Arc<TaskDefinitionFamily>> {
+        values(&self.families)
+    }
+
+    /// All container instances of a cluster by id.
+    pub fn container_instances<'a>(
+        &'a self,
+        cluster: &'a ClusterName,
+    ) -> impl Iterator<Item = &'a Arc<ContainerInstance>> {
+        self.container_instances
+            .range(ContainerInstanceKey::new(cluster.as_str(), "")..)
+            .take_while(move |(k, _)| k.cluster == *cluster)
+            .map(|(_, v)| &v.value)
+    }
+
+    /// All container instances of all clusters.
+    pub fn all_container_instances(&self) -> impl Iterator<Item = &Arc<ContainerInstance>> {
+        values(&self.container_instances)
+    }
+
+    /// All tasks of a cluster by id, stopped ones included.
+    pub fn tasks<'a>(&'a self, cluster: &'a ClusterName) -> impl Iterator<Item = &'a Arc<Task>> {
+        self.tasks
+            .range(TaskKey::new(cluster.as_str(), "")..)
+            .take_while(move |(k, _)| k.cluster == *cluster)
+            .map(|(_, v)| &v.value)
+    }
+
+    /// All tasks of all clusters, stopped ones included.
+    pub fn all_tasks(&self) -> impl Iterator<Item = &Arc<Task>> {
+        values(&self.tasks)
+    }
+
+    /// The tasks on an instance that haven't stopped, by id.
+    pub fn tasks_on<'a>(
+        &'a self,
+        instance: &'a ContainerInstanceKey,
+    ) -> impl Iterator<Item = &'a Arc<Task>> {
+        let ids = self.usage.get(instance).into_iter().flat_map(|u| u.tasks.iter());
+        ids.filter_map(|id| {
+            self.task(&TaskKey { cluster: instance.cluster.clone(), id: id.clone() })
+        })
+    }
+
+    /// The tasks of a service by id, stopped ones included while they are remembered.
+    pub fn service_tasks<'a>(
+        &'a self,
+        service: &'a ServiceKey,
+    ) -> impl Iterator<Item = &'a Arc<Task>> {
+        let ids = self.service_tasks.get(service).into_iter().flatten();
+        ids.filter_map(|id| {
+            self.task(&TaskKey { cluster: service.cluster.clone(), id: id.clone() })
+        })
+    }
+
+    /// What the tasks on an instance take.
+    pub fn usage(&self, instance: &ContainerInstanceKey) -> Arc<InstanceUsage> {
+        self.usage.get(instance).cloned().unwrap_or_default()
+    }
+
+    /// All services of a cluster by name.
+    pub fn services<'a>(
+        &'a self,
+        cluster: &'a ClusterName,
+    ) -> impl Iterator<Item = &'a Arc<Service>> {
+        self.services
+            .range(ServiceKey::new(cluster.as_str(), "")..)
+            .take_while(move |(k, _)| k.cluster == *cluster)
+            .map(|(_, v)| &v.value)
+    }
+
+    /// All services of all clusters.
+    pub fn all_services(&self) -> impl Iterator<Item = &Arc<Service>> {
+        values(&self.services)
+    }
+
+    /// The service deployments of a service by id.
+    pub fn service_deployments<'a>(
+        &'a self,
+        service: &'a ServiceKey,
+    ) -> impl Iterator<Item = &'a Arc<ServiceDeployment>> {
+        self.service_deployments
+            .range((service.clone(), String::new())..)
+            .take_while(move |((k, _), _)| k == service)
+            .map(|(_, v)| &v.value)
+    }
+
+    /// The service revisions of a service by id.
+    pub fn service_revisions<'a>(
+        &'a self,
+        service: &'a ServiceKey,
+    ) -> impl Iterator<Item = &'a Arc<ServiceRevision>> {
+        self.service_revisions
+            .range((service.clone(), String::new())..)
+            .take_while(move |((k, _), _)| k == service)
+            .map(|(_, v)| &v.value)
+    }
+
+    /// All account settings by name and principal.
+    pub fn account_settings(&self) -> impl Iterator<Item = &Arc<AccountSetting>> {
+        values(&self.account_settings)
+    }
+
+    /// All access keys.
+    pub fn access_keys(&self) -> impl Iterator<Item = &Arc<AccessKey>> {
+        values(&self.access_keys)
+    }
+
+    /// All client tokens.
+    pub fn client_tokens(&self) -> impl Iterator<Item = &Arc<ClientToken>> {
+        values(&self.client_tokens)
+    }
+
+    /// The task that holds an address of the VPC, if one does.
+    pub fn address_holder(&self, address: Ipv4Addr) -> Option<&TaskKey> {
+        self.addresses.get(&address)
+    }
+
+    /// Applies a transaction's writes, which become revision `revision`.
+    pub fn apply(&mut self, revision: Revision, writes: &[Write]) {
+        self.revision = revision;
+        for write in writes {
+            match write {
+                Write::Put(record) => self.put(revision, record),
+                Write::Delete(key) => self.delete(key),
+            }
+        }
+    }
+
+    fn put(&mut self, revision: Revision, record: &Record) {
+        macro_rules! insert {
+            ($table:ident, $key:expr, $record:expr) => {{
+                self.$table.insert($key, Versioned { revision, value: Arc::clone($record) });
+            }};
+        }
+        match record {
+            Record::Cluster(r) => insert!(clusters, r.name.clone(), r),
+            Record::TaskDefinition(r) => insert!(task_definitions, r.key(), r),
+            Record::TaskDefinitionFamily(r) => insert!(families, r.family.clone(), r),
+            Record::ContainerInstance(r) => insert!(container_instances, r.key(), r),
+            Record::Reservation(r) => insert!(
+                reservations,
+                ContainerInstanceKey { cluster: r.cluster.clone(), id: r.id.clone() },
+                r
+            ),
+            Record::Task(r) => {
+                let old = self.tasks.get(&r.key()).map(|v| Arc::clone(&v.value));
+                self.reindex_task(old.as_deref(), Some(r));
+                insert!(tasks, r.key(), r);
+            }
+            Record::Service(r) => insert!(services, r.key(), r),
+            Record::ServiceDeployment(r) => {
+                insert!(service_deployments, (r.service.clone(), r.id.clone()), r);
+            }
+            Record::ServiceRevision(r) => {
+                insert!(service_revisions, (r.service.clone(), r.id.clone()), r);
+            }
+            Record::AccountSetting(r) => {
+                insert!(account_settings, (r.name.clone(), r.principal.clone()), r);
+            }
+            Record::AccessKey(r) => insert!(access_keys, r.access_key_id.clone(), r),
+            Record::ClientToken(r) => {
+                insert!(client_tokens, (r.cluster.clone(), r.operation.clone(), r.token.clone()), r)
+            }
+            Record::SubnetAllocation(r) => insert!(subnets, r.subnet_id.clone(), r),
+        }
+    }
+
+    fn delete(&mut self, key: &RecordKey) {
+        match key {
+            RecordKey::Cluster(k) => drop(self.clusters.remove(k)),
+            RecordKey::TaskDefinition(k) => drop(self.task_definitions.remove(k)),
+            RecordKey::TaskDefinitionFamily(k) => drop(self.families.remove(k)),
+            RecordKey::ContainerInstance(k) => drop(self.container_instances.remove(k)),
+            RecordKey::Reservation(k) => drop(self.reservations.remove(k)),
+            RecordKey::Task(k) => {
+                if let Some(old) = self.tasks.remove(k) {
+                    self.reindex_task(Some(&old.value), None);
+                }
+            }
+            RecordKey::Service(k) => drop(self.services.remove(k)),
+            RecordKey::ServiceDeployment(k) => drop(self.service_deployments.remove(k)),
+            RecordKey::ServiceRevision(k) => drop(self.service_revisions.remove(k)),
+            RecordKey::AccountSetting(k) => drop(self.account_settings.remove(k)),
+            RecordKey::AccessKey(k) => drop(self.access_keys.remove(k)),
+            RecordKey::ClientToken(k) => drop(self.client_tokens.remove(k)),
+            RecordKey::SubnetAllocation(k) => drop(self.subnets.remove(k)),
+        }
+    }
+
+    fn reindex_task(&mut self, old: Option<&Task>, new: Option<&Task>) {
+        if let Some(task) = old {
+            self.count_task(task, false);
+            if let Some(service) = service_key(task)
+                && let Some(ids) = self.service_tasks.get_mut(&service)
+            {
+                ids.remove(&task.id);
+                if ids.is_empty() {
+                    self.service_tasks.remove(&service);
+                }
+            }
+            if let Some(interface) = &task.network_interface
+                && self.addresses.get(&interface.private_ip) == Some(&task.key())
+            {
+                self.addresses.remove(&interface.private_ip);
+            }
+        }
+        if let Some(task) = new {
+            self.count_task(task, true);
+            if let Some(service) = service_key(task) {
+                self.service_tasks.entry(service).or_default().insert(task.id.clone());
+            }
+            if let Some(interface) = &task.network_interface
+                && !task.last_status.is_stopped()
+            {
+                self.addresses.insert(interface.private_ip, task.key());
+            }
+        }
+    }
+
+    fn count_task(&mut self, task: &Task, add: bool) {
+        let Some(instance) = task.container_instance_key() else { return };
+        if task.last_status.is_stopped() {
+            return;
+        }
+        let entry = self.usage.entry(instance.clone()).or_default();
+        let usage = Arc::make_mut(entry);
+        let step = |n: &mut u32| *n = if add { *n + 1 } else { n.saturating_sub(1) };
+        if add {
+            usage.used.add(&task.reserved);
+            usage.tasks.insert(task.id.clone());
+        } else {
+            usage.used.subtract(&task.reserved);
+            usage.tasks.remove(&task.id);
+        }
+        let in_group = usage.tasks_by_group.entry(task.group.clone()).or_insert(0);
+        step(in_group);
+        if *in_group == 0 {
+            usage.tasks_by_group.remove(&task.group);
+        }
+        if task.last_status == crate::status::TaskStatus::Running {
+            step(&mut usage.running);
+        } else if task.last_status.is_starting() {
+            step(&mut usage.pending);
+        }
+        if usage.tasks.is_empty() {
+            self.usage.remove(&instance);
+        }
+    }
+}
+
+fn service_key(task: &Task) -> Option<ServiceKey> {
+    let name = task.service.clone()?;
+    Some(ServiceKey { cluster: task.cluster.clone(), name })
+}
