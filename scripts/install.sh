@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Installs what building and testing wharf need on Debian 12: only what is missing, so that a
+# second run costs nothing. Python tools go into target/venv, never into the system.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+say() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }
+
+packages=(build-essential pkg-config libseccomp-dev nftables iproute2 curl jq ca-certificates
+  python3 python3-venv crun runc skopeo docker-registry busybox-static)
+missing=()
+for package in "${packages[@]}"; do
+  dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' ||
+    missing+=("$package")
+done
+if ((${#missing[@]})); then
+  say "installing ${missing[*]}"
+  sudo=()
+  ((EUID == 0)) || sudo=(sudo)
+  "${sudo[@]}" apt-get update -qq
+  # Debian would start docker-registry as a service; the tests start their own.
+  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+    apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+
+command -v cargo >/dev/null || {
+  echo "install.sh: no cargo found: install a Rust toolchain (https://rustup.rs) of 1.95 or newer" >&2
+  exit 1
+}
+
+venv=target/venv
+wanted="awscli==1.45.11 boto3==1.43.11 botocore==1.43.11 ecs-deploy==1.17.0"
+if [[ "$(cat "$venv/.installed" 2>/dev/null)" != "$wanted" ]]; then
+  say "installing the Python clients into $venv"
+  python3 -m venv "$venv"
+  # shellcheck disable=SC2086 # a list of words
+  "$venv/bin/pip" install --quiet $wanted
+  printf '%s' "$wanted" >"$venv/.installed"
+fi
