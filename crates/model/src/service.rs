@@ -1,12 +1,13 @@
 //! Services, their deployments, and the records of service deployments and revisions.
 
 use crate::cluster::CapacityProviderStrategyItem;
-use crate::id::{ClusterName, ServiceKey, ServiceName, TaskDefinitionKey};
+use crate::id::{ClusterName, ServiceKey, ServiceName, TaskDefinitionKey, TaskId};
 use crate::network::AwsVpcConfiguration;
 use crate::tag::Tag;
 use crate::task_definition::{LaunchType, PlacementConstraint, PlacementStrategy};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// `status` of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -175,6 +176,10 @@ pub struct Service {
     /// Service-linked or given role's ARN.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role_arn: Option<String>,
+    /// Tasks that scale-in and deployments spare, and until when (UpdateTaskProtection). An entry
+    /// whose time has passed protects nothing.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub protected_tasks: BTreeMap<TaskId, Timestamp>,
     /// Tags.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<Tag>,
@@ -184,6 +189,11 @@ impl Service {
     /// Its key.
     pub fn key(&self) -> ServiceKey {
         ServiceKey { cluster: self.cluster.clone(), name: self.name.clone() }
+    }
+
+    /// True if scale-in and deployments must spare the task at `now`.
+    pub fn protects(&self, task: &TaskId, now: Timestamp) -> bool {
+        self.protected_tasks.get(task).is_some_and(|until| *until > now)
     }
 
     /// The deployment that the service moves to.
@@ -204,8 +214,10 @@ pub enum ServiceDeploymentStatus {
     Successful,
     /// Superseded or stopped by an operator.
     Stopped,
-    /// StopServiceDeployment was called.
+    /// StopServiceDeployment was called with ABORT.
     StopRequested,
+    /// StopServiceDeployment was called with ROLLBACK.
+    RollbackRequested,
     /// Rolling back.
     RollbackInProgress,
     /// Rolled back.
@@ -223,6 +235,7 @@ impl ServiceDeploymentStatus {
             Self::Successful => "SUCCESSFUL",
             Self::Stopped => "STOPPED",
             Self::StopRequested => "STOP_REQUESTED",
+            Self::RollbackRequested => "ROLLBACK_REQUESTED",
             Self::RollbackInProgress => "ROLLBACK_IN_PROGRESS",
             Self::RollbackSuccessful => "ROLLBACK_SUCCESSFUL",
             Self::RollbackFailed => "ROLLBACK_FAILED",

@@ -222,6 +222,10 @@ pub struct ContainerDefinition {
     /// Where output goes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_configuration: Option<LogConfiguration>,
+    /// Members that were sent with a value that asks for nothing (`links: []`,
+    /// `privileged: false`): they change nothing, but are described as they were sent.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub no_effect: Vec<String>,
 }
 
 /// A placement constraint of a task definition, task or service.
@@ -298,6 +302,9 @@ pub struct TaskDefinition {
     /// Role that the agent assumes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub execution_role_arn: Option<String>,
+    /// Members that were sent with a value that asks for nothing, described as they were sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub no_effect: Vec<String>,
     /// When it was registered.
     pub registered_at: Timestamp,
     /// ARN of who registered it.
