@@ -176,6 +176,10 @@ pub struct Service {
     /// Service-linked or given role's ARN.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role_arn: Option<String>,
+    /// Conditions that an event has told of, by cause, with when: an event isn't repeated until
+    /// its cause is resolved or six hours pass (ECS's rule). Written by the service scheduler.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub reported: BTreeMap<String, Timestamp>,
     /// Tasks that scale-in and deployments spare, and until when (UpdateTaskProtection). An entry
     /// whose time has passed protects nothing.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

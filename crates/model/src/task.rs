@@ -191,6 +191,9 @@ pub struct Task {
     /// ECS Exec was asked for.
     #[serde(default)]
     pub enable_execute_command: bool,
+    /// The service scheduler has counted its end (throttling, circuit breaker): once only.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub settled: bool,
     /// Tags.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<Tag>,
