@@ -222,6 +222,10 @@ pub struct ContainerDefinition {
     /// Where output goes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_configuration: Option<LogConfiguration>,
+    /// `disabled`, if it was sent: the image's tag isn't pinned to a digest, which is how wharf
+    /// works in any case.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version_consistency: Option<String>,
     /// Members that were sent with a value that asks for nothing (`links: []`,
     /// `privileged: false`): they change nothing, but are described as they were sent.
     #[serde(skip_serializing_if = "Vec::is_empty")]
