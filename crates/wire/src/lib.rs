@@ -5,12 +5,15 @@
 //! Shapes are generated from the public service models by `cargo xtask codegen`; nothing here knows
 //! the domain.
 
+pub mod acs;
+mod agent_message;
 mod document;
 mod error;
 mod generated;
 pub mod json;
 mod schema;
 mod shape;
+pub mod tcs;
 mod timestamp;
 pub mod validation;
 

@@ -140,6 +140,25 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// Seconds since the epoch with a fraction, as ACS and TCS carry them.
+impl serde::Serialize for Timestamp {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0 % 1000 == 0 {
+            serializer.serialize_i64(self.0 / 1000)
+        } else {
+            serializer.serialize_f64(self.0 as f64 / 1000.0)
+        }
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Timestamp {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let seconds = f64::deserialize(deserializer)?;
+        let out_of_range = || serde::de::Error::custom("timestamp out of range");
+        Timestamp::from_seconds_f64(seconds).ok_or_else(out_of_range)
+    }
+}
+
 struct Parts {
     days: i64,
     year: i64,

@@ -238,7 +238,8 @@ fn write_group(
 
 fn structure_type(model: &Model, name: &str, members: &[Member]) -> Result<String, Error> {
     let mut text = format!(
-        "structure! {{\n    /// `{name}` of the service model.\n    {name}: schemas::{} {{\n",
+        "structure! {{\n    /// `{name}` of the {} model.\n    {name}: schemas::{} {{\n",
+        model.service.to_uppercase(),
         screaming(name)
     );
     for member in members {
@@ -253,8 +254,10 @@ fn structure_type(model: &Model, name: &str, members: &[Member]) -> Result<Strin
 }
 
 fn enum_type(model: &Model, name: &str, values: &[String]) -> Result<String, Error> {
-    let mut text =
-        format!("enumeration! {{\n    /// `{name}` of the service model.\n    {name} {{\n");
+    let mut text = format!(
+        "enumeration! {{\n    /// `{name}` of the {} model.\n    {name} {{\n",
+        model.service.to_uppercase()
+    );
     let mut seen = BTreeMap::new();
     for value in values {
         let variant = variant(value);

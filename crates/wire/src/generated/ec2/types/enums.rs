@@ -15,7 +15,7 @@ use crate::shape::{enumeration, structure};
 use crate::{Blob, Document, Timestamp};
 
 enumeration! {
-    /// `AmdSevSnpSpecification` of the service model.
+    /// `AmdSevSnpSpecification` of the EC2 model.
     AmdSevSnpSpecification {
         Enabled = "enabled",
         Disabled = "disabled",
@@ -23,7 +23,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `ArchitectureValues` of the service model.
+    /// `ArchitectureValues` of the EC2 model.
     ArchitectureValues {
         I386 = "i386",
         X8664 = "x86_64",
@@ -34,7 +34,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `AttachmentStatus` of the service model.
+    /// `AttachmentStatus` of the EC2 model.
     AttachmentStatus {
         Attaching = "attaching",
         Attached = "attached",
@@ -44,7 +44,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `AvailabilityZoneOptInStatus` of the service model.
+    /// `AvailabilityZoneOptInStatus` of the EC2 model.
     AvailabilityZoneOptInStatus {
         OptInNotRequired = "opt-in-not-required",
         OptedIn = "opted-in",
@@ -53,7 +53,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `AvailabilityZoneState` of the service model.
+    /// `AvailabilityZoneState` of the EC2 model.
     AvailabilityZoneState {
         Available = "available",
         Information = "information",
@@ -64,7 +64,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `BlockPublicAccessMode` of the service model.
+    /// `BlockPublicAccessMode` of the EC2 model.
     BlockPublicAccessMode {
         Off = "off",
         BlockBidirectional = "block-bidirectional",
@@ -73,7 +73,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `BootModeValues` of the service model.
+    /// `BootModeValues` of the EC2 model.
     BootModeValues {
         LegacyBios = "legacy-bios",
         Uefi = "uefi",
@@ -82,7 +82,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `CapacityReservationPreference` of the service model.
+    /// `CapacityReservationPreference` of the EC2 model.
     CapacityReservationPreference {
         CapacityReservationsOnly = "capacity-reservations-only",
         Open = "open",
@@ -91,7 +91,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `DeviceType` of the service model.
+    /// `DeviceType` of the EC2 model.
     DeviceType {
         Ebs = "ebs",
         InstanceStore = "instance-store",
@@ -99,7 +99,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `HostnameType` of the service model.
+    /// `HostnameType` of the EC2 model.
     HostnameType {
         IpName = "ip-name",
         ResourceName = "resource-name",
@@ -107,7 +107,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `HttpTokensState` of the service model.
+    /// `HttpTokensState` of the EC2 model.
     HttpTokensState {
         Optional = "optional",
         Required = "required",
@@ -115,7 +115,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `HypervisorType` of the service model.
+    /// `HypervisorType` of the EC2 model.
     HypervisorType {
         Ovm = "ovm",
         Xen = "xen",
@@ -123,7 +123,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `InstanceAutoRecoveryState` of the service model.
+    /// `InstanceAutoRecoveryState` of the EC2 model.
     InstanceAutoRecoveryState {
         Disabled = "disabled",
         Default = "default",
@@ -131,7 +131,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `InstanceBandwidthWeighting` of the service model.
+    /// `InstanceBandwidthWeighting` of the EC2 model.
     InstanceBandwidthWeighting {
         Default = "default",
         Vpc1 = "vpc-1",
@@ -140,7 +140,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `InstanceBootModeValues` of the service model.
+    /// `InstanceBootModeValues` of the EC2 model.
     InstanceBootModeValues {
         LegacyBios = "legacy-bios",
         Uefi = "uefi",
@@ -148,7 +148,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `InstanceLifecycleType` of the service model.
+    /// `InstanceLifecycleType` of the EC2 model.
     InstanceLifecycleType {
         Spot = "spot",
         Scheduled = "scheduled",
@@ -158,7 +158,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `InstanceMetadataEndpointState` of the service model.
+    /// `InstanceMetadataEndpointState` of the EC2 model.
     InstanceMetadataEndpointState {
         Disabled = "disabled",
         Enabled = "enabled",
@@ -166,7 +166,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `InstanceMetadataOptionsState` of the service model.
+    /// `InstanceMetadataOptionsState` of the EC2 model.
     InstanceMetadataOptionsState {
         Pending = "pending",
         Applied = "applied",
@@ -174,7 +174,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `InstanceMetadataProtocolState` of the service model.
+    /// `InstanceMetadataProtocolState` of the EC2 model.
     InstanceMetadataProtocolState {
         Disabled = "disabled",
         Enabled = "enabled",
@@ -182,7 +182,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `InstanceMetadataTagsState` of the service model.
+    /// `InstanceMetadataTagsState` of the EC2 model.
     InstanceMetadataTagsState {
         Disabled = "disabled",
         Enabled = "enabled",
@@ -190,7 +190,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `InstanceRebootMigrationState` of the service model.
+    /// `InstanceRebootMigrationState` of the EC2 model.
     InstanceRebootMigrationState {
         Disabled = "disabled",
         Default = "default",
@@ -198,7 +198,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `InstanceStateName` of the service model.
+    /// `InstanceStateName` of the EC2 model.
     InstanceStateName {
         Pending = "pending",
         Running = "running",
@@ -210,7 +210,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `IpSource` of the service model.
+    /// `IpSource` of the EC2 model.
     IpSource {
         Amazon = "amazon",
         Byoip = "byoip",
@@ -219,7 +219,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `Ipv6AddressAttribute` of the service model.
+    /// `Ipv6AddressAttribute` of the EC2 model.
     Ipv6AddressAttribute {
         Public = "public",
         Private = "private",
@@ -227,7 +227,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `MonitoringState` of the service model.
+    /// `MonitoringState` of the EC2 model.
     MonitoringState {
         Disabled = "disabled",
         Disabling = "disabling",
@@ -237,7 +237,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `NestedVirtualizationSpecification` of the service model.
+    /// `NestedVirtualizationSpecification` of the EC2 model.
     NestedVirtualizationSpecification {
         Enabled = "enabled",
         Disabled = "disabled",
@@ -245,7 +245,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `NetworkInterfaceStatus` of the service model.
+    /// `NetworkInterfaceStatus` of the EC2 model.
     NetworkInterfaceStatus {
         Available = "available",
         Associated = "associated",
@@ -256,7 +256,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `NetworkInterfaceType` of the service model.
+    /// `NetworkInterfaceType` of the EC2 model.
     NetworkInterfaceType {
         Interface = "interface",
         NatGateway = "natGateway",
@@ -280,14 +280,14 @@ enumeration! {
 }
 
 enumeration! {
-    /// `PlatformValues` of the service model.
+    /// `PlatformValues` of the EC2 model.
     PlatformValues {
         Windows = "Windows",
     }
 }
 
 enumeration! {
-    /// `ProductCodeValues` of the service model.
+    /// `ProductCodeValues` of the EC2 model.
     ProductCodeValues {
         Devpay = "devpay",
         Marketplace = "marketplace",
@@ -295,7 +295,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `SecondaryInterfaceStatus` of the service model.
+    /// `SecondaryInterfaceStatus` of the EC2 model.
     SecondaryInterfaceStatus {
         Available = "available",
         InUse = "in-use",
@@ -303,14 +303,14 @@ enumeration! {
 }
 
 enumeration! {
-    /// `SecondaryInterfaceType` of the service model.
+    /// `SecondaryInterfaceType` of the EC2 model.
     SecondaryInterfaceType {
         Secondary = "secondary",
     }
 }
 
 enumeration! {
-    /// `SubnetCidrBlockStateCode` of the service model.
+    /// `SubnetCidrBlockStateCode` of the EC2 model.
     SubnetCidrBlockStateCode {
         Associating = "associating",
         Associated = "associated",
@@ -322,7 +322,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `SubnetState` of the service model.
+    /// `SubnetState` of the EC2 model.
     SubnetState {
         Pending = "pending",
         Available = "available",
@@ -333,7 +333,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `Tenancy` of the service model.
+    /// `Tenancy` of the EC2 model.
     Tenancy {
         Default = "default",
         Dedicated = "dedicated",
@@ -342,7 +342,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `VirtualizationType` of the service model.
+    /// `VirtualizationType` of the EC2 model.
     VirtualizationType {
         Hvm = "hvm",
         Paravirtual = "paravirtual",
@@ -350,7 +350,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `VpcCidrBlockStateCode` of the service model.
+    /// `VpcCidrBlockStateCode` of the EC2 model.
     VpcCidrBlockStateCode {
         Associating = "associating",
         Associated = "associated",
@@ -362,7 +362,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `VpcEncryptionControlExclusionState` of the service model.
+    /// `VpcEncryptionControlExclusionState` of the EC2 model.
     VpcEncryptionControlExclusionState {
         Enabling = "enabling",
         Enabled = "enabled",
@@ -372,7 +372,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `VpcEncryptionControlMode` of the service model.
+    /// `VpcEncryptionControlMode` of the EC2 model.
     VpcEncryptionControlMode {
         Monitor = "monitor",
         Enforce = "enforce",
@@ -380,7 +380,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `VpcEncryptionControlState` of the service model.
+    /// `VpcEncryptionControlState` of the EC2 model.
     VpcEncryptionControlState {
         EnforceInProgress = "enforce-in-progress",
         MonitorInProgress = "monitor-in-progress",
@@ -395,7 +395,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `VpcState` of the service model.
+    /// `VpcState` of the EC2 model.
     VpcState {
         Pending = "pending",
         Available = "available",

@@ -15,7 +15,7 @@ use crate::shape::{enumeration, structure};
 use crate::{Blob, Document, Timestamp};
 
 structure! {
-    /// `DescribeAvailabilityZonesRequest` of the service model.
+    /// `DescribeAvailabilityZonesRequest` of the EC2 model.
     DescribeAvailabilityZonesRequest: schemas::DESCRIBE_AVAILABILITY_ZONES_REQUEST {
         zone_names: Vec<String> = "ZoneNames",
         zone_ids: Vec<String> = "ZoneIds",
@@ -26,7 +26,7 @@ structure! {
 }
 
 structure! {
-    /// `DescribeInstancesRequest` of the service model.
+    /// `DescribeInstancesRequest` of the EC2 model.
     DescribeInstancesRequest: schemas::DESCRIBE_INSTANCES_REQUEST {
         instance_ids: Vec<String> = "InstanceIds",
         include_managed_resources: bool = "IncludeManagedResources",
@@ -38,7 +38,7 @@ structure! {
 }
 
 structure! {
-    /// `DescribeNetworkInterfacesRequest` of the service model.
+    /// `DescribeNetworkInterfacesRequest` of the EC2 model.
     DescribeNetworkInterfacesRequest: schemas::DESCRIBE_NETWORK_INTERFACES_REQUEST {
         next_token: String = "NextToken",
         max_results: i32 = "MaxResults",
@@ -50,7 +50,7 @@ structure! {
 }
 
 structure! {
-    /// `DescribeRegionsRequest` of the service model.
+    /// `DescribeRegionsRequest` of the EC2 model.
     DescribeRegionsRequest: schemas::DESCRIBE_REGIONS_REQUEST {
         region_names: Vec<String> = "RegionNames",
         all_regions: bool = "AllRegions",
@@ -60,7 +60,7 @@ structure! {
 }
 
 structure! {
-    /// `DescribeSecurityGroupsRequest` of the service model.
+    /// `DescribeSecurityGroupsRequest` of the EC2 model.
     DescribeSecurityGroupsRequest: schemas::DESCRIBE_SECURITY_GROUPS_REQUEST {
         group_ids: Vec<String> = "GroupIds",
         group_names: Vec<String> = "GroupNames",
@@ -72,7 +72,7 @@ structure! {
 }
 
 structure! {
-    /// `DescribeSubnetsRequest` of the service model.
+    /// `DescribeSubnetsRequest` of the EC2 model.
     DescribeSubnetsRequest: schemas::DESCRIBE_SUBNETS_REQUEST {
         filters: Vec<Filter> = "Filters",
         subnet_ids: Vec<String> = "SubnetIds",
@@ -83,7 +83,7 @@ structure! {
 }
 
 structure! {
-    /// `DescribeVpcsRequest` of the service model.
+    /// `DescribeVpcsRequest` of the EC2 model.
     DescribeVpcsRequest: schemas::DESCRIBE_VPCS_REQUEST {
         filters: Vec<Filter> = "Filters",
         vpc_ids: Vec<String> = "VpcIds",

@@ -15,14 +15,14 @@ use crate::shape::{enumeration, structure};
 use crate::{Blob, Document, Timestamp};
 
 structure! {
-    /// `DescribeAvailabilityZonesResult` of the service model.
+    /// `DescribeAvailabilityZonesResult` of the EC2 model.
     DescribeAvailabilityZonesResult: schemas::DESCRIBE_AVAILABILITY_ZONES_RESULT {
         availability_zones: Vec<AvailabilityZone> = "AvailabilityZones",
     }
 }
 
 structure! {
-    /// `DescribeInstancesResult` of the service model.
+    /// `DescribeInstancesResult` of the EC2 model.
     DescribeInstancesResult: schemas::DESCRIBE_INSTANCES_RESULT {
         next_token: String = "NextToken",
         reservations: Vec<Reservation> = "Reservations",
@@ -30,7 +30,7 @@ structure! {
 }
 
 structure! {
-    /// `DescribeNetworkInterfacesResult` of the service model.
+    /// `DescribeNetworkInterfacesResult` of the EC2 model.
     DescribeNetworkInterfacesResult: schemas::DESCRIBE_NETWORK_INTERFACES_RESULT {
         network_interfaces: Vec<NetworkInterface> = "NetworkInterfaces",
         next_token: String = "NextToken",
@@ -38,14 +38,14 @@ structure! {
 }
 
 structure! {
-    /// `DescribeRegionsResult` of the service model.
+    /// `DescribeRegionsResult` of the EC2 model.
     DescribeRegionsResult: schemas::DESCRIBE_REGIONS_RESULT {
         regions: Vec<Region> = "Regions",
     }
 }
 
 structure! {
-    /// `DescribeSecurityGroupsResult` of the service model.
+    /// `DescribeSecurityGroupsResult` of the EC2 model.
     DescribeSecurityGroupsResult: schemas::DESCRIBE_SECURITY_GROUPS_RESULT {
         next_token: String = "NextToken",
         security_groups: Vec<SecurityGroup> = "SecurityGroups",
@@ -53,7 +53,7 @@ structure! {
 }
 
 structure! {
-    /// `DescribeSubnetsResult` of the service model.
+    /// `DescribeSubnetsResult` of the EC2 model.
     DescribeSubnetsResult: schemas::DESCRIBE_SUBNETS_RESULT {
         next_token: String = "NextToken",
         subnets: Vec<Subnet> = "Subnets",
@@ -61,7 +61,7 @@ structure! {
 }
 
 structure! {
-    /// `DescribeVpcsResult` of the service model.
+    /// `DescribeVpcsResult` of the EC2 model.
     DescribeVpcsResult: schemas::DESCRIBE_VPCS_RESULT {
         next_token: String = "NextToken",
         vpcs: Vec<Vpc> = "Vpcs",

@@ -15,7 +15,7 @@ use crate::shape::{enumeration, structure};
 use crate::{Blob, Document, Timestamp};
 
 structure! {
-    /// `AttachmentEnaSrdSpecification` of the service model.
+    /// `AttachmentEnaSrdSpecification` of the EC2 model.
     AttachmentEnaSrdSpecification: schemas::ATTACHMENT_ENA_SRD_SPECIFICATION {
         ena_srd_enabled: bool = "EnaSrdEnabled",
         ena_srd_udp_specification: AttachmentEnaSrdUdpSpecification = "EnaSrdUdpSpecification",
@@ -23,14 +23,14 @@ structure! {
 }
 
 structure! {
-    /// `AttachmentEnaSrdUdpSpecification` of the service model.
+    /// `AttachmentEnaSrdUdpSpecification` of the EC2 model.
     AttachmentEnaSrdUdpSpecification: schemas::ATTACHMENT_ENA_SRD_UDP_SPECIFICATION {
         ena_srd_udp_enabled: bool = "EnaSrdUdpEnabled",
     }
 }
 
 structure! {
-    /// `AvailabilityZone` of the service model.
+    /// `AvailabilityZone` of the EC2 model.
     AvailabilityZone: schemas::AVAILABILITY_ZONE {
         opt_in_status: AvailabilityZoneOptInStatus = "OptInStatus",
         messages: Vec<AvailabilityZoneMessage> = "Messages",
@@ -50,35 +50,35 @@ structure! {
 }
 
 structure! {
-    /// `AvailabilityZoneGeography` of the service model.
+    /// `AvailabilityZoneGeography` of the EC2 model.
     AvailabilityZoneGeography: schemas::AVAILABILITY_ZONE_GEOGRAPHY {
         name: String = "Name",
     }
 }
 
 structure! {
-    /// `AvailabilityZoneMessage` of the service model.
+    /// `AvailabilityZoneMessage` of the EC2 model.
     AvailabilityZoneMessage: schemas::AVAILABILITY_ZONE_MESSAGE {
         message: String = "Message",
     }
 }
 
 structure! {
-    /// `AvailabilityZoneSubGeography` of the service model.
+    /// `AvailabilityZoneSubGeography` of the EC2 model.
     AvailabilityZoneSubGeography: schemas::AVAILABILITY_ZONE_SUB_GEOGRAPHY {
         name: String = "Name",
     }
 }
 
 structure! {
-    /// `BlockPublicAccessStates` of the service model.
+    /// `BlockPublicAccessStates` of the EC2 model.
     BlockPublicAccessStates: schemas::BLOCK_PUBLIC_ACCESS_STATES {
         internet_gateway_block_mode: BlockPublicAccessMode = "InternetGatewayBlockMode",
     }
 }
 
 structure! {
-    /// `CapacityReservationSpecificationResponse` of the service model.
+    /// `CapacityReservationSpecificationResponse` of the EC2 model.
     CapacityReservationSpecificationResponse: schemas::CAPACITY_RESERVATION_SPECIFICATION_RESPONSE {
         capacity_reservation_preference: CapacityReservationPreference = "CapacityReservationPreference",
         capacity_reservation_target: CapacityReservationTargetResponse = "CapacityReservationTarget",
@@ -86,7 +86,7 @@ structure! {
 }
 
 structure! {
-    /// `CapacityReservationTargetResponse` of the service model.
+    /// `CapacityReservationTargetResponse` of the EC2 model.
     CapacityReservationTargetResponse: schemas::CAPACITY_RESERVATION_TARGET_RESPONSE {
         capacity_reservation_id: String = "CapacityReservationId",
         capacity_reservation_resource_group_arn: String = "CapacityReservationResourceGroupArn",
@@ -94,7 +94,7 @@ structure! {
 }
 
 structure! {
-    /// `ConnectionTrackingConfiguration` of the service model.
+    /// `ConnectionTrackingConfiguration` of the EC2 model.
     ConnectionTrackingConfiguration: schemas::CONNECTION_TRACKING_CONFIGURATION {
         tcp_established_timeout: i32 = "TcpEstablishedTimeout",
         udp_stream_timeout: i32 = "UdpStreamTimeout",
@@ -103,7 +103,7 @@ structure! {
 }
 
 structure! {
-    /// `ConnectionTrackingSpecificationResponse` of the service model.
+    /// `ConnectionTrackingSpecificationResponse` of the EC2 model.
     ConnectionTrackingSpecificationResponse: schemas::CONNECTION_TRACKING_SPECIFICATION_RESPONSE {
         tcp_established_timeout: i32 = "TcpEstablishedTimeout",
         udp_stream_timeout: i32 = "UdpStreamTimeout",
@@ -112,7 +112,7 @@ structure! {
 }
 
 structure! {
-    /// `CpuOptions` of the service model.
+    /// `CpuOptions` of the EC2 model.
     CpuOptions: schemas::CPU_OPTIONS {
         core_count: i32 = "CoreCount",
         threads_per_core: i32 = "ThreadsPerCore",
@@ -122,7 +122,7 @@ structure! {
 }
 
 structure! {
-    /// `EbsInstanceBlockDevice` of the service model.
+    /// `EbsInstanceBlockDevice` of the EC2 model.
     EbsInstanceBlockDevice: schemas::EBS_INSTANCE_BLOCK_DEVICE {
         attach_time: Timestamp = "AttachTime",
         delete_on_termination: bool = "DeleteOnTermination",
@@ -136,7 +136,7 @@ structure! {
 }
 
 structure! {
-    /// `ElasticGpuAssociation` of the service model.
+    /// `ElasticGpuAssociation` of the EC2 model.
     ElasticGpuAssociation: schemas::ELASTIC_GPU_ASSOCIATION {
         elastic_gpu_id: String = "ElasticGpuId",
         elastic_gpu_association_id: String = "ElasticGpuAssociationId",
@@ -146,7 +146,7 @@ structure! {
 }
 
 structure! {
-    /// `ElasticInferenceAcceleratorAssociation` of the service model.
+    /// `ElasticInferenceAcceleratorAssociation` of the EC2 model.
     ElasticInferenceAcceleratorAssociation: schemas::ELASTIC_INFERENCE_ACCELERATOR_ASSOCIATION {
         elastic_inference_accelerator_arn: String = "ElasticInferenceAcceleratorArn",
         elastic_inference_accelerator_association_id: String = "ElasticInferenceAcceleratorAssociationId",
@@ -156,14 +156,14 @@ structure! {
 }
 
 structure! {
-    /// `EnclaveOptions` of the service model.
+    /// `EnclaveOptions` of the EC2 model.
     EnclaveOptions: schemas::ENCLAVE_OPTIONS {
         enabled: bool = "Enabled",
     }
 }
 
 structure! {
-    /// `Filter` of the service model.
+    /// `Filter` of the EC2 model.
     Filter: schemas::FILTER {
         name: String = "Name",
         values: Vec<String> = "Values",
@@ -171,7 +171,7 @@ structure! {
 }
 
 structure! {
-    /// `GroupIdentifier` of the service model.
+    /// `GroupIdentifier` of the EC2 model.
     GroupIdentifier: schemas::GROUP_IDENTIFIER {
         group_id: String = "GroupId",
         group_name: String = "GroupName",
@@ -179,14 +179,14 @@ structure! {
 }
 
 structure! {
-    /// `HibernationOptions` of the service model.
+    /// `HibernationOptions` of the EC2 model.
     HibernationOptions: schemas::HIBERNATION_OPTIONS {
         configured: bool = "Configured",
     }
 }
 
 structure! {
-    /// `IamInstanceProfile` of the service model.
+    /// `IamInstanceProfile` of the EC2 model.
     IamInstanceProfile: schemas::IAM_INSTANCE_PROFILE {
         arn: String = "Arn",
         id: String = "Id",
@@ -194,7 +194,7 @@ structure! {
 }
 
 structure! {
-    /// `Instance` of the service model.
+    /// `Instance` of the EC2 model.
     Instance: schemas::INSTANCE {
         architecture: ArchitectureValues = "Architecture",
         block_device_mappings: Vec<InstanceBlockDeviceMapping> = "BlockDeviceMappings",
@@ -261,7 +261,7 @@ structure! {
 }
 
 structure! {
-    /// `InstanceAttachmentEnaSrdSpecification` of the service model.
+    /// `InstanceAttachmentEnaSrdSpecification` of the EC2 model.
     InstanceAttachmentEnaSrdSpecification: schemas::INSTANCE_ATTACHMENT_ENA_SRD_SPECIFICATION {
         ena_srd_enabled: bool = "EnaSrdEnabled",
         ena_srd_udp_specification: InstanceAttachmentEnaSrdUdpSpecification = "EnaSrdUdpSpecification",
@@ -269,14 +269,14 @@ structure! {
 }
 
 structure! {
-    /// `InstanceAttachmentEnaSrdUdpSpecification` of the service model.
+    /// `InstanceAttachmentEnaSrdUdpSpecification` of the EC2 model.
     InstanceAttachmentEnaSrdUdpSpecification: schemas::INSTANCE_ATTACHMENT_ENA_SRD_UDP_SPECIFICATION {
         ena_srd_udp_enabled: bool = "EnaSrdUdpEnabled",
     }
 }
 
 structure! {
-    /// `InstanceBlockDeviceMapping` of the service model.
+    /// `InstanceBlockDeviceMapping` of the EC2 model.
     InstanceBlockDeviceMapping: schemas::INSTANCE_BLOCK_DEVICE_MAPPING {
         device_name: String = "DeviceName",
         ebs: EbsInstanceBlockDevice = "Ebs",
@@ -284,14 +284,14 @@ structure! {
 }
 
 structure! {
-    /// `InstanceIpv4Prefix` of the service model.
+    /// `InstanceIpv4Prefix` of the EC2 model.
     InstanceIpv4Prefix: schemas::INSTANCE_IPV4_PREFIX {
         ipv4_prefix: String = "Ipv4Prefix",
     }
 }
 
 structure! {
-    /// `InstanceIpv6Address` of the service model.
+    /// `InstanceIpv6Address` of the EC2 model.
     InstanceIpv6Address: schemas::INSTANCE_IPV6_ADDRESS {
         ipv6_address: String = "Ipv6Address",
         is_primary_ipv6: bool = "IsPrimaryIpv6",
@@ -299,14 +299,14 @@ structure! {
 }
 
 structure! {
-    /// `InstanceIpv6Prefix` of the service model.
+    /// `InstanceIpv6Prefix` of the EC2 model.
     InstanceIpv6Prefix: schemas::INSTANCE_IPV6_PREFIX {
         ipv6_prefix: String = "Ipv6Prefix",
     }
 }
 
 structure! {
-    /// `InstanceMaintenanceOptions` of the service model.
+    /// `InstanceMaintenanceOptions` of the EC2 model.
     InstanceMaintenanceOptions: schemas::INSTANCE_MAINTENANCE_OPTIONS {
         auto_recovery: InstanceAutoRecoveryState = "AutoRecovery",
         reboot_migration: InstanceRebootMigrationState = "RebootMigration",
@@ -314,7 +314,7 @@ structure! {
 }
 
 structure! {
-    /// `InstanceMetadataOptionsResponse` of the service model.
+    /// `InstanceMetadataOptionsResponse` of the EC2 model.
     InstanceMetadataOptionsResponse: schemas::INSTANCE_METADATA_OPTIONS_RESPONSE {
         state: InstanceMetadataOptionsState = "State",
         http_tokens: HttpTokensState = "HttpTokens",
@@ -326,7 +326,7 @@ structure! {
 }
 
 structure! {
-    /// `InstanceNetworkInterface` of the service model.
+    /// `InstanceNetworkInterface` of the EC2 model.
     InstanceNetworkInterface: schemas::INSTANCE_NETWORK_INTERFACE {
         association: InstanceNetworkInterfaceAssociation = "Association",
         attachment: InstanceNetworkInterfaceAttachment = "Attachment",
@@ -352,7 +352,7 @@ structure! {
 }
 
 structure! {
-    /// `InstanceNetworkInterfaceAssociation` of the service model.
+    /// `InstanceNetworkInterfaceAssociation` of the EC2 model.
     InstanceNetworkInterfaceAssociation: schemas::INSTANCE_NETWORK_INTERFACE_ASSOCIATION {
         carrier_ip: String = "CarrierIp",
         customer_owned_ip: String = "CustomerOwnedIp",
@@ -363,7 +363,7 @@ structure! {
 }
 
 structure! {
-    /// `InstanceNetworkInterfaceAttachment` of the service model.
+    /// `InstanceNetworkInterfaceAttachment` of the EC2 model.
     InstanceNetworkInterfaceAttachment: schemas::INSTANCE_NETWORK_INTERFACE_ATTACHMENT {
         attach_time: Timestamp = "AttachTime",
         attachment_id: String = "AttachmentId",
@@ -377,14 +377,14 @@ structure! {
 }
 
 structure! {
-    /// `InstanceNetworkPerformanceOptions` of the service model.
+    /// `InstanceNetworkPerformanceOptions` of the EC2 model.
     InstanceNetworkPerformanceOptions: schemas::INSTANCE_NETWORK_PERFORMANCE_OPTIONS {
         bandwidth_weighting: InstanceBandwidthWeighting = "BandwidthWeighting",
     }
 }
 
 structure! {
-    /// `InstancePrivateIpAddress` of the service model.
+    /// `InstancePrivateIpAddress` of the EC2 model.
     InstancePrivateIpAddress: schemas::INSTANCE_PRIVATE_IP_ADDRESS {
         association: InstanceNetworkInterfaceAssociation = "Association",
         primary: bool = "Primary",
@@ -394,7 +394,7 @@ structure! {
 }
 
 structure! {
-    /// `InstanceSecondaryInterface` of the service model.
+    /// `InstanceSecondaryInterface` of the EC2 model.
     InstanceSecondaryInterface: schemas::INSTANCE_SECONDARY_INTERFACE {
         attachment: InstanceSecondaryInterfaceAttachment = "Attachment",
         mac_address: String = "MacAddress",
@@ -410,7 +410,7 @@ structure! {
 }
 
 structure! {
-    /// `InstanceSecondaryInterfaceAttachment` of the service model.
+    /// `InstanceSecondaryInterfaceAttachment` of the EC2 model.
     InstanceSecondaryInterfaceAttachment: schemas::INSTANCE_SECONDARY_INTERFACE_ATTACHMENT {
         attach_time: Timestamp = "AttachTime",
         attachment_id: String = "AttachmentId",
@@ -422,14 +422,14 @@ structure! {
 }
 
 structure! {
-    /// `InstanceSecondaryInterfacePrivateIpAddress` of the service model.
+    /// `InstanceSecondaryInterfacePrivateIpAddress` of the EC2 model.
     InstanceSecondaryInterfacePrivateIpAddress: schemas::INSTANCE_SECONDARY_INTERFACE_PRIVATE_IP_ADDRESS {
         private_ip_address: String = "PrivateIpAddress",
     }
 }
 
 structure! {
-    /// `InstanceState` of the service model.
+    /// `InstanceState` of the EC2 model.
     InstanceState: schemas::INSTANCE_STATE {
         code: i32 = "Code",
         name: InstanceStateName = "Name",
@@ -437,7 +437,7 @@ structure! {
 }
 
 structure! {
-    /// `IpPermission` of the service model.
+    /// `IpPermission` of the EC2 model.
     IpPermission: schemas::IP_PERMISSION {
         ip_protocol: String = "IpProtocol",
         from_port: i32 = "FromPort",
@@ -450,7 +450,7 @@ structure! {
 }
 
 structure! {
-    /// `IpRange` of the service model.
+    /// `IpRange` of the EC2 model.
     IpRange: schemas::IP_RANGE {
         description: String = "Description",
         cidr_ip: String = "CidrIp",
@@ -458,21 +458,21 @@ structure! {
 }
 
 structure! {
-    /// `Ipv4PrefixSpecification` of the service model.
+    /// `Ipv4PrefixSpecification` of the EC2 model.
     Ipv4PrefixSpecification: schemas::IPV4_PREFIX_SPECIFICATION {
         ipv4_prefix: String = "Ipv4Prefix",
     }
 }
 
 structure! {
-    /// `Ipv6PrefixSpecification` of the service model.
+    /// `Ipv6PrefixSpecification` of the EC2 model.
     Ipv6PrefixSpecification: schemas::IPV6_PREFIX_SPECIFICATION {
         ipv6_prefix: String = "Ipv6Prefix",
     }
 }
 
 structure! {
-    /// `Ipv6Range` of the service model.
+    /// `Ipv6Range` of the EC2 model.
     Ipv6Range: schemas::IPV6_RANGE {
         description: String = "Description",
         cidr_ipv6: String = "CidrIpv6",
@@ -480,14 +480,14 @@ structure! {
 }
 
 structure! {
-    /// `LicenseConfiguration` of the service model.
+    /// `LicenseConfiguration` of the EC2 model.
     LicenseConfiguration: schemas::LICENSE_CONFIGURATION {
         license_configuration_arn: String = "LicenseConfigurationArn",
     }
 }
 
 structure! {
-    /// `Monitoring` of the service model.
+    /// `Monitoring` of the EC2 model.
     Monitoring: schemas::MONITORING {
         state: MonitoringState = "State",
     }

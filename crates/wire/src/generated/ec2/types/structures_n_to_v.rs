@@ -15,7 +15,7 @@ use crate::shape::{enumeration, structure};
 use crate::{Blob, Document, Timestamp};
 
 structure! {
-    /// `NetworkInterface` of the service model.
+    /// `NetworkInterface` of the EC2 model.
     NetworkInterface: schemas::NETWORK_INTERFACE {
         association: NetworkInterfaceAssociation = "Association",
         attachment: NetworkInterfaceAttachment = "Attachment",
@@ -53,7 +53,7 @@ structure! {
 }
 
 structure! {
-    /// `NetworkInterfaceAssociation` of the service model.
+    /// `NetworkInterfaceAssociation` of the EC2 model.
     NetworkInterfaceAssociation: schemas::NETWORK_INTERFACE_ASSOCIATION {
         allocation_id: String = "AllocationId",
         association_id: String = "AssociationId",
@@ -66,7 +66,7 @@ structure! {
 }
 
 structure! {
-    /// `NetworkInterfaceAttachment` of the service model.
+    /// `NetworkInterfaceAttachment` of the EC2 model.
     NetworkInterfaceAttachment: schemas::NETWORK_INTERFACE_ATTACHMENT {
         attach_time: Timestamp = "AttachTime",
         attachment_id: String = "AttachmentId",
@@ -82,7 +82,7 @@ structure! {
 }
 
 structure! {
-    /// `NetworkInterfaceIpv6Address` of the service model.
+    /// `NetworkInterfaceIpv6Address` of the EC2 model.
     NetworkInterfaceIpv6Address: schemas::NETWORK_INTERFACE_IPV6_ADDRESS {
         ipv6_address: String = "Ipv6Address",
         public_ipv6_dns_name: String = "PublicIpv6DnsName",
@@ -91,7 +91,7 @@ structure! {
 }
 
 structure! {
-    /// `NetworkInterfacePrivateIpAddress` of the service model.
+    /// `NetworkInterfacePrivateIpAddress` of the EC2 model.
     NetworkInterfacePrivateIpAddress: schemas::NETWORK_INTERFACE_PRIVATE_IP_ADDRESS {
         association: NetworkInterfaceAssociation = "Association",
         primary: bool = "Primary",
@@ -101,7 +101,7 @@ structure! {
 }
 
 structure! {
-    /// `OperatorResponse` of the service model.
+    /// `OperatorResponse` of the EC2 model.
     OperatorResponse: schemas::OPERATOR_RESPONSE {
         managed: bool = "Managed",
         principal: String = "Principal",
@@ -110,7 +110,7 @@ structure! {
 }
 
 structure! {
-    /// `Placement` of the service model.
+    /// `Placement` of the EC2 model.
     Placement: schemas::PLACEMENT {
         availability_zone_id: String = "AvailabilityZoneId",
         affinity: String = "Affinity",
@@ -126,7 +126,7 @@ structure! {
 }
 
 structure! {
-    /// `PrefixListId` of the service model.
+    /// `PrefixListId` of the EC2 model.
     PrefixListId: schemas::PREFIX_LIST_ID {
         description: String = "Description",
         prefix_list_id: String = "PrefixListId",
@@ -134,7 +134,7 @@ structure! {
 }
 
 structure! {
-    /// `PrivateDnsNameOptionsOnLaunch` of the service model.
+    /// `PrivateDnsNameOptionsOnLaunch` of the EC2 model.
     PrivateDnsNameOptionsOnLaunch: schemas::PRIVATE_DNS_NAME_OPTIONS_ON_LAUNCH {
         hostname_type: HostnameType = "HostnameType",
         enable_resource_name_dns_a_record: bool = "EnableResourceNameDnsARecord",
@@ -143,7 +143,7 @@ structure! {
 }
 
 structure! {
-    /// `PrivateDnsNameOptionsResponse` of the service model.
+    /// `PrivateDnsNameOptionsResponse` of the EC2 model.
     PrivateDnsNameOptionsResponse: schemas::PRIVATE_DNS_NAME_OPTIONS_RESPONSE {
         hostname_type: HostnameType = "HostnameType",
         enable_resource_name_dns_a_record: bool = "EnableResourceNameDnsARecord",
@@ -152,7 +152,7 @@ structure! {
 }
 
 structure! {
-    /// `ProductCode` of the service model.
+    /// `ProductCode` of the EC2 model.
     ProductCode: schemas::PRODUCT_CODE {
         product_code_id: String = "ProductCodeId",
         product_code_type: ProductCodeValues = "ProductCodeType",
@@ -160,7 +160,7 @@ structure! {
 }
 
 structure! {
-    /// `PublicIpDnsNameOptions` of the service model.
+    /// `PublicIpDnsNameOptions` of the EC2 model.
     PublicIpDnsNameOptions: schemas::PUBLIC_IP_DNS_NAME_OPTIONS {
         dns_hostname_type: String = "DnsHostnameType",
         public_ipv4_dns_name: String = "PublicIpv4DnsName",
@@ -170,7 +170,7 @@ structure! {
 }
 
 structure! {
-    /// `Region` of the service model.
+    /// `Region` of the EC2 model.
     Region: schemas::REGION {
         opt_in_status: String = "OptInStatus",
         geography: Vec<RegionGeography> = "Geography",
@@ -180,14 +180,14 @@ structure! {
 }
 
 structure! {
-    /// `RegionGeography` of the service model.
+    /// `RegionGeography` of the EC2 model.
     RegionGeography: schemas::REGION_GEOGRAPHY {
         name: String = "Name",
     }
 }
 
 structure! {
-    /// `Reservation` of the service model.
+    /// `Reservation` of the EC2 model.
     Reservation: schemas::RESERVATION {
         reservation_id: String = "ReservationId",
         owner_id: String = "OwnerId",
@@ -198,7 +198,7 @@ structure! {
 }
 
 structure! {
-    /// `SecurityGroup` of the service model.
+    /// `SecurityGroup` of the EC2 model.
     SecurityGroup: schemas::SECURITY_GROUP {
         group_id: String = "GroupId",
         ip_permissions_egress: Vec<IpPermission> = "IpPermissionsEgress",
@@ -213,7 +213,7 @@ structure! {
 }
 
 structure! {
-    /// `StateReason` of the service model.
+    /// `StateReason` of the EC2 model.
     StateReason: schemas::STATE_REASON {
         code: String = "Code",
         message: String = "Message",
@@ -221,7 +221,7 @@ structure! {
 }
 
 structure! {
-    /// `Subnet` of the service model.
+    /// `Subnet` of the EC2 model.
     Subnet: schemas::SUBNET {
         availability_zone_id: String = "AvailabilityZoneId",
         enable_lni_at_device_index: i32 = "EnableLniAtDeviceIndex",
@@ -250,7 +250,7 @@ structure! {
 }
 
 structure! {
-    /// `SubnetCidrBlockState` of the service model.
+    /// `SubnetCidrBlockState` of the EC2 model.
     SubnetCidrBlockState: schemas::SUBNET_CIDR_BLOCK_STATE {
         state: SubnetCidrBlockStateCode = "State",
         status_message: String = "StatusMessage",
@@ -258,7 +258,7 @@ structure! {
 }
 
 structure! {
-    /// `SubnetIpv6CidrBlockAssociation` of the service model.
+    /// `SubnetIpv6CidrBlockAssociation` of the EC2 model.
     SubnetIpv6CidrBlockAssociation: schemas::SUBNET_IPV6_CIDR_BLOCK_ASSOCIATION {
         association_id: String = "AssociationId",
         ipv6_cidr_block: String = "Ipv6CidrBlock",
@@ -269,7 +269,7 @@ structure! {
 }
 
 structure! {
-    /// `Tag` of the service model.
+    /// `Tag` of the EC2 model.
     Tag: schemas::TAG {
         key: String = "Key",
         value: String = "Value",
@@ -277,7 +277,7 @@ structure! {
 }
 
 structure! {
-    /// `UserIdGroupPair` of the service model.
+    /// `UserIdGroupPair` of the EC2 model.
     UserIdGroupPair: schemas::USER_ID_GROUP_PAIR {
         description: String = "Description",
         user_id: String = "UserId",
@@ -290,7 +290,7 @@ structure! {
 }
 
 structure! {
-    /// `Vpc` of the service model.
+    /// `Vpc` of the EC2 model.
     Vpc: schemas::VPC {
         owner_id: String = "OwnerId",
         instance_tenancy: Tenancy = "InstanceTenancy",
@@ -308,7 +308,7 @@ structure! {
 }
 
 structure! {
-    /// `VpcCidrBlockAssociation` of the service model.
+    /// `VpcCidrBlockAssociation` of the EC2 model.
     VpcCidrBlockAssociation: schemas::VPC_CIDR_BLOCK_ASSOCIATION {
         association_id: String = "AssociationId",
         cidr_block: String = "CidrBlock",
@@ -317,7 +317,7 @@ structure! {
 }
 
 structure! {
-    /// `VpcCidrBlockState` of the service model.
+    /// `VpcCidrBlockState` of the EC2 model.
     VpcCidrBlockState: schemas::VPC_CIDR_BLOCK_STATE {
         state: VpcCidrBlockStateCode = "State",
         status_message: String = "StatusMessage",
@@ -325,7 +325,7 @@ structure! {
 }
 
 structure! {
-    /// `VpcEncryptionControl` of the service model.
+    /// `VpcEncryptionControl` of the EC2 model.
     VpcEncryptionControl: schemas::VPC_ENCRYPTION_CONTROL {
         vpc_id: String = "VpcId",
         vpc_encryption_control_id: String = "VpcEncryptionControlId",
@@ -338,7 +338,7 @@ structure! {
 }
 
 structure! {
-    /// `VpcEncryptionControlExclusion` of the service model.
+    /// `VpcEncryptionControlExclusion` of the EC2 model.
     VpcEncryptionControlExclusion: schemas::VPC_ENCRYPTION_CONTROL_EXCLUSION {
         state: VpcEncryptionControlExclusionState = "State",
         state_message: String = "StateMessage",
@@ -346,7 +346,7 @@ structure! {
 }
 
 structure! {
-    /// `VpcEncryptionControlExclusions` of the service model.
+    /// `VpcEncryptionControlExclusions` of the EC2 model.
     VpcEncryptionControlExclusions: schemas::VPC_ENCRYPTION_CONTROL_EXCLUSIONS {
         internet_gateway: VpcEncryptionControlExclusion = "InternetGateway",
         egress_only_internet_gateway: VpcEncryptionControlExclusion = "EgressOnlyInternetGateway",
@@ -360,7 +360,7 @@ structure! {
 }
 
 structure! {
-    /// `VpcIpv6CidrBlockAssociation` of the service model.
+    /// `VpcIpv6CidrBlockAssociation` of the EC2 model.
     VpcIpv6CidrBlockAssociation: schemas::VPC_IPV6_CIDR_BLOCK_ASSOCIATION {
         association_id: String = "AssociationId",
         ipv6_cidr_block: String = "Ipv6CidrBlock",

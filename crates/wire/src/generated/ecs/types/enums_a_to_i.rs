@@ -15,7 +15,7 @@ use crate::shape::{enumeration, structure};
 use crate::{Blob, Document, Timestamp};
 
 enumeration! {
-    /// `AcceleratorManufacturer` of the service model.
+    /// `AcceleratorManufacturer` of the ECS model.
     AcceleratorManufacturer {
         AmazonWebServices = "amazon-web-services",
         Amd = "amd",
@@ -26,7 +26,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `AcceleratorName` of the service model.
+    /// `AcceleratorName` of the ECS model.
     AcceleratorName {
         A100 = "a100",
         Inferentia = "inferentia",
@@ -44,7 +44,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `AcceleratorType` of the service model.
+    /// `AcceleratorType` of the ECS model.
     AcceleratorType {
         Gpu = "gpu",
         Fpga = "fpga",
@@ -53,7 +53,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `AccessType` of the service model.
+    /// `AccessType` of the ECS model.
     AccessType {
         Public = "PUBLIC",
         Private = "PRIVATE",
@@ -61,7 +61,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `AgentUpdateStatus` of the service model.
+    /// `AgentUpdateStatus` of the ECS model.
     AgentUpdateStatus {
         Pending = "PENDING",
         Staging = "STAGING",
@@ -73,7 +73,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `ApplicationProtocol` of the service model.
+    /// `ApplicationProtocol` of the ECS model.
     ApplicationProtocol {
         Http = "http",
         Http2 = "http2",
@@ -82,7 +82,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `AssignPublicIp` of the service model.
+    /// `AssignPublicIp` of the ECS model.
     AssignPublicIp {
         Enabled = "ENABLED",
         Disabled = "DISABLED",
@@ -90,7 +90,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `AutoRepairActionsStatus` of the service model.
+    /// `AutoRepairActionsStatus` of the ECS model.
     AutoRepairActionsStatus {
         Enabled = "ENABLED",
         Disabled = "DISABLED",
@@ -98,7 +98,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `AvailabilityZoneRebalancing` of the service model.
+    /// `AvailabilityZoneRebalancing` of the ECS model.
     AvailabilityZoneRebalancing {
         Enabled = "ENABLED",
         Disabled = "DISABLED",
@@ -106,7 +106,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `BareMetal` of the service model.
+    /// `BareMetal` of the ECS model.
     BareMetal {
         Included = "included",
         Required = "required",
@@ -115,7 +115,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `BurstablePerformance` of the service model.
+    /// `BurstablePerformance` of the ECS model.
     BurstablePerformance {
         Included = "included",
         Required = "required",
@@ -124,7 +124,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `CPUArchitecture` of the service model.
+    /// `CPUArchitecture` of the ECS model.
     CPUArchitecture {
         X8664 = "X86_64",
         Arm64 = "ARM64",
@@ -132,7 +132,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `CapacityOptionType` of the service model.
+    /// `CapacityOptionType` of the ECS model.
     CapacityOptionType {
         OnDemand = "ON_DEMAND",
         Spot = "SPOT",
@@ -141,14 +141,14 @@ enumeration! {
 }
 
 enumeration! {
-    /// `CapacityProviderField` of the service model.
+    /// `CapacityProviderField` of the ECS model.
     CapacityProviderField {
         Tags = "TAGS",
     }
 }
 
 enumeration! {
-    /// `CapacityProviderStatus` of the service model.
+    /// `CapacityProviderStatus` of the ECS model.
     CapacityProviderStatus {
         Provisioning = "PROVISIONING",
         Active = "ACTIVE",
@@ -158,7 +158,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `CapacityProviderType` of the service model.
+    /// `CapacityProviderType` of the ECS model.
     CapacityProviderType {
         Ec2Autoscaling = "EC2_AUTOSCALING",
         ManagedInstances = "MANAGED_INSTANCES",
@@ -168,7 +168,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `CapacityProviderUpdateStatus` of the service model.
+    /// `CapacityProviderUpdateStatus` of the ECS model.
     CapacityProviderUpdateStatus {
         CreateInProgress = "CREATE_IN_PROGRESS",
         CreateComplete = "CREATE_COMPLETE",
@@ -183,7 +183,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `CapacityReservationPreference` of the service model.
+    /// `CapacityReservationPreference` of the ECS model.
     CapacityReservationPreference {
         ReservationsOnly = "RESERVATIONS_ONLY",
         ReservationsFirst = "RESERVATIONS_FIRST",
@@ -192,7 +192,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `ClusterField` of the service model.
+    /// `ClusterField` of the ECS model.
     ClusterField {
         Attachments = "ATTACHMENTS",
         Configurations = "CONFIGURATIONS",
@@ -203,14 +203,14 @@ enumeration! {
 }
 
 enumeration! {
-    /// `ClusterSettingName` of the service model.
+    /// `ClusterSettingName` of the ECS model.
     ClusterSettingName {
         ContainerInsights = "containerInsights",
     }
 }
 
 enumeration! {
-    /// `Compatibility` of the service model.
+    /// `Compatibility` of the ECS model.
     Compatibility {
         Ec2 = "EC2",
         Fargate = "FARGATE",
@@ -220,7 +220,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `Connectivity` of the service model.
+    /// `Connectivity` of the ECS model.
     Connectivity {
         Connected = "CONNECTED",
         Disconnected = "DISCONNECTED",
@@ -228,7 +228,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `ContainerCondition` of the service model.
+    /// `ContainerCondition` of the ECS model.
     ContainerCondition {
         Start = "START",
         Complete = "COMPLETE",
@@ -238,7 +238,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `ContainerInstanceField` of the service model.
+    /// `ContainerInstanceField` of the ECS model.
     ContainerInstanceField {
         Tags = "TAGS",
         ContainerInstanceHealth = "CONTAINER_INSTANCE_HEALTH",
@@ -246,7 +246,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `ContainerInstanceStatus` of the service model.
+    /// `ContainerInstanceStatus` of the ECS model.
     ContainerInstanceStatus {
         Active = "ACTIVE",
         Draining = "DRAINING",
@@ -257,7 +257,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `CpuManufacturer` of the service model.
+    /// `CpuManufacturer` of the ECS model.
     CpuManufacturer {
         Intel = "intel",
         Amd = "amd",
@@ -266,7 +266,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `DaemonDeploymentRollbackMonitorsStatus` of the service model.
+    /// `DaemonDeploymentRollbackMonitorsStatus` of the ECS model.
     DaemonDeploymentRollbackMonitorsStatus {
         Triggered = "TRIGGERED",
         Monitoring = "MONITORING",
@@ -276,7 +276,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `DaemonDeploymentStatus` of the service model.
+    /// `DaemonDeploymentStatus` of the ECS model.
     DaemonDeploymentStatus {
         Pending = "PENDING",
         Successful = "SUCCESSFUL",
@@ -290,7 +290,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `DaemonPropagateTags` of the service model.
+    /// `DaemonPropagateTags` of the ECS model.
     DaemonPropagateTags {
         Daemon = "DAEMON",
         None = "NONE",
@@ -298,7 +298,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `DaemonStatus` of the service model.
+    /// `DaemonStatus` of the ECS model.
     DaemonStatus {
         Active = "ACTIVE",
         DeleteInProgress = "DELETE_IN_PROGRESS",
@@ -306,14 +306,14 @@ enumeration! {
 }
 
 enumeration! {
-    /// `DaemonTaskDefinitionRevisionFilter` of the service model.
+    /// `DaemonTaskDefinitionRevisionFilter` of the ECS model.
     DaemonTaskDefinitionRevisionFilter {
         LastRegistered = "LAST_REGISTERED",
     }
 }
 
 enumeration! {
-    /// `DaemonTaskDefinitionStatus` of the service model.
+    /// `DaemonTaskDefinitionStatus` of the ECS model.
     DaemonTaskDefinitionStatus {
         Active = "ACTIVE",
         DeleteInProgress = "DELETE_IN_PROGRESS",
@@ -322,7 +322,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `DaemonTaskDefinitionStatusFilter` of the service model.
+    /// `DaemonTaskDefinitionStatusFilter` of the ECS model.
     DaemonTaskDefinitionStatusFilter {
         Active = "ACTIVE",
         DeleteInProgress = "DELETE_IN_PROGRESS",
@@ -331,7 +331,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `DeploymentControllerType` of the service model.
+    /// `DeploymentControllerType` of the ECS model.
     DeploymentControllerType {
         Ecs = "ECS",
         CodeDeploy = "CODE_DEPLOY",
@@ -340,7 +340,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `DeploymentLifecycleHookAction` of the service model.
+    /// `DeploymentLifecycleHookAction` of the ECS model.
     DeploymentLifecycleHookAction {
         Rollback = "ROLLBACK",
         Continue = "CONTINUE",
@@ -348,7 +348,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `DeploymentLifecycleHookStage` of the service model.
+    /// `DeploymentLifecycleHookStage` of the ECS model.
     DeploymentLifecycleHookStage {
         ReconcileService = "RECONCILE_SERVICE",
         PreScaleUp = "PRE_SCALE_UP",
@@ -362,7 +362,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `DeploymentLifecycleHookStatus` of the service model.
+    /// `DeploymentLifecycleHookStatus` of the ECS model.
     DeploymentLifecycleHookStatus {
         AwaitingAction = "AWAITING_ACTION",
         InProgress = "IN_PROGRESS",
@@ -373,7 +373,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `DeploymentLifecycleHookTargetType` of the service model.
+    /// `DeploymentLifecycleHookTargetType` of the ECS model.
     DeploymentLifecycleHookTargetType {
         AwsLambda = "AWS_LAMBDA",
         Pause = "PAUSE",
@@ -381,7 +381,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `DeploymentRolloutState` of the service model.
+    /// `DeploymentRolloutState` of the ECS model.
     DeploymentRolloutState {
         Completed = "COMPLETED",
         Failed = "FAILED",
@@ -390,7 +390,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `DeploymentStrategy` of the service model.
+    /// `DeploymentStrategy` of the ECS model.
     DeploymentStrategy {
         Rolling = "ROLLING",
         BlueGreen = "BLUE_GREEN",
@@ -400,7 +400,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `DesiredStatus` of the service model.
+    /// `DesiredStatus` of the ECS model.
     DesiredStatus {
         Running = "RUNNING",
         Pending = "PENDING",
@@ -409,7 +409,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `DeviceCgroupPermission` of the service model.
+    /// `DeviceCgroupPermission` of the ECS model.
     DeviceCgroupPermission {
         Read = "read",
         Write = "write",
@@ -418,14 +418,14 @@ enumeration! {
 }
 
 enumeration! {
-    /// `EBSResourceType` of the service model.
+    /// `EBSResourceType` of the ECS model.
     EBSResourceType {
         Volume = "volume",
     }
 }
 
 enumeration! {
-    /// `EFSAuthorizationConfigIAM` of the service model.
+    /// `EFSAuthorizationConfigIAM` of the ECS model.
     EFSAuthorizationConfigIAM {
         Enabled = "ENABLED",
         Disabled = "DISABLED",
@@ -433,7 +433,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `EFSTransitEncryption` of the service model.
+    /// `EFSTransitEncryption` of the ECS model.
     EFSTransitEncryption {
         Enabled = "ENABLED",
         Disabled = "DISABLED",
@@ -441,14 +441,14 @@ enumeration! {
 }
 
 enumeration! {
-    /// `EnvironmentFileType` of the service model.
+    /// `EnvironmentFileType` of the ECS model.
     EnvironmentFileType {
         S3 = "s3",
     }
 }
 
 enumeration! {
-    /// `ExecuteCommandLogging` of the service model.
+    /// `ExecuteCommandLogging` of the ECS model.
     ExecuteCommandLogging {
         None = "NONE",
         Default = "DEFAULT",
@@ -457,14 +457,14 @@ enumeration! {
 }
 
 enumeration! {
-    /// `ExpressGatewayServiceInclude` of the service model.
+    /// `ExpressGatewayServiceInclude` of the ECS model.
     ExpressGatewayServiceInclude {
         Tags = "TAGS",
     }
 }
 
 enumeration! {
-    /// `ExpressGatewayServiceScalingMetric` of the service model.
+    /// `ExpressGatewayServiceScalingMetric` of the ECS model.
     ExpressGatewayServiceScalingMetric {
         AverageCpu = "AVERAGE_CPU",
         AverageMemory = "AVERAGE_MEMORY",
@@ -473,7 +473,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `ExpressGatewayServiceStatusCode` of the service model.
+    /// `ExpressGatewayServiceStatusCode` of the ECS model.
     ExpressGatewayServiceStatusCode {
         Active = "ACTIVE",
         Draining = "DRAINING",
@@ -482,7 +482,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `FirelensConfigurationType` of the service model.
+    /// `FirelensConfigurationType` of the ECS model.
     FirelensConfigurationType {
         Fluentd = "fluentd",
         Fluentbit = "fluentbit",
@@ -490,7 +490,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `HealthStatus` of the service model.
+    /// `HealthStatus` of the ECS model.
     HealthStatus {
         Healthy = "HEALTHY",
         Unhealthy = "UNHEALTHY",
@@ -499,7 +499,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `InstanceGeneration` of the service model.
+    /// `InstanceGeneration` of the ECS model.
     InstanceGeneration {
         Current = "current",
         Previous = "previous",
@@ -507,7 +507,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `InstanceHealthCheckState` of the service model.
+    /// `InstanceHealthCheckState` of the ECS model.
     InstanceHealthCheckState {
         Ok = "OK",
         Impaired = "IMPAIRED",
@@ -517,7 +517,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `InstanceHealthCheckType` of the service model.
+    /// `InstanceHealthCheckType` of the ECS model.
     InstanceHealthCheckType {
         ContainerRuntime = "CONTAINER_RUNTIME",
         AcceleratedCompute = "ACCELERATED_COMPUTE",
@@ -526,7 +526,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `IpcMode` of the service model.
+    /// `IpcMode` of the ECS model.
     IpcMode {
         Host = "host",
         Task = "task",

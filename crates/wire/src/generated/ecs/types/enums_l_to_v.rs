@@ -15,7 +15,7 @@ use crate::shape::{enumeration, structure};
 use crate::{Blob, Document, Timestamp};
 
 enumeration! {
-    /// `LaunchType` of the service model.
+    /// `LaunchType` of the ECS model.
     LaunchType {
         Ec2 = "EC2",
         Fargate = "FARGATE",
@@ -25,7 +25,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `LocalStorage` of the service model.
+    /// `LocalStorage` of the ECS model.
     LocalStorage {
         Included = "included",
         Required = "required",
@@ -34,7 +34,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `LocalStorageType` of the service model.
+    /// `LocalStorageType` of the ECS model.
     LocalStorageType {
         Hdd = "hdd",
         Ssd = "ssd",
@@ -42,7 +42,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `LogDriver` of the service model.
+    /// `LogDriver` of the ECS model.
     LogDriver {
         JsonFile = "json-file",
         Syslog = "syslog",
@@ -56,14 +56,14 @@ enumeration! {
 }
 
 enumeration! {
-    /// `ManagedAgentName` of the service model.
+    /// `ManagedAgentName` of the ECS model.
     ManagedAgentName {
         ExecuteCommandAgent = "ExecuteCommandAgent",
     }
 }
 
 enumeration! {
-    /// `ManagedDraining` of the service model.
+    /// `ManagedDraining` of the ECS model.
     ManagedDraining {
         Enabled = "ENABLED",
         Disabled = "DISABLED",
@@ -71,7 +71,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `ManagedInstancesMonitoringOptions` of the service model.
+    /// `ManagedInstancesMonitoringOptions` of the ECS model.
     ManagedInstancesMonitoringOptions {
         Basic = "BASIC",
         Detailed = "DETAILED",
@@ -79,7 +79,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `ManagedResourceStatus` of the service model.
+    /// `ManagedResourceStatus` of the ECS model.
     ManagedResourceStatus {
         Provisioning = "PROVISIONING",
         Active = "ACTIVE",
@@ -90,7 +90,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `ManagedScalingStatus` of the service model.
+    /// `ManagedScalingStatus` of the ECS model.
     ManagedScalingStatus {
         Enabled = "ENABLED",
         Disabled = "DISABLED",
@@ -98,7 +98,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `ManagedTerminationProtection` of the service model.
+    /// `ManagedTerminationProtection` of the ECS model.
     ManagedTerminationProtection {
         Enabled = "ENABLED",
         Disabled = "DISABLED",
@@ -106,7 +106,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `NetworkMode` of the service model.
+    /// `NetworkMode` of the ECS model.
     NetworkMode {
         Bridge = "bridge",
         Host = "host",
@@ -116,7 +116,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `OSFamily` of the service model.
+    /// `OSFamily` of the ECS model.
     OSFamily {
         WindowsServer2019Full = "WINDOWS_SERVER_2019_FULL",
         WindowsServer2019Core = "WINDOWS_SERVER_2019_CORE",
@@ -132,7 +132,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `PidMode` of the service model.
+    /// `PidMode` of the ECS model.
     PidMode {
         Host = "host",
         Task = "task",
@@ -140,7 +140,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `PlacementConstraintType` of the service model.
+    /// `PlacementConstraintType` of the ECS model.
     PlacementConstraintType {
         DistinctInstance = "distinctInstance",
         MemberOf = "memberOf",
@@ -148,7 +148,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `PlacementStrategyType` of the service model.
+    /// `PlacementStrategyType` of the ECS model.
     PlacementStrategyType {
         Random = "random",
         Spread = "spread",
@@ -157,14 +157,14 @@ enumeration! {
 }
 
 enumeration! {
-    /// `PlatformDeviceType` of the service model.
+    /// `PlatformDeviceType` of the ECS model.
     PlatformDeviceType {
         Gpu = "GPU",
     }
 }
 
 enumeration! {
-    /// `PropagateMITags` of the service model.
+    /// `PropagateMITags` of the ECS model.
     PropagateMITags {
         CapacityProvider = "CAPACITY_PROVIDER",
         None = "NONE",
@@ -172,7 +172,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `PropagateTags` of the service model.
+    /// `PropagateTags` of the ECS model.
     PropagateTags {
         TaskDefinition = "TASK_DEFINITION",
         Service = "SERVICE",
@@ -181,14 +181,14 @@ enumeration! {
 }
 
 enumeration! {
-    /// `ProxyConfigurationType` of the service model.
+    /// `ProxyConfigurationType` of the ECS model.
     ProxyConfigurationType {
         Appmesh = "APPMESH",
     }
 }
 
 enumeration! {
-    /// `ResourceManagementType` of the service model.
+    /// `ResourceManagementType` of the ECS model.
     ResourceManagementType {
         Customer = "CUSTOMER",
         Ecs = "ECS",
@@ -196,7 +196,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `ResourceType` of the service model.
+    /// `ResourceType` of the ECS model.
     ResourceType {
         Gpu = "GPU",
         InferenceAccelerator = "InferenceAccelerator",
@@ -204,14 +204,14 @@ enumeration! {
 }
 
 enumeration! {
-    /// `ScaleUnit` of the service model.
+    /// `ScaleUnit` of the ECS model.
     ScaleUnit {
         Percent = "PERCENT",
     }
 }
 
 enumeration! {
-    /// `SchedulingStrategy` of the service model.
+    /// `SchedulingStrategy` of the ECS model.
     SchedulingStrategy {
         Replica = "REPLICA",
         Daemon = "DAEMON",
@@ -219,7 +219,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `Scope` of the service model.
+    /// `Scope` of the ECS model.
     Scope {
         Task = "task",
         Shared = "shared",
@@ -227,7 +227,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `ServiceConnectAccessLoggingFormat` of the service model.
+    /// `ServiceConnectAccessLoggingFormat` of the ECS model.
     ServiceConnectAccessLoggingFormat {
         Text = "TEXT",
         Json = "JSON",
@@ -235,7 +235,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `ServiceConnectIncludeQueryParameters` of the service model.
+    /// `ServiceConnectIncludeQueryParameters` of the ECS model.
     ServiceConnectIncludeQueryParameters {
         Disabled = "DISABLED",
         Enabled = "ENABLED",
@@ -243,7 +243,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `ServiceDeploymentLifecycleStage` of the service model.
+    /// `ServiceDeploymentLifecycleStage` of the ECS model.
     ServiceDeploymentLifecycleStage {
         ReconcileService = "RECONCILE_SERVICE",
         PreScaleUp = "PRE_SCALE_UP",
@@ -259,7 +259,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `ServiceDeploymentRollbackMonitorsStatus` of the service model.
+    /// `ServiceDeploymentRollbackMonitorsStatus` of the ECS model.
     ServiceDeploymentRollbackMonitorsStatus {
         Triggered = "TRIGGERED",
         Monitoring = "MONITORING",
@@ -269,7 +269,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `ServiceDeploymentStatus` of the service model.
+    /// `ServiceDeploymentStatus` of the ECS model.
     ServiceDeploymentStatus {
         Pending = "PENDING",
         Successful = "SUCCESSFUL",
@@ -284,14 +284,14 @@ enumeration! {
 }
 
 enumeration! {
-    /// `ServiceField` of the service model.
+    /// `ServiceField` of the ECS model.
     ServiceField {
         Tags = "TAGS",
     }
 }
 
 enumeration! {
-    /// `SettingName` of the service model.
+    /// `SettingName` of the ECS model.
     SettingName {
         ServiceLongArnFormat = "serviceLongArnFormat",
         TaskLongArnFormat = "taskLongArnFormat",
@@ -308,7 +308,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `SettingType` of the service model.
+    /// `SettingType` of the ECS model.
     SettingType {
         User = "user",
         AwsManaged = "aws_managed",
@@ -316,7 +316,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `SortOrder` of the service model.
+    /// `SortOrder` of the ECS model.
     SortOrder {
         Asc = "ASC",
         Desc = "DESC",
@@ -324,7 +324,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `StabilityStatus` of the service model.
+    /// `StabilityStatus` of the ECS model.
     StabilityStatus {
         SteadyState = "STEADY_STATE",
         Stabilizing = "STABILIZING",
@@ -332,7 +332,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `StopServiceDeploymentStopType` of the service model.
+    /// `StopServiceDeploymentStopType` of the ECS model.
     StopServiceDeploymentStopType {
         Abort = "ABORT",
         Rollback = "ROLLBACK",
@@ -340,14 +340,14 @@ enumeration! {
 }
 
 enumeration! {
-    /// `TargetType` of the service model.
+    /// `TargetType` of the ECS model.
     TargetType {
         ContainerInstance = "container-instance",
     }
 }
 
 enumeration! {
-    /// `TaskDefinitionFamilyStatus` of the service model.
+    /// `TaskDefinitionFamilyStatus` of the ECS model.
     TaskDefinitionFamilyStatus {
         Active = "ACTIVE",
         Inactive = "INACTIVE",
@@ -356,21 +356,21 @@ enumeration! {
 }
 
 enumeration! {
-    /// `TaskDefinitionField` of the service model.
+    /// `TaskDefinitionField` of the ECS model.
     TaskDefinitionField {
         Tags = "TAGS",
     }
 }
 
 enumeration! {
-    /// `TaskDefinitionPlacementConstraintType` of the service model.
+    /// `TaskDefinitionPlacementConstraintType` of the ECS model.
     TaskDefinitionPlacementConstraintType {
         MemberOf = "memberOf",
     }
 }
 
 enumeration! {
-    /// `TaskDefinitionStatus` of the service model.
+    /// `TaskDefinitionStatus` of the ECS model.
     TaskDefinitionStatus {
         Active = "ACTIVE",
         Inactive = "INACTIVE",
@@ -379,14 +379,14 @@ enumeration! {
 }
 
 enumeration! {
-    /// `TaskField` of the service model.
+    /// `TaskField` of the ECS model.
     TaskField {
         Tags = "TAGS",
     }
 }
 
 enumeration! {
-    /// `TaskFilesystemType` of the service model.
+    /// `TaskFilesystemType` of the ECS model.
     TaskFilesystemType {
         Ext3 = "ext3",
         Ext4 = "ext4",
@@ -396,14 +396,14 @@ enumeration! {
 }
 
 enumeration! {
-    /// `TaskSetField` of the service model.
+    /// `TaskSetField` of the ECS model.
     TaskSetField {
         Tags = "TAGS",
     }
 }
 
 enumeration! {
-    /// `TaskStopCode` of the service model.
+    /// `TaskStopCode` of the ECS model.
     TaskStopCode {
         TaskFailedToStart = "TaskFailedToStart",
         EssentialContainerExited = "EssentialContainerExited",
@@ -415,7 +415,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `TransportProtocol` of the service model.
+    /// `TransportProtocol` of the ECS model.
     TransportProtocol {
         Tcp = "tcp",
         Udp = "udp",
@@ -423,7 +423,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `UlimitName` of the service model.
+    /// `UlimitName` of the ECS model.
     UlimitName {
         Core = "core",
         Cpu = "cpu",
@@ -444,7 +444,7 @@ enumeration! {
 }
 
 enumeration! {
-    /// `VersionConsistency` of the service model.
+    /// `VersionConsistency` of the ECS model.
     VersionConsistency {
         Enabled = "enabled",
         Disabled = "disabled",

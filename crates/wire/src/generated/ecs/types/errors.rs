@@ -15,70 +15,70 @@ use crate::shape::{enumeration, structure};
 use crate::{Blob, Document, Timestamp};
 
 structure! {
-    /// `AccessDeniedException` of the service model.
+    /// `AccessDeniedException` of the ECS model.
     AccessDeniedException: schemas::ACCESS_DENIED_EXCEPTION {
         message: String = "message",
     }
 }
 
 structure! {
-    /// `AttributeLimitExceededException` of the service model.
+    /// `AttributeLimitExceededException` of the ECS model.
     AttributeLimitExceededException: schemas::ATTRIBUTE_LIMIT_EXCEEDED_EXCEPTION {
         message: String = "message",
     }
 }
 
 structure! {
-    /// `BlockedException` of the service model.
+    /// `BlockedException` of the ECS model.
     BlockedException: schemas::BLOCKED_EXCEPTION {
         message: String = "message",
     }
 }
 
 structure! {
-    /// `ClientException` of the service model.
+    /// `ClientException` of the ECS model.
     ClientException: schemas::CLIENT_EXCEPTION {
         message: String = "message",
     }
 }
 
 structure! {
-    /// `ClusterContainsCapacityProviderException` of the service model.
+    /// `ClusterContainsCapacityProviderException` of the ECS model.
     ClusterContainsCapacityProviderException: schemas::CLUSTER_CONTAINS_CAPACITY_PROVIDER_EXCEPTION {
         message: String = "message",
     }
 }
 
 structure! {
-    /// `ClusterContainsContainerInstancesException` of the service model.
+    /// `ClusterContainsContainerInstancesException` of the ECS model.
     ClusterContainsContainerInstancesException: schemas::CLUSTER_CONTAINS_CONTAINER_INSTANCES_EXCEPTION {
         message: String = "message",
     }
 }
 
 structure! {
-    /// `ClusterContainsServicesException` of the service model.
+    /// `ClusterContainsServicesException` of the ECS model.
     ClusterContainsServicesException: schemas::CLUSTER_CONTAINS_SERVICES_EXCEPTION {
         message: String = "message",
     }
 }
 
 structure! {
-    /// `ClusterContainsTasksException` of the service model.
+    /// `ClusterContainsTasksException` of the ECS model.
     ClusterContainsTasksException: schemas::CLUSTER_CONTAINS_TASKS_EXCEPTION {
         message: String = "message",
     }
 }
 
 structure! {
-    /// `ClusterNotFoundException` of the service model.
+    /// `ClusterNotFoundException` of the ECS model.
     ClusterNotFoundException: schemas::CLUSTER_NOT_FOUND_EXCEPTION {
         message: String = "message",
     }
 }
 
 structure! {
-    /// `ConflictException` of the service model.
+    /// `ConflictException` of the ECS model.
     ConflictException: schemas::CONFLICT_EXCEPTION {
         resource_ids: Vec<String> = "resourceIds",
         message: String = "message",
@@ -86,140 +86,140 @@ structure! {
 }
 
 structure! {
-    /// `DaemonNotActiveException` of the service model.
+    /// `DaemonNotActiveException` of the ECS model.
     DaemonNotActiveException: schemas::DAEMON_NOT_ACTIVE_EXCEPTION {
         message: String = "message",
     }
 }
 
 structure! {
-    /// `DaemonNotFoundException` of the service model.
+    /// `DaemonNotFoundException` of the ECS model.
     DaemonNotFoundException: schemas::DAEMON_NOT_FOUND_EXCEPTION {
         message: String = "message",
     }
 }
 
 structure! {
-    /// `InvalidParameterException` of the service model.
+    /// `InvalidParameterException` of the ECS model.
     InvalidParameterException: schemas::INVALID_PARAMETER_EXCEPTION {
         message: String = "message",
     }
 }
 
 structure! {
-    /// `LimitExceededException` of the service model.
+    /// `LimitExceededException` of the ECS model.
     LimitExceededException: schemas::LIMIT_EXCEEDED_EXCEPTION {
         message: String = "message",
     }
 }
 
 structure! {
-    /// `MissingVersionException` of the service model.
+    /// `MissingVersionException` of the ECS model.
     MissingVersionException: schemas::MISSING_VERSION_EXCEPTION {
         message: String = "message",
     }
 }
 
 structure! {
-    /// `NamespaceNotFoundException` of the service model.
+    /// `NamespaceNotFoundException` of the ECS model.
     NamespaceNotFoundException: schemas::NAMESPACE_NOT_FOUND_EXCEPTION {
         message: String = "message",
     }
 }
 
 structure! {
-    /// `NoUpdateAvailableException` of the service model.
+    /// `NoUpdateAvailableException` of the ECS model.
     NoUpdateAvailableException: schemas::NO_UPDATE_AVAILABLE_EXCEPTION {
         message: String = "message",
     }
 }
 
 structure! {
-    /// `PlatformTaskDefinitionIncompatibilityException` of the service model.
+    /// `PlatformTaskDefinitionIncompatibilityException` of the ECS model.
     PlatformTaskDefinitionIncompatibilityException: schemas::PLATFORM_TASK_DEFINITION_INCOMPATIBILITY_EXCEPTION {
         message: String = "message",
     }
 }
 
 structure! {
-    /// `PlatformUnknownException` of the service model.
+    /// `PlatformUnknownException` of the ECS model.
     PlatformUnknownException: schemas::PLATFORM_UNKNOWN_EXCEPTION {
         message: String = "message",
     }
 }
 
 structure! {
-    /// `ResourceInUseException` of the service model.
+    /// `ResourceInUseException` of the ECS model.
     ResourceInUseException: schemas::RESOURCE_IN_USE_EXCEPTION {
         message: String = "message",
     }
 }
 
 structure! {
-    /// `ResourceNotFoundException` of the service model.
+    /// `ResourceNotFoundException` of the ECS model.
     ResourceNotFoundException: schemas::RESOURCE_NOT_FOUND_EXCEPTION {
         message: String = "message",
     }
 }
 
 structure! {
-    /// `ServerException` of the service model.
+    /// `ServerException` of the ECS model.
     ServerException: schemas::SERVER_EXCEPTION {
         message: String = "message",
     }
 }
 
 structure! {
-    /// `ServiceDeploymentNotFoundException` of the service model.
+    /// `ServiceDeploymentNotFoundException` of the ECS model.
     ServiceDeploymentNotFoundException: schemas::SERVICE_DEPLOYMENT_NOT_FOUND_EXCEPTION {
         message: String = "message",
     }
 }
 
 structure! {
-    /// `ServiceNotActiveException` of the service model.
+    /// `ServiceNotActiveException` of the ECS model.
     ServiceNotActiveException: schemas::SERVICE_NOT_ACTIVE_EXCEPTION {
         message: String = "message",
     }
 }
 
 structure! {
-    /// `ServiceNotFoundException` of the service model.
+    /// `ServiceNotFoundException` of the ECS model.
     ServiceNotFoundException: schemas::SERVICE_NOT_FOUND_EXCEPTION {
         message: String = "message",
     }
 }
 
 structure! {
-    /// `TargetNotConnectedException` of the service model.
+    /// `TargetNotConnectedException` of the ECS model.
     TargetNotConnectedException: schemas::TARGET_NOT_CONNECTED_EXCEPTION {
         message: String = "message",
     }
 }
 
 structure! {
-    /// `TargetNotFoundException` of the service model.
+    /// `TargetNotFoundException` of the ECS model.
     TargetNotFoundException: schemas::TARGET_NOT_FOUND_EXCEPTION {
         message: String = "message",
     }
 }
 
 structure! {
-    /// `TaskSetNotFoundException` of the service model.
+    /// `TaskSetNotFoundException` of the ECS model.
     TaskSetNotFoundException: schemas::TASK_SET_NOT_FOUND_EXCEPTION {
         message: String = "message",
     }
 }
 
 structure! {
-    /// `UnsupportedFeatureException` of the service model.
+    /// `UnsupportedFeatureException` of the ECS model.
     UnsupportedFeatureException: schemas::UNSUPPORTED_FEATURE_EXCEPTION {
         message: String = "message",
     }
 }
 
 structure! {
-    /// `UpdateInProgressException` of the service model.
+    /// `UpdateInProgressException` of the ECS model.
     UpdateInProgressException: schemas::UPDATE_IN_PROGRESS_EXCEPTION {
         message: String = "message",
     }

@@ -15,7 +15,7 @@ use crate::shape::{enumeration, structure};
 use crate::{Blob, Document, Timestamp};
 
 structure! {
-    /// `ContinueServiceDeploymentRequest` of the service model.
+    /// `ContinueServiceDeploymentRequest` of the ECS model.
     ContinueServiceDeploymentRequest: schemas::CONTINUE_SERVICE_DEPLOYMENT_REQUEST {
         service_deployment_arn: String = "serviceDeploymentArn",
         hook_id: String = "hookId",
@@ -24,7 +24,7 @@ structure! {
 }
 
 structure! {
-    /// `CreateCapacityProviderRequest` of the service model.
+    /// `CreateCapacityProviderRequest` of the ECS model.
     CreateCapacityProviderRequest: schemas::CREATE_CAPACITY_PROVIDER_REQUEST {
         name: String = "name",
         cluster: String = "cluster",
@@ -35,7 +35,7 @@ structure! {
 }
 
 structure! {
-    /// `CreateClusterRequest` of the service model.
+    /// `CreateClusterRequest` of the ECS model.
     CreateClusterRequest: schemas::CREATE_CLUSTER_REQUEST {
         cluster_name: String = "clusterName",
         tags: Vec<Tag> = "tags",
@@ -48,7 +48,7 @@ structure! {
 }
 
 structure! {
-    /// `CreateDaemonRequest` of the service model.
+    /// `CreateDaemonRequest` of the ECS model.
     CreateDaemonRequest: schemas::CREATE_DAEMON_REQUEST {
         daemon_name: String = "daemonName",
         cluster_arn: String = "clusterArn",
@@ -64,7 +64,7 @@ structure! {
 }
 
 structure! {
-    /// `CreateExpressGatewayServiceRequest` of the service model.
+    /// `CreateExpressGatewayServiceRequest` of the ECS model.
     CreateExpressGatewayServiceRequest: schemas::CREATE_EXPRESS_GATEWAY_SERVICE_REQUEST {
         execution_role_arn: String = "executionRoleArn",
         infrastructure_role_arn: String = "infrastructureRoleArn",
@@ -82,7 +82,7 @@ structure! {
 }
 
 structure! {
-    /// `CreateServiceRequest` of the service model.
+    /// `CreateServiceRequest` of the ECS model.
     CreateServiceRequest: schemas::CREATE_SERVICE_REQUEST {
         cluster: String = "cluster",
         service_name: String = "serviceName",
@@ -114,7 +114,7 @@ structure! {
 }
 
 structure! {
-    /// `CreateTaskSetRequest` of the service model.
+    /// `CreateTaskSetRequest` of the ECS model.
     CreateTaskSetRequest: schemas::CREATE_TASK_SET_REQUEST {
         service: String = "service",
         cluster: String = "cluster",
@@ -133,7 +133,7 @@ structure! {
 }
 
 structure! {
-    /// `DeleteAccountSettingRequest` of the service model.
+    /// `DeleteAccountSettingRequest` of the ECS model.
     DeleteAccountSettingRequest: schemas::DELETE_ACCOUNT_SETTING_REQUEST {
         name: SettingName = "name",
         principal_arn: String = "principalArn",
@@ -141,7 +141,7 @@ structure! {
 }
 
 structure! {
-    /// `DeleteAttributesRequest` of the service model.
+    /// `DeleteAttributesRequest` of the ECS model.
     DeleteAttributesRequest: schemas::DELETE_ATTRIBUTES_REQUEST {
         cluster: String = "cluster",
         attributes: Vec<Attribute> = "attributes",
@@ -149,7 +149,7 @@ structure! {
 }
 
 structure! {
-    /// `DeleteCapacityProviderRequest` of the service model.
+    /// `DeleteCapacityProviderRequest` of the ECS model.
     DeleteCapacityProviderRequest: schemas::DELETE_CAPACITY_PROVIDER_REQUEST {
         capacity_provider: String = "capacityProvider",
         cluster: String = "cluster",
@@ -157,35 +157,35 @@ structure! {
 }
 
 structure! {
-    /// `DeleteClusterRequest` of the service model.
+    /// `DeleteClusterRequest` of the ECS model.
     DeleteClusterRequest: schemas::DELETE_CLUSTER_REQUEST {
         cluster: String = "cluster",
     }
 }
 
 structure! {
-    /// `DeleteDaemonRequest` of the service model.
+    /// `DeleteDaemonRequest` of the ECS model.
     DeleteDaemonRequest: schemas::DELETE_DAEMON_REQUEST {
         daemon_arn: String = "daemonArn",
     }
 }
 
 structure! {
-    /// `DeleteDaemonTaskDefinitionRequest` of the service model.
+    /// `DeleteDaemonTaskDefinitionRequest` of the ECS model.
     DeleteDaemonTaskDefinitionRequest: schemas::DELETE_DAEMON_TASK_DEFINITION_REQUEST {
         daemon_task_definition: String = "daemonTaskDefinition",
     }
 }
 
 structure! {
-    /// `DeleteExpressGatewayServiceRequest` of the service model.
+    /// `DeleteExpressGatewayServiceRequest` of the ECS model.
     DeleteExpressGatewayServiceRequest: schemas::DELETE_EXPRESS_GATEWAY_SERVICE_REQUEST {
         service_arn: String = "serviceArn",
     }
 }
 
 structure! {
-    /// `DeleteServiceRequest` of the service model.
+    /// `DeleteServiceRequest` of the ECS model.
     DeleteServiceRequest: schemas::DELETE_SERVICE_REQUEST {
         cluster: String = "cluster",
         service: String = "service",
@@ -194,14 +194,14 @@ structure! {
 }
 
 structure! {
-    /// `DeleteTaskDefinitionsRequest` of the service model.
+    /// `DeleteTaskDefinitionsRequest` of the ECS model.
     DeleteTaskDefinitionsRequest: schemas::DELETE_TASK_DEFINITIONS_REQUEST {
         task_definitions: Vec<String> = "taskDefinitions",
     }
 }
 
 structure! {
-    /// `DeleteTaskSetRequest` of the service model.
+    /// `DeleteTaskSetRequest` of the ECS model.
     DeleteTaskSetRequest: schemas::DELETE_TASK_SET_REQUEST {
         cluster: String = "cluster",
         service: String = "service",
@@ -211,7 +211,7 @@ structure! {
 }
 
 structure! {
-    /// `DeregisterContainerInstanceRequest` of the service model.
+    /// `DeregisterContainerInstanceRequest` of the ECS model.
     DeregisterContainerInstanceRequest: schemas::DEREGISTER_CONTAINER_INSTANCE_REQUEST {
         cluster: String = "cluster",
         container_instance: String = "containerInstance",
@@ -220,14 +220,14 @@ structure! {
 }
 
 structure! {
-    /// `DeregisterTaskDefinitionRequest` of the service model.
+    /// `DeregisterTaskDefinitionRequest` of the ECS model.
     DeregisterTaskDefinitionRequest: schemas::DEREGISTER_TASK_DEFINITION_REQUEST {
         task_definition: String = "taskDefinition",
     }
 }
 
 structure! {
-    /// `DescribeCapacityProvidersRequest` of the service model.
+    /// `DescribeCapacityProvidersRequest` of the ECS model.
     DescribeCapacityProvidersRequest: schemas::DESCRIBE_CAPACITY_PROVIDERS_REQUEST {
         capacity_providers: Vec<String> = "capacityProviders",
         cluster: String = "cluster",
@@ -238,7 +238,7 @@ structure! {
 }
 
 structure! {
-    /// `DescribeClustersRequest` of the service model.
+    /// `DescribeClustersRequest` of the ECS model.
     DescribeClustersRequest: schemas::DESCRIBE_CLUSTERS_REQUEST {
         clusters: Vec<String> = "clusters",
         include: Vec<ClusterField> = "include",
@@ -246,7 +246,7 @@ structure! {
 }
 
 structure! {
-    /// `DescribeContainerInstancesRequest` of the service model.
+    /// `DescribeContainerInstancesRequest` of the ECS model.
     DescribeContainerInstancesRequest: schemas::DESCRIBE_CONTAINER_INSTANCES_REQUEST {
         cluster: String = "cluster",
         container_instances: Vec<String> = "containerInstances",
@@ -255,35 +255,35 @@ structure! {
 }
 
 structure! {
-    /// `DescribeDaemonDeploymentsRequest` of the service model.
+    /// `DescribeDaemonDeploymentsRequest` of the ECS model.
     DescribeDaemonDeploymentsRequest: schemas::DESCRIBE_DAEMON_DEPLOYMENTS_REQUEST {
         daemon_deployment_arns: Vec<String> = "daemonDeploymentArns",
     }
 }
 
 structure! {
-    /// `DescribeDaemonRequest` of the service model.
+    /// `DescribeDaemonRequest` of the ECS model.
     DescribeDaemonRequest: schemas::DESCRIBE_DAEMON_REQUEST {
         daemon_arn: String = "daemonArn",
     }
 }
 
 structure! {
-    /// `DescribeDaemonRevisionsRequest` of the service model.
+    /// `DescribeDaemonRevisionsRequest` of the ECS model.
     DescribeDaemonRevisionsRequest: schemas::DESCRIBE_DAEMON_REVISIONS_REQUEST {
         daemon_revision_arns: Vec<String> = "daemonRevisionArns",
     }
 }
 
 structure! {
-    /// `DescribeDaemonTaskDefinitionRequest` of the service model.
+    /// `DescribeDaemonTaskDefinitionRequest` of the ECS model.
     DescribeDaemonTaskDefinitionRequest: schemas::DESCRIBE_DAEMON_TASK_DEFINITION_REQUEST {
         daemon_task_definition: String = "daemonTaskDefinition",
     }
 }
 
 structure! {
-    /// `DescribeExpressGatewayServiceRequest` of the service model.
+    /// `DescribeExpressGatewayServiceRequest` of the ECS model.
     DescribeExpressGatewayServiceRequest: schemas::DESCRIBE_EXPRESS_GATEWAY_SERVICE_REQUEST {
         service_arn: String = "serviceArn",
         include: Vec<ExpressGatewayServiceInclude> = "include",
@@ -291,21 +291,21 @@ structure! {
 }
 
 structure! {
-    /// `DescribeServiceDeploymentsRequest` of the service model.
+    /// `DescribeServiceDeploymentsRequest` of the ECS model.
     DescribeServiceDeploymentsRequest: schemas::DESCRIBE_SERVICE_DEPLOYMENTS_REQUEST {
         service_deployment_arns: Vec<String> = "serviceDeploymentArns",
     }
 }
 
 structure! {
-    /// `DescribeServiceRevisionsRequest` of the service model.
+    /// `DescribeServiceRevisionsRequest` of the ECS model.
     DescribeServiceRevisionsRequest: schemas::DESCRIBE_SERVICE_REVISIONS_REQUEST {
         service_revision_arns: Vec<String> = "serviceRevisionArns",
     }
 }
 
 structure! {
-    /// `DescribeServicesRequest` of the service model.
+    /// `DescribeServicesRequest` of the ECS model.
     DescribeServicesRequest: schemas::DESCRIBE_SERVICES_REQUEST {
         cluster: String = "cluster",
         services: Vec<String> = "services",
@@ -314,7 +314,7 @@ structure! {
 }
 
 structure! {
-    /// `DescribeTaskDefinitionRequest` of the service model.
+    /// `DescribeTaskDefinitionRequest` of the ECS model.
     DescribeTaskDefinitionRequest: schemas::DESCRIBE_TASK_DEFINITION_REQUEST {
         task_definition: String = "taskDefinition",
         include: Vec<TaskDefinitionField> = "include",
@@ -322,7 +322,7 @@ structure! {
 }
 
 structure! {
-    /// `DescribeTaskSetsRequest` of the service model.
+    /// `DescribeTaskSetsRequest` of the ECS model.
     DescribeTaskSetsRequest: schemas::DESCRIBE_TASK_SETS_REQUEST {
         cluster: String = "cluster",
         service: String = "service",
@@ -332,7 +332,7 @@ structure! {
 }
 
 structure! {
-    /// `DescribeTasksRequest` of the service model.
+    /// `DescribeTasksRequest` of the ECS model.
     DescribeTasksRequest: schemas::DESCRIBE_TASKS_REQUEST {
         cluster: String = "cluster",
         tasks: Vec<String> = "tasks",
@@ -341,7 +341,7 @@ structure! {
 }
 
 structure! {
-    /// `DiscoverPollEndpointRequest` of the service model.
+    /// `DiscoverPollEndpointRequest` of the ECS model.
     DiscoverPollEndpointRequest: schemas::DISCOVER_POLL_ENDPOINT_REQUEST {
         container_instance: String = "containerInstance",
         cluster: String = "cluster",
@@ -349,7 +349,7 @@ structure! {
 }
 
 structure! {
-    /// `ExecuteCommandRequest` of the service model.
+    /// `ExecuteCommandRequest` of the ECS model.
     ExecuteCommandRequest: schemas::EXECUTE_COMMAND_REQUEST {
         cluster: String = "cluster",
         container: String = "container",
@@ -360,7 +360,7 @@ structure! {
 }
 
 structure! {
-    /// `GetTaskProtectionRequest` of the service model.
+    /// `GetTaskProtectionRequest` of the ECS model.
     GetTaskProtectionRequest: schemas::GET_TASK_PROTECTION_REQUEST {
         cluster: String = "cluster",
         tasks: Vec<String> = "tasks",
@@ -368,7 +368,7 @@ structure! {
 }
 
 structure! {
-    /// `ListAccountSettingsRequest` of the service model.
+    /// `ListAccountSettingsRequest` of the ECS model.
     ListAccountSettingsRequest: schemas::LIST_ACCOUNT_SETTINGS_REQUEST {
         name: SettingName = "name",
         value: String = "value",
@@ -380,7 +380,7 @@ structure! {
 }
 
 structure! {
-    /// `ListAttributesRequest` of the service model.
+    /// `ListAttributesRequest` of the ECS model.
     ListAttributesRequest: schemas::LIST_ATTRIBUTES_REQUEST {
         cluster: String = "cluster",
         target_type: TargetType = "targetType",
@@ -392,7 +392,7 @@ structure! {
 }
 
 structure! {
-    /// `ListClustersRequest` of the service model.
+    /// `ListClustersRequest` of the ECS model.
     ListClustersRequest: schemas::LIST_CLUSTERS_REQUEST {
         next_token: String = "nextToken",
         max_results: i32 = "maxResults",
@@ -400,7 +400,7 @@ structure! {
 }
 
 structure! {
-    /// `ListContainerInstancesRequest` of the service model.
+    /// `ListContainerInstancesRequest` of the ECS model.
     ListContainerInstancesRequest: schemas::LIST_CONTAINER_INSTANCES_REQUEST {
         cluster: String = "cluster",
         filter: String = "filter",
@@ -411,7 +411,7 @@ structure! {
 }
 
 structure! {
-    /// `ListDaemonDeploymentsRequest` of the service model.
+    /// `ListDaemonDeploymentsRequest` of the ECS model.
     ListDaemonDeploymentsRequest: schemas::LIST_DAEMON_DEPLOYMENTS_REQUEST {
         daemon_arn: String = "daemonArn",
         status: Vec<DaemonDeploymentStatus> = "status",
@@ -422,7 +422,7 @@ structure! {
 }
 
 structure! {
-    /// `ListDaemonTaskDefinitionsRequest` of the service model.
+    /// `ListDaemonTaskDefinitionsRequest` of the ECS model.
     ListDaemonTaskDefinitionsRequest: schemas::LIST_DAEMON_TASK_DEFINITIONS_REQUEST {
         family_prefix: String = "familyPrefix",
         family: String = "family",
@@ -435,7 +435,7 @@ structure! {
 }
 
 structure! {
-    /// `ListDaemonsRequest` of the service model.
+    /// `ListDaemonsRequest` of the ECS model.
     ListDaemonsRequest: schemas::LIST_DAEMONS_REQUEST {
         cluster_arn: String = "clusterArn",
         capacity_provider_arns: Vec<String> = "capacityProviderArns",
@@ -445,7 +445,7 @@ structure! {
 }
 
 structure! {
-    /// `ListServiceDeploymentsRequest` of the service model.
+    /// `ListServiceDeploymentsRequest` of the ECS model.
     ListServiceDeploymentsRequest: schemas::LIST_SERVICE_DEPLOYMENTS_REQUEST {
         service: String = "service",
         cluster: String = "cluster",
@@ -457,7 +457,7 @@ structure! {
 }
 
 structure! {
-    /// `ListServicesByNamespaceRequest` of the service model.
+    /// `ListServicesByNamespaceRequest` of the ECS model.
     ListServicesByNamespaceRequest: schemas::LIST_SERVICES_BY_NAMESPACE_REQUEST {
         namespace: String = "namespace",
         next_token: String = "nextToken",
@@ -466,7 +466,7 @@ structure! {
 }
 
 structure! {
-    /// `ListServicesRequest` of the service model.
+    /// `ListServicesRequest` of the ECS model.
     ListServicesRequest: schemas::LIST_SERVICES_REQUEST {
         cluster: String = "cluster",
         next_token: String = "nextToken",
@@ -478,14 +478,14 @@ structure! {
 }
 
 structure! {
-    /// `ListTagsForResourceRequest` of the service model.
+    /// `ListTagsForResourceRequest` of the ECS model.
     ListTagsForResourceRequest: schemas::LIST_TAGS_FOR_RESOURCE_REQUEST {
         resource_arn: String = "resourceArn",
     }
 }
 
 structure! {
-    /// `ListTaskDefinitionFamiliesRequest` of the service model.
+    /// `ListTaskDefinitionFamiliesRequest` of the ECS model.
     ListTaskDefinitionFamiliesRequest: schemas::LIST_TASK_DEFINITION_FAMILIES_REQUEST {
         family_prefix: String = "familyPrefix",
         status: TaskDefinitionFamilyStatus = "status",
@@ -495,7 +495,7 @@ structure! {
 }
 
 structure! {
-    /// `ListTaskDefinitionsRequest` of the service model.
+    /// `ListTaskDefinitionsRequest` of the ECS model.
     ListTaskDefinitionsRequest: schemas::LIST_TASK_DEFINITIONS_REQUEST {
         family_prefix: String = "familyPrefix",
         status: TaskDefinitionStatus = "status",
@@ -506,7 +506,7 @@ structure! {
 }
 
 structure! {
-    /// `ListTasksRequest` of the service model.
+    /// `ListTasksRequest` of the ECS model.
     ListTasksRequest: schemas::LIST_TASKS_REQUEST {
         cluster: String = "cluster",
         container_instance: String = "containerInstance",

@@ -15,7 +15,7 @@ use crate::shape::{enumeration, structure};
 use crate::{Blob, Document, Timestamp};
 
 structure! {
-    /// `PutAccountSettingDefaultRequest` of the service model.
+    /// `PutAccountSettingDefaultRequest` of the ECS model.
     PutAccountSettingDefaultRequest: schemas::PUT_ACCOUNT_SETTING_DEFAULT_REQUEST {
         name: SettingName = "name",
         value: String = "value",
@@ -23,7 +23,7 @@ structure! {
 }
 
 structure! {
-    /// `PutAccountSettingRequest` of the service model.
+    /// `PutAccountSettingRequest` of the ECS model.
     PutAccountSettingRequest: schemas::PUT_ACCOUNT_SETTING_REQUEST {
         name: SettingName = "name",
         value: String = "value",
@@ -32,7 +32,7 @@ structure! {
 }
 
 structure! {
-    /// `PutAttributesRequest` of the service model.
+    /// `PutAttributesRequest` of the ECS model.
     PutAttributesRequest: schemas::PUT_ATTRIBUTES_REQUEST {
         cluster: String = "cluster",
         attributes: Vec<Attribute> = "attributes",
@@ -40,7 +40,7 @@ structure! {
 }
 
 structure! {
-    /// `PutClusterCapacityProvidersRequest` of the service model.
+    /// `PutClusterCapacityProvidersRequest` of the ECS model.
     PutClusterCapacityProvidersRequest: schemas::PUT_CLUSTER_CAPACITY_PROVIDERS_REQUEST {
         cluster: String = "cluster",
         capacity_providers: Vec<String> = "capacityProviders",
@@ -49,7 +49,7 @@ structure! {
 }
 
 structure! {
-    /// `RegisterContainerInstanceRequest` of the service model.
+    /// `RegisterContainerInstanceRequest` of the ECS model.
     RegisterContainerInstanceRequest: schemas::REGISTER_CONTAINER_INSTANCE_REQUEST {
         cluster: String = "cluster",
         instance_identity_document: String = "instanceIdentityDocument",
@@ -64,7 +64,7 @@ structure! {
 }
 
 structure! {
-    /// `RegisterDaemonTaskDefinitionRequest` of the service model.
+    /// `RegisterDaemonTaskDefinitionRequest` of the ECS model.
     RegisterDaemonTaskDefinitionRequest: schemas::REGISTER_DAEMON_TASK_DEFINITION_REQUEST {
         family: String = "family",
         task_role_arn: String = "taskRoleArn",
@@ -78,7 +78,7 @@ structure! {
 }
 
 structure! {
-    /// `RegisterTaskDefinitionRequest` of the service model.
+    /// `RegisterTaskDefinitionRequest` of the ECS model.
     RegisterTaskDefinitionRequest: schemas::REGISTER_TASK_DEFINITION_REQUEST {
         family: String = "family",
         task_role_arn: String = "taskRoleArn",
@@ -102,7 +102,7 @@ structure! {
 }
 
 structure! {
-    /// `RunTaskRequest` of the service model.
+    /// `RunTaskRequest` of the ECS model.
     RunTaskRequest: schemas::RUN_TASK_REQUEST {
         capacity_provider_strategy: Vec<CapacityProviderStrategyItem> = "capacityProviderStrategy",
         cluster: String = "cluster",
@@ -127,7 +127,7 @@ structure! {
 }
 
 structure! {
-    /// `StartTaskRequest` of the service model.
+    /// `StartTaskRequest` of the ECS model.
     StartTaskRequest: schemas::START_TASK_REQUEST {
         cluster: String = "cluster",
         container_instances: Vec<String> = "containerInstances",
@@ -146,7 +146,7 @@ structure! {
 }
 
 structure! {
-    /// `StopServiceDeploymentRequest` of the service model.
+    /// `StopServiceDeploymentRequest` of the ECS model.
     StopServiceDeploymentRequest: schemas::STOP_SERVICE_DEPLOYMENT_REQUEST {
         service_deployment_arn: String = "serviceDeploymentArn",
         stop_type: StopServiceDeploymentStopType = "stopType",
@@ -154,7 +154,7 @@ structure! {
 }
 
 structure! {
-    /// `StopTaskRequest` of the service model.
+    /// `StopTaskRequest` of the ECS model.
     StopTaskRequest: schemas::STOP_TASK_REQUEST {
         cluster: String = "cluster",
         task: String = "task",
@@ -163,7 +163,7 @@ structure! {
 }
 
 structure! {
-    /// `SubmitAttachmentStateChangesRequest` of the service model.
+    /// `SubmitAttachmentStateChangesRequest` of the ECS model.
     SubmitAttachmentStateChangesRequest: schemas::SUBMIT_ATTACHMENT_STATE_CHANGES_REQUEST {
         cluster: String = "cluster",
         attachments: Vec<AttachmentStateChange> = "attachments",
@@ -171,7 +171,7 @@ structure! {
 }
 
 structure! {
-    /// `SubmitContainerStateChangeRequest` of the service model.
+    /// `SubmitContainerStateChangeRequest` of the ECS model.
     SubmitContainerStateChangeRequest: schemas::SUBMIT_CONTAINER_STATE_CHANGE_REQUEST {
         cluster: String = "cluster",
         task: String = "task",
@@ -185,7 +185,7 @@ structure! {
 }
 
 structure! {
-    /// `SubmitTaskStateChangeRequest` of the service model.
+    /// `SubmitTaskStateChangeRequest` of the ECS model.
     SubmitTaskStateChangeRequest: schemas::SUBMIT_TASK_STATE_CHANGE_REQUEST {
         cluster: String = "cluster",
         task: String = "task",
@@ -201,7 +201,7 @@ structure! {
 }
 
 structure! {
-    /// `TagResourceRequest` of the service model.
+    /// `TagResourceRequest` of the ECS model.
     TagResourceRequest: schemas::TAG_RESOURCE_REQUEST {
         resource_arn: String = "resourceArn",
         tags: Vec<Tag> = "tags",
@@ -209,7 +209,7 @@ structure! {
 }
 
 structure! {
-    /// `UntagResourceRequest` of the service model.
+    /// `UntagResourceRequest` of the ECS model.
     UntagResourceRequest: schemas::UNTAG_RESOURCE_REQUEST {
         resource_arn: String = "resourceArn",
         tag_keys: Vec<String> = "tagKeys",
@@ -217,7 +217,7 @@ structure! {
 }
 
 structure! {
-    /// `UpdateCapacityProviderRequest` of the service model.
+    /// `UpdateCapacityProviderRequest` of the ECS model.
     UpdateCapacityProviderRequest: schemas::UPDATE_CAPACITY_PROVIDER_REQUEST {
         name: String = "name",
         cluster: String = "cluster",
@@ -227,7 +227,7 @@ structure! {
 }
 
 structure! {
-    /// `UpdateClusterRequest` of the service model.
+    /// `UpdateClusterRequest` of the ECS model.
     UpdateClusterRequest: schemas::UPDATE_CLUSTER_REQUEST {
         cluster: String = "cluster",
         settings: Vec<ClusterSetting> = "settings",
@@ -237,7 +237,7 @@ structure! {
 }
 
 structure! {
-    /// `UpdateClusterSettingsRequest` of the service model.
+    /// `UpdateClusterSettingsRequest` of the ECS model.
     UpdateClusterSettingsRequest: schemas::UPDATE_CLUSTER_SETTINGS_REQUEST {
         cluster: String = "cluster",
         settings: Vec<ClusterSetting> = "settings",
@@ -245,7 +245,7 @@ structure! {
 }
 
 structure! {
-    /// `UpdateContainerAgentRequest` of the service model.
+    /// `UpdateContainerAgentRequest` of the ECS model.
     UpdateContainerAgentRequest: schemas::UPDATE_CONTAINER_AGENT_REQUEST {
         cluster: String = "cluster",
         container_instance: String = "containerInstance",
@@ -253,7 +253,7 @@ structure! {
 }
 
 structure! {
-    /// `UpdateContainerInstancesStateRequest` of the service model.
+    /// `UpdateContainerInstancesStateRequest` of the ECS model.
     UpdateContainerInstancesStateRequest: schemas::UPDATE_CONTAINER_INSTANCES_STATE_REQUEST {
         cluster: String = "cluster",
         container_instances: Vec<String> = "containerInstances",
@@ -262,7 +262,7 @@ structure! {
 }
 
 structure! {
-    /// `UpdateDaemonRequest` of the service model.
+    /// `UpdateDaemonRequest` of the ECS model.
     UpdateDaemonRequest: schemas::UPDATE_DAEMON_REQUEST {
         daemon_arn: String = "daemonArn",
         daemon_task_definition_arn: String = "daemonTaskDefinitionArn",
@@ -275,7 +275,7 @@ structure! {
 }
 
 structure! {
-    /// `UpdateExpressGatewayServiceRequest` of the service model.
+    /// `UpdateExpressGatewayServiceRequest` of the ECS model.
     UpdateExpressGatewayServiceRequest: schemas::UPDATE_EXPRESS_GATEWAY_SERVICE_REQUEST {
         service_arn: String = "serviceArn",
         execution_role_arn: String = "executionRoleArn",
@@ -290,7 +290,7 @@ structure! {
 }
 
 structure! {
-    /// `UpdateServicePrimaryTaskSetRequest` of the service model.
+    /// `UpdateServicePrimaryTaskSetRequest` of the ECS model.
     UpdateServicePrimaryTaskSetRequest: schemas::UPDATE_SERVICE_PRIMARY_TASK_SET_REQUEST {
         cluster: String = "cluster",
         service: String = "service",
@@ -299,7 +299,7 @@ structure! {
 }
 
 structure! {
-    /// `UpdateServiceRequest` of the service model.
+    /// `UpdateServiceRequest` of the ECS model.
     UpdateServiceRequest: schemas::UPDATE_SERVICE_REQUEST {
         cluster: String = "cluster",
         service: String = "service",
@@ -327,7 +327,7 @@ structure! {
 }
 
 structure! {
-    /// `UpdateTaskProtectionRequest` of the service model.
+    /// `UpdateTaskProtectionRequest` of the ECS model.
     UpdateTaskProtectionRequest: schemas::UPDATE_TASK_PROTECTION_REQUEST {
         cluster: String = "cluster",
         tasks: Vec<String> = "tasks",
@@ -337,7 +337,7 @@ structure! {
 }
 
 structure! {
-    /// `UpdateTaskSetRequest` of the service model.
+    /// `UpdateTaskSetRequest` of the ECS model.
     UpdateTaskSetRequest: schemas::UPDATE_TASK_SET_REQUEST {
         cluster: String = "cluster",
         service: String = "service",

@@ -15,28 +15,28 @@ use crate::shape::{enumeration, structure};
 use crate::{Blob, Document, Timestamp};
 
 structure! {
-    /// `ContinueServiceDeploymentResponse` of the service model.
+    /// `ContinueServiceDeploymentResponse` of the ECS model.
     ContinueServiceDeploymentResponse: schemas::CONTINUE_SERVICE_DEPLOYMENT_RESPONSE {
         service_deployment_arn: String = "serviceDeploymentArn",
     }
 }
 
 structure! {
-    /// `CreateCapacityProviderResponse` of the service model.
+    /// `CreateCapacityProviderResponse` of the ECS model.
     CreateCapacityProviderResponse: schemas::CREATE_CAPACITY_PROVIDER_RESPONSE {
         capacity_provider: CapacityProvider = "capacityProvider",
     }
 }
 
 structure! {
-    /// `CreateClusterResponse` of the service model.
+    /// `CreateClusterResponse` of the ECS model.
     CreateClusterResponse: schemas::CREATE_CLUSTER_RESPONSE {
         cluster: Cluster = "cluster",
     }
 }
 
 structure! {
-    /// `CreateDaemonResponse` of the service model.
+    /// `CreateDaemonResponse` of the ECS model.
     CreateDaemonResponse: schemas::CREATE_DAEMON_RESPONSE {
         daemon_arn: String = "daemonArn",
         status: DaemonStatus = "status",
@@ -46,56 +46,56 @@ structure! {
 }
 
 structure! {
-    /// `CreateExpressGatewayServiceResponse` of the service model.
+    /// `CreateExpressGatewayServiceResponse` of the ECS model.
     CreateExpressGatewayServiceResponse: schemas::CREATE_EXPRESS_GATEWAY_SERVICE_RESPONSE {
         service: ECSExpressGatewayService = "service",
     }
 }
 
 structure! {
-    /// `CreateServiceResponse` of the service model.
+    /// `CreateServiceResponse` of the ECS model.
     CreateServiceResponse: schemas::CREATE_SERVICE_RESPONSE {
         service: Service = "service",
     }
 }
 
 structure! {
-    /// `CreateTaskSetResponse` of the service model.
+    /// `CreateTaskSetResponse` of the ECS model.
     CreateTaskSetResponse: schemas::CREATE_TASK_SET_RESPONSE {
         task_set: TaskSet = "taskSet",
     }
 }
 
 structure! {
-    /// `DeleteAccountSettingResponse` of the service model.
+    /// `DeleteAccountSettingResponse` of the ECS model.
     DeleteAccountSettingResponse: schemas::DELETE_ACCOUNT_SETTING_RESPONSE {
         setting: Setting = "setting",
     }
 }
 
 structure! {
-    /// `DeleteAttributesResponse` of the service model.
+    /// `DeleteAttributesResponse` of the ECS model.
     DeleteAttributesResponse: schemas::DELETE_ATTRIBUTES_RESPONSE {
         attributes: Vec<Attribute> = "attributes",
     }
 }
 
 structure! {
-    /// `DeleteCapacityProviderResponse` of the service model.
+    /// `DeleteCapacityProviderResponse` of the ECS model.
     DeleteCapacityProviderResponse: schemas::DELETE_CAPACITY_PROVIDER_RESPONSE {
         capacity_provider: CapacityProvider = "capacityProvider",
     }
 }
 
 structure! {
-    /// `DeleteClusterResponse` of the service model.
+    /// `DeleteClusterResponse` of the ECS model.
     DeleteClusterResponse: schemas::DELETE_CLUSTER_RESPONSE {
         cluster: Cluster = "cluster",
     }
 }
 
 structure! {
-    /// `DeleteDaemonResponse` of the service model.
+    /// `DeleteDaemonResponse` of the ECS model.
     DeleteDaemonResponse: schemas::DELETE_DAEMON_RESPONSE {
         daemon_arn: String = "daemonArn",
         status: DaemonStatus = "status",
@@ -106,28 +106,28 @@ structure! {
 }
 
 structure! {
-    /// `DeleteDaemonTaskDefinitionResponse` of the service model.
+    /// `DeleteDaemonTaskDefinitionResponse` of the ECS model.
     DeleteDaemonTaskDefinitionResponse: schemas::DELETE_DAEMON_TASK_DEFINITION_RESPONSE {
         daemon_task_definition_arn: String = "daemonTaskDefinitionArn",
     }
 }
 
 structure! {
-    /// `DeleteExpressGatewayServiceResponse` of the service model.
+    /// `DeleteExpressGatewayServiceResponse` of the ECS model.
     DeleteExpressGatewayServiceResponse: schemas::DELETE_EXPRESS_GATEWAY_SERVICE_RESPONSE {
         service: ECSExpressGatewayService = "service",
     }
 }
 
 structure! {
-    /// `DeleteServiceResponse` of the service model.
+    /// `DeleteServiceResponse` of the ECS model.
     DeleteServiceResponse: schemas::DELETE_SERVICE_RESPONSE {
         service: Service = "service",
     }
 }
 
 structure! {
-    /// `DeleteTaskDefinitionsResponse` of the service model.
+    /// `DeleteTaskDefinitionsResponse` of the ECS model.
     DeleteTaskDefinitionsResponse: schemas::DELETE_TASK_DEFINITIONS_RESPONSE {
         task_definitions: Vec<TaskDefinition> = "taskDefinitions",
         failures: Vec<Failure> = "failures",
@@ -135,28 +135,28 @@ structure! {
 }
 
 structure! {
-    /// `DeleteTaskSetResponse` of the service model.
+    /// `DeleteTaskSetResponse` of the ECS model.
     DeleteTaskSetResponse: schemas::DELETE_TASK_SET_RESPONSE {
         task_set: TaskSet = "taskSet",
     }
 }
 
 structure! {
-    /// `DeregisterContainerInstanceResponse` of the service model.
+    /// `DeregisterContainerInstanceResponse` of the ECS model.
     DeregisterContainerInstanceResponse: schemas::DEREGISTER_CONTAINER_INSTANCE_RESPONSE {
         container_instance: ContainerInstance = "containerInstance",
     }
 }
 
 structure! {
-    /// `DeregisterTaskDefinitionResponse` of the service model.
+    /// `DeregisterTaskDefinitionResponse` of the ECS model.
     DeregisterTaskDefinitionResponse: schemas::DEREGISTER_TASK_DEFINITION_RESPONSE {
         task_definition: TaskDefinition = "taskDefinition",
     }
 }
 
 structure! {
-    /// `DescribeCapacityProvidersResponse` of the service model.
+    /// `DescribeCapacityProvidersResponse` of the ECS model.
     DescribeCapacityProvidersResponse: schemas::DESCRIBE_CAPACITY_PROVIDERS_RESPONSE {
         capacity_providers: Vec<CapacityProvider> = "capacityProviders",
         failures: Vec<Failure> = "failures",
@@ -165,7 +165,7 @@ structure! {
 }
 
 structure! {
-    /// `DescribeClustersResponse` of the service model.
+    /// `DescribeClustersResponse` of the ECS model.
     DescribeClustersResponse: schemas::DESCRIBE_CLUSTERS_RESPONSE {
         clusters: Vec<Cluster> = "clusters",
         failures: Vec<Failure> = "failures",
@@ -173,7 +173,7 @@ structure! {
 }
 
 structure! {
-    /// `DescribeContainerInstancesResponse` of the service model.
+    /// `DescribeContainerInstancesResponse` of the ECS model.
     DescribeContainerInstancesResponse: schemas::DESCRIBE_CONTAINER_INSTANCES_RESPONSE {
         container_instances: Vec<ContainerInstance> = "containerInstances",
         failures: Vec<Failure> = "failures",
@@ -181,7 +181,7 @@ structure! {
 }
 
 structure! {
-    /// `DescribeDaemonDeploymentsResponse` of the service model.
+    /// `DescribeDaemonDeploymentsResponse` of the ECS model.
     DescribeDaemonDeploymentsResponse: schemas::DESCRIBE_DAEMON_DEPLOYMENTS_RESPONSE {
         failures: Vec<Failure> = "failures",
         daemon_deployments: Vec<DaemonDeployment> = "daemonDeployments",
@@ -189,14 +189,14 @@ structure! {
 }
 
 structure! {
-    /// `DescribeDaemonResponse` of the service model.
+    /// `DescribeDaemonResponse` of the ECS model.
     DescribeDaemonResponse: schemas::DESCRIBE_DAEMON_RESPONSE {
         daemon: DaemonDetail = "daemon",
     }
 }
 
 structure! {
-    /// `DescribeDaemonRevisionsResponse` of the service model.
+    /// `DescribeDaemonRevisionsResponse` of the ECS model.
     DescribeDaemonRevisionsResponse: schemas::DESCRIBE_DAEMON_REVISIONS_RESPONSE {
         daemon_revisions: Vec<DaemonRevision> = "daemonRevisions",
         failures: Vec<Failure> = "failures",
@@ -204,21 +204,21 @@ structure! {
 }
 
 structure! {
-    /// `DescribeDaemonTaskDefinitionResponse` of the service model.
+    /// `DescribeDaemonTaskDefinitionResponse` of the ECS model.
     DescribeDaemonTaskDefinitionResponse: schemas::DESCRIBE_DAEMON_TASK_DEFINITION_RESPONSE {
         daemon_task_definition: DaemonTaskDefinition = "daemonTaskDefinition",
     }
 }
 
 structure! {
-    /// `DescribeExpressGatewayServiceResponse` of the service model.
+    /// `DescribeExpressGatewayServiceResponse` of the ECS model.
     DescribeExpressGatewayServiceResponse: schemas::DESCRIBE_EXPRESS_GATEWAY_SERVICE_RESPONSE {
         service: ECSExpressGatewayService = "service",
     }
 }
 
 structure! {
-    /// `DescribeServiceDeploymentsResponse` of the service model.
+    /// `DescribeServiceDeploymentsResponse` of the ECS model.
     DescribeServiceDeploymentsResponse: schemas::DESCRIBE_SERVICE_DEPLOYMENTS_RESPONSE {
         service_deployments: Vec<ServiceDeployment> = "serviceDeployments",
         failures: Vec<Failure> = "failures",
@@ -226,7 +226,7 @@ structure! {
 }
 
 structure! {
-    /// `DescribeServiceRevisionsResponse` of the service model.
+    /// `DescribeServiceRevisionsResponse` of the ECS model.
     DescribeServiceRevisionsResponse: schemas::DESCRIBE_SERVICE_REVISIONS_RESPONSE {
         service_revisions: Vec<ServiceRevision> = "serviceRevisions",
         failures: Vec<Failure> = "failures",
@@ -234,7 +234,7 @@ structure! {
 }
 
 structure! {
-    /// `DescribeServicesResponse` of the service model.
+    /// `DescribeServicesResponse` of the ECS model.
     DescribeServicesResponse: schemas::DESCRIBE_SERVICES_RESPONSE {
         services: Vec<Service> = "services",
         failures: Vec<Failure> = "failures",
@@ -242,7 +242,7 @@ structure! {
 }
 
 structure! {
-    /// `DescribeTaskDefinitionResponse` of the service model.
+    /// `DescribeTaskDefinitionResponse` of the ECS model.
     DescribeTaskDefinitionResponse: schemas::DESCRIBE_TASK_DEFINITION_RESPONSE {
         task_definition: TaskDefinition = "taskDefinition",
         tags: Vec<Tag> = "tags",
@@ -250,7 +250,7 @@ structure! {
 }
 
 structure! {
-    /// `DescribeTaskSetsResponse` of the service model.
+    /// `DescribeTaskSetsResponse` of the ECS model.
     DescribeTaskSetsResponse: schemas::DESCRIBE_TASK_SETS_RESPONSE {
         task_sets: Vec<TaskSet> = "taskSets",
         failures: Vec<Failure> = "failures",
@@ -258,7 +258,7 @@ structure! {
 }
 
 structure! {
-    /// `DescribeTasksResponse` of the service model.
+    /// `DescribeTasksResponse` of the ECS model.
     DescribeTasksResponse: schemas::DESCRIBE_TASKS_RESPONSE {
         tasks: Vec<Task> = "tasks",
         failures: Vec<Failure> = "failures",
@@ -266,7 +266,7 @@ structure! {
 }
 
 structure! {
-    /// `DiscoverPollEndpointResponse` of the service model.
+    /// `DiscoverPollEndpointResponse` of the ECS model.
     DiscoverPollEndpointResponse: schemas::DISCOVER_POLL_ENDPOINT_RESPONSE {
         endpoint: String = "endpoint",
         telemetry_endpoint: String = "telemetryEndpoint",
@@ -275,7 +275,7 @@ structure! {
 }
 
 structure! {
-    /// `ExecuteCommandResponse` of the service model.
+    /// `ExecuteCommandResponse` of the ECS model.
     ExecuteCommandResponse: schemas::EXECUTE_COMMAND_RESPONSE {
         cluster_arn: String = "clusterArn",
         container_arn: String = "containerArn",
@@ -287,7 +287,7 @@ structure! {
 }
 
 structure! {
-    /// `GetTaskProtectionResponse` of the service model.
+    /// `GetTaskProtectionResponse` of the ECS model.
     GetTaskProtectionResponse: schemas::GET_TASK_PROTECTION_RESPONSE {
         protected_tasks: Vec<ProtectedTask> = "protectedTasks",
         failures: Vec<Failure> = "failures",
@@ -295,7 +295,7 @@ structure! {
 }
 
 structure! {
-    /// `ListAccountSettingsResponse` of the service model.
+    /// `ListAccountSettingsResponse` of the ECS model.
     ListAccountSettingsResponse: schemas::LIST_ACCOUNT_SETTINGS_RESPONSE {
         settings: Vec<Setting> = "settings",
         next_token: String = "nextToken",
@@ -303,7 +303,7 @@ structure! {
 }
 
 structure! {
-    /// `ListAttributesResponse` of the service model.
+    /// `ListAttributesResponse` of the ECS model.
     ListAttributesResponse: schemas::LIST_ATTRIBUTES_RESPONSE {
         attributes: Vec<Attribute> = "attributes",
         next_token: String = "nextToken",
@@ -311,7 +311,7 @@ structure! {
 }
 
 structure! {
-    /// `ListClustersResponse` of the service model.
+    /// `ListClustersResponse` of the ECS model.
     ListClustersResponse: schemas::LIST_CLUSTERS_RESPONSE {
         cluster_arns: Vec<String> = "clusterArns",
         next_token: String = "nextToken",
@@ -319,7 +319,7 @@ structure! {
 }
 
 structure! {
-    /// `ListContainerInstancesResponse` of the service model.
+    /// `ListContainerInstancesResponse` of the ECS model.
     ListContainerInstancesResponse: schemas::LIST_CONTAINER_INSTANCES_RESPONSE {
         container_instance_arns: Vec<String> = "containerInstanceArns",
         next_token: String = "nextToken",
@@ -327,7 +327,7 @@ structure! {
 }
 
 structure! {
-    /// `ListDaemonDeploymentsResponse` of the service model.
+    /// `ListDaemonDeploymentsResponse` of the ECS model.
     ListDaemonDeploymentsResponse: schemas::LIST_DAEMON_DEPLOYMENTS_RESPONSE {
         next_token: String = "nextToken",
         daemon_deployments: Vec<DaemonDeploymentSummary> = "daemonDeployments",
@@ -335,7 +335,7 @@ structure! {
 }
 
 structure! {
-    /// `ListDaemonTaskDefinitionsResponse` of the service model.
+    /// `ListDaemonTaskDefinitionsResponse` of the ECS model.
     ListDaemonTaskDefinitionsResponse: schemas::LIST_DAEMON_TASK_DEFINITIONS_RESPONSE {
         daemon_task_definitions: Vec<DaemonTaskDefinitionSummary> = "daemonTaskDefinitions",
         next_token: String = "nextToken",
@@ -343,7 +343,7 @@ structure! {
 }
 
 structure! {
-    /// `ListDaemonsResponse` of the service model.
+    /// `ListDaemonsResponse` of the ECS model.
     ListDaemonsResponse: schemas::LIST_DAEMONS_RESPONSE {
         daemon_summaries_list: Vec<DaemonSummary> = "daemonSummariesList",
         next_token: String = "nextToken",
@@ -351,7 +351,7 @@ structure! {
 }
 
 structure! {
-    /// `ListServiceDeploymentsResponse` of the service model.
+    /// `ListServiceDeploymentsResponse` of the ECS model.
     ListServiceDeploymentsResponse: schemas::LIST_SERVICE_DEPLOYMENTS_RESPONSE {
         service_deployments: Vec<ServiceDeploymentBrief> = "serviceDeployments",
         next_token: String = "nextToken",
@@ -359,7 +359,7 @@ structure! {
 }
 
 structure! {
-    /// `ListServicesByNamespaceResponse` of the service model.
+    /// `ListServicesByNamespaceResponse` of the ECS model.
     ListServicesByNamespaceResponse: schemas::LIST_SERVICES_BY_NAMESPACE_RESPONSE {
         service_arns: Vec<String> = "serviceArns",
         next_token: String = "nextToken",
@@ -367,7 +367,7 @@ structure! {
 }
 
 structure! {
-    /// `ListServicesResponse` of the service model.
+    /// `ListServicesResponse` of the ECS model.
     ListServicesResponse: schemas::LIST_SERVICES_RESPONSE {
         service_arns: Vec<String> = "serviceArns",
         next_token: String = "nextToken",
@@ -375,14 +375,14 @@ structure! {
 }
 
 structure! {
-    /// `ListTagsForResourceResponse` of the service model.
+    /// `ListTagsForResourceResponse` of the ECS model.
     ListTagsForResourceResponse: schemas::LIST_TAGS_FOR_RESOURCE_RESPONSE {
         tags: Vec<Tag> = "tags",
     }
 }
 
 structure! {
-    /// `ListTaskDefinitionFamiliesResponse` of the service model.
+    /// `ListTaskDefinitionFamiliesResponse` of the ECS model.
     ListTaskDefinitionFamiliesResponse: schemas::LIST_TASK_DEFINITION_FAMILIES_RESPONSE {
         families: Vec<String> = "families",
         next_token: String = "nextToken",
@@ -390,7 +390,7 @@ structure! {
 }
 
 structure! {
-    /// `ListTaskDefinitionsResponse` of the service model.
+    /// `ListTaskDefinitionsResponse` of the ECS model.
     ListTaskDefinitionsResponse: schemas::LIST_TASK_DEFINITIONS_RESPONSE {
         task_definition_arns: Vec<String> = "taskDefinitionArns",
         next_token: String = "nextToken",
@@ -398,7 +398,7 @@ structure! {
 }
 
 structure! {
-    /// `ListTasksResponse` of the service model.
+    /// `ListTasksResponse` of the ECS model.
     ListTasksResponse: schemas::LIST_TASKS_RESPONSE {
         task_arns: Vec<String> = "taskArns",
         next_token: String = "nextToken",
@@ -406,49 +406,49 @@ structure! {
 }
 
 structure! {
-    /// `PutAccountSettingDefaultResponse` of the service model.
+    /// `PutAccountSettingDefaultResponse` of the ECS model.
     PutAccountSettingDefaultResponse: schemas::PUT_ACCOUNT_SETTING_DEFAULT_RESPONSE {
         setting: Setting = "setting",
     }
 }
 
 structure! {
-    /// `PutAccountSettingResponse` of the service model.
+    /// `PutAccountSettingResponse` of the ECS model.
     PutAccountSettingResponse: schemas::PUT_ACCOUNT_SETTING_RESPONSE {
         setting: Setting = "setting",
     }
 }
 
 structure! {
-    /// `PutAttributesResponse` of the service model.
+    /// `PutAttributesResponse` of the ECS model.
     PutAttributesResponse: schemas::PUT_ATTRIBUTES_RESPONSE {
         attributes: Vec<Attribute> = "attributes",
     }
 }
 
 structure! {
-    /// `PutClusterCapacityProvidersResponse` of the service model.
+    /// `PutClusterCapacityProvidersResponse` of the ECS model.
     PutClusterCapacityProvidersResponse: schemas::PUT_CLUSTER_CAPACITY_PROVIDERS_RESPONSE {
         cluster: Cluster = "cluster",
     }
 }
 
 structure! {
-    /// `RegisterContainerInstanceResponse` of the service model.
+    /// `RegisterContainerInstanceResponse` of the ECS model.
     RegisterContainerInstanceResponse: schemas::REGISTER_CONTAINER_INSTANCE_RESPONSE {
         container_instance: ContainerInstance = "containerInstance",
     }
 }
 
 structure! {
-    /// `RegisterDaemonTaskDefinitionResponse` of the service model.
+    /// `RegisterDaemonTaskDefinitionResponse` of the ECS model.
     RegisterDaemonTaskDefinitionResponse: schemas::REGISTER_DAEMON_TASK_DEFINITION_RESPONSE {
         daemon_task_definition_arn: String = "daemonTaskDefinitionArn",
     }
 }
 
 structure! {
-    /// `RegisterTaskDefinitionResponse` of the service model.
+    /// `RegisterTaskDefinitionResponse` of the ECS model.
     RegisterTaskDefinitionResponse: schemas::REGISTER_TASK_DEFINITION_RESPONSE {
         task_definition: TaskDefinition = "taskDefinition",
         tags: Vec<Tag> = "tags",
@@ -456,7 +456,7 @@ structure! {
 }
 
 structure! {
-    /// `RunTaskResponse` of the service model.
+    /// `RunTaskResponse` of the ECS model.
     RunTaskResponse: schemas::RUN_TASK_RESPONSE {
         tasks: Vec<Task> = "tasks",
         failures: Vec<Failure> = "failures",
@@ -464,7 +464,7 @@ structure! {
 }
 
 structure! {
-    /// `StartTaskResponse` of the service model.
+    /// `StartTaskResponse` of the ECS model.
     StartTaskResponse: schemas::START_TASK_RESPONSE {
         tasks: Vec<Task> = "tasks",
         failures: Vec<Failure> = "failures",
@@ -472,82 +472,82 @@ structure! {
 }
 
 structure! {
-    /// `StopServiceDeploymentResponse` of the service model.
+    /// `StopServiceDeploymentResponse` of the ECS model.
     StopServiceDeploymentResponse: schemas::STOP_SERVICE_DEPLOYMENT_RESPONSE {
         service_deployment_arn: String = "serviceDeploymentArn",
     }
 }
 
 structure! {
-    /// `StopTaskResponse` of the service model.
+    /// `StopTaskResponse` of the ECS model.
     StopTaskResponse: schemas::STOP_TASK_RESPONSE {
         task: Task = "task",
     }
 }
 
 structure! {
-    /// `SubmitAttachmentStateChangesResponse` of the service model.
+    /// `SubmitAttachmentStateChangesResponse` of the ECS model.
     SubmitAttachmentStateChangesResponse: schemas::SUBMIT_ATTACHMENT_STATE_CHANGES_RESPONSE {
         acknowledgment: String = "acknowledgment",
     }
 }
 
 structure! {
-    /// `SubmitContainerStateChangeResponse` of the service model.
+    /// `SubmitContainerStateChangeResponse` of the ECS model.
     SubmitContainerStateChangeResponse: schemas::SUBMIT_CONTAINER_STATE_CHANGE_RESPONSE {
         acknowledgment: String = "acknowledgment",
     }
 }
 
 structure! {
-    /// `SubmitTaskStateChangeResponse` of the service model.
+    /// `SubmitTaskStateChangeResponse` of the ECS model.
     SubmitTaskStateChangeResponse: schemas::SUBMIT_TASK_STATE_CHANGE_RESPONSE {
         acknowledgment: String = "acknowledgment",
     }
 }
 
 structure! {
-    /// `TagResourceResponse` of the service model.
+    /// `TagResourceResponse` of the ECS model.
     TagResourceResponse: schemas::TAG_RESOURCE_RESPONSE {
     }
 }
 
 structure! {
-    /// `UntagResourceResponse` of the service model.
+    /// `UntagResourceResponse` of the ECS model.
     UntagResourceResponse: schemas::UNTAG_RESOURCE_RESPONSE {
     }
 }
 
 structure! {
-    /// `UpdateCapacityProviderResponse` of the service model.
+    /// `UpdateCapacityProviderResponse` of the ECS model.
     UpdateCapacityProviderResponse: schemas::UPDATE_CAPACITY_PROVIDER_RESPONSE {
         capacity_provider: CapacityProvider = "capacityProvider",
     }
 }
 
 structure! {
-    /// `UpdateClusterResponse` of the service model.
+    /// `UpdateClusterResponse` of the ECS model.
     UpdateClusterResponse: schemas::UPDATE_CLUSTER_RESPONSE {
         cluster: Cluster = "cluster",
     }
 }
 
 structure! {
-    /// `UpdateClusterSettingsResponse` of the service model.
+    /// `UpdateClusterSettingsResponse` of the ECS model.
     UpdateClusterSettingsResponse: schemas::UPDATE_CLUSTER_SETTINGS_RESPONSE {
         cluster: Cluster = "cluster",
     }
 }
 
 structure! {
-    /// `UpdateContainerAgentResponse` of the service model.
+    /// `UpdateContainerAgentResponse` of the ECS model.
     UpdateContainerAgentResponse: schemas::UPDATE_CONTAINER_AGENT_RESPONSE {
         container_instance: ContainerInstance = "containerInstance",
     }
 }
 
 structure! {
-    /// `UpdateContainerInstancesStateResponse` of the service model.
+    /// `UpdateContainerInstancesStateResponse` of the ECS model.
     UpdateContainerInstancesStateResponse: schemas::UPDATE_CONTAINER_INSTANCES_STATE_RESPONSE {
         container_instances: Vec<ContainerInstance> = "containerInstances",
         failures: Vec<Failure> = "failures",
@@ -555,7 +555,7 @@ structure! {
 }
 
 structure! {
-    /// `UpdateDaemonResponse` of the service model.
+    /// `UpdateDaemonResponse` of the ECS model.
     UpdateDaemonResponse: schemas::UPDATE_DAEMON_RESPONSE {
         daemon_arn: String = "daemonArn",
         status: DaemonStatus = "status",
@@ -566,28 +566,28 @@ structure! {
 }
 
 structure! {
-    /// `UpdateExpressGatewayServiceResponse` of the service model.
+    /// `UpdateExpressGatewayServiceResponse` of the ECS model.
     UpdateExpressGatewayServiceResponse: schemas::UPDATE_EXPRESS_GATEWAY_SERVICE_RESPONSE {
         service: UpdatedExpressGatewayService = "service",
     }
 }
 
 structure! {
-    /// `UpdateServicePrimaryTaskSetResponse` of the service model.
+    /// `UpdateServicePrimaryTaskSetResponse` of the ECS model.
     UpdateServicePrimaryTaskSetResponse: schemas::UPDATE_SERVICE_PRIMARY_TASK_SET_RESPONSE {
         task_set: TaskSet = "taskSet",
     }
 }
 
 structure! {
-    /// `UpdateServiceResponse` of the service model.
+    /// `UpdateServiceResponse` of the ECS model.
     UpdateServiceResponse: schemas::UPDATE_SERVICE_RESPONSE {
         service: Service = "service",
     }
 }
 
 structure! {
-    /// `UpdateTaskProtectionResponse` of the service model.
+    /// `UpdateTaskProtectionResponse` of the ECS model.
     UpdateTaskProtectionResponse: schemas::UPDATE_TASK_PROTECTION_RESPONSE {
         protected_tasks: Vec<ProtectedTask> = "protectedTasks",
         failures: Vec<Failure> = "failures",
@@ -595,7 +595,7 @@ structure! {
 }
 
 structure! {
-    /// `UpdateTaskSetResponse` of the service model.
+    /// `UpdateTaskSetResponse` of the ECS model.
     UpdateTaskSetResponse: schemas::UPDATE_TASK_SET_RESPONSE {
         task_set: TaskSet = "taskSet",
     }

@@ -15,7 +15,7 @@ use crate::shape::{enumeration, structure};
 use crate::{Blob, Document, Timestamp};
 
 structure! {
-    /// `AcceleratorCountRequest` of the service model.
+    /// `AcceleratorCountRequest` of the ECS model.
     AcceleratorCountRequest: schemas::ACCELERATOR_COUNT_REQUEST {
         min: i32 = "min",
         max: i32 = "max",
@@ -23,7 +23,7 @@ structure! {
 }
 
 structure! {
-    /// `AcceleratorTotalMemoryMiBRequest` of the service model.
+    /// `AcceleratorTotalMemoryMiBRequest` of the ECS model.
     AcceleratorTotalMemoryMiBRequest: schemas::ACCELERATOR_TOTAL_MEMORY_MI_B_REQUEST {
         min: i32 = "min",
         max: i32 = "max",
@@ -31,7 +31,7 @@ structure! {
 }
 
 structure! {
-    /// `AdvancedConfiguration` of the service model.
+    /// `AdvancedConfiguration` of the ECS model.
     AdvancedConfiguration: schemas::ADVANCED_CONFIGURATION {
         alternate_target_group_arn: String = "alternateTargetGroupArn",
         production_listener_rule: String = "productionListenerRule",
@@ -41,7 +41,7 @@ structure! {
 }
 
 structure! {
-    /// `Attachment` of the service model.
+    /// `Attachment` of the ECS model.
     Attachment: schemas::ATTACHMENT {
         id: String = "id",
         r#type: String = "type",
@@ -51,7 +51,7 @@ structure! {
 }
 
 structure! {
-    /// `AttachmentStateChange` of the service model.
+    /// `AttachmentStateChange` of the ECS model.
     AttachmentStateChange: schemas::ATTACHMENT_STATE_CHANGE {
         attachment_arn: String = "attachmentArn",
         status: String = "status",
@@ -59,7 +59,7 @@ structure! {
 }
 
 structure! {
-    /// `Attribute` of the service model.
+    /// `Attribute` of the ECS model.
     Attribute: schemas::ATTRIBUTE {
         name: String = "name",
         value: String = "value",
@@ -69,14 +69,14 @@ structure! {
 }
 
 structure! {
-    /// `AutoRepairConfiguration` of the service model.
+    /// `AutoRepairConfiguration` of the ECS model.
     AutoRepairConfiguration: schemas::AUTO_REPAIR_CONFIGURATION {
         actions_status: AutoRepairActionsStatus = "actionsStatus",
     }
 }
 
 structure! {
-    /// `AutoScalingGroupProvider` of the service model.
+    /// `AutoScalingGroupProvider` of the ECS model.
     AutoScalingGroupProvider: schemas::AUTO_SCALING_GROUP_PROVIDER {
         auto_scaling_group_arn: String = "autoScalingGroupArn",
         managed_scaling: ManagedScaling = "managedScaling",
@@ -86,7 +86,7 @@ structure! {
 }
 
 structure! {
-    /// `AutoScalingGroupProviderUpdate` of the service model.
+    /// `AutoScalingGroupProviderUpdate` of the ECS model.
     AutoScalingGroupProviderUpdate: schemas::AUTO_SCALING_GROUP_PROVIDER_UPDATE {
         managed_scaling: ManagedScaling = "managedScaling",
         managed_termination_protection: ManagedTerminationProtection = "managedTerminationProtection",
@@ -95,7 +95,7 @@ structure! {
 }
 
 structure! {
-    /// `AwsVpcConfiguration` of the service model.
+    /// `AwsVpcConfiguration` of the ECS model.
     AwsVpcConfiguration: schemas::AWS_VPC_CONFIGURATION {
         subnets: Vec<String> = "subnets",
         security_groups: Vec<String> = "securityGroups",
@@ -104,7 +104,7 @@ structure! {
 }
 
 structure! {
-    /// `BaselineEbsBandwidthMbpsRequest` of the service model.
+    /// `BaselineEbsBandwidthMbpsRequest` of the ECS model.
     BaselineEbsBandwidthMbpsRequest: schemas::BASELINE_EBS_BANDWIDTH_MBPS_REQUEST {
         min: i32 = "min",
         max: i32 = "max",
@@ -112,7 +112,7 @@ structure! {
 }
 
 structure! {
-    /// `CanaryConfiguration` of the service model.
+    /// `CanaryConfiguration` of the ECS model.
     CanaryConfiguration: schemas::CANARY_CONFIGURATION {
         canary_percent: f64 = "canaryPercent",
         canary_bake_time_in_minutes: i32 = "canaryBakeTimeInMinutes",
@@ -120,7 +120,7 @@ structure! {
 }
 
 structure! {
-    /// `CapacityProvider` of the service model.
+    /// `CapacityProvider` of the ECS model.
     CapacityProvider: schemas::CAPACITY_PROVIDER {
         capacity_provider_arn: String = "capacityProviderArn",
         name: String = "name",
@@ -136,7 +136,7 @@ structure! {
 }
 
 structure! {
-    /// `CapacityProviderStrategyItem` of the service model.
+    /// `CapacityProviderStrategyItem` of the ECS model.
     CapacityProviderStrategyItem: schemas::CAPACITY_PROVIDER_STRATEGY_ITEM {
         capacity_provider: String = "capacityProvider",
         weight: i32 = "weight",
@@ -145,7 +145,7 @@ structure! {
 }
 
 structure! {
-    /// `CapacityReservationRequest` of the service model.
+    /// `CapacityReservationRequest` of the ECS model.
     CapacityReservationRequest: schemas::CAPACITY_RESERVATION_REQUEST {
         reservation_group_arn: String = "reservationGroupArn",
         reservation_preference: CapacityReservationPreference = "reservationPreference",
@@ -153,7 +153,7 @@ structure! {
 }
 
 structure! {
-    /// `Cluster` of the service model.
+    /// `Cluster` of the ECS model.
     Cluster: schemas::CLUSTER {
         cluster_arn: String = "clusterArn",
         cluster_name: String = "clusterName",
@@ -175,7 +175,7 @@ structure! {
 }
 
 structure! {
-    /// `ClusterConfiguration` of the service model.
+    /// `ClusterConfiguration` of the ECS model.
     ClusterConfiguration: schemas::CLUSTER_CONFIGURATION {
         execute_command_configuration: ExecuteCommandConfiguration = "executeCommandConfiguration",
         managed_storage_configuration: ManagedStorageConfiguration = "managedStorageConfiguration",
@@ -183,21 +183,21 @@ structure! {
 }
 
 structure! {
-    /// `ClusterServiceConnectDefaults` of the service model.
+    /// `ClusterServiceConnectDefaults` of the ECS model.
     ClusterServiceConnectDefaults: schemas::CLUSTER_SERVICE_CONNECT_DEFAULTS {
         namespace: String = "namespace",
     }
 }
 
 structure! {
-    /// `ClusterServiceConnectDefaultsRequest` of the service model.
+    /// `ClusterServiceConnectDefaultsRequest` of the ECS model.
     ClusterServiceConnectDefaultsRequest: schemas::CLUSTER_SERVICE_CONNECT_DEFAULTS_REQUEST {
         namespace: String = "namespace",
     }
 }
 
 structure! {
-    /// `ClusterSetting` of the service model.
+    /// `ClusterSetting` of the ECS model.
     ClusterSetting: schemas::CLUSTER_SETTING {
         name: ClusterSettingName = "name",
         value: String = "value",
@@ -205,7 +205,7 @@ structure! {
 }
 
 structure! {
-    /// `Container` of the service model.
+    /// `Container` of the ECS model.
     Container: schemas::CONTAINER {
         container_arn: String = "containerArn",
         task_arn: String = "taskArn",
@@ -228,7 +228,7 @@ structure! {
 }
 
 structure! {
-    /// `ContainerDefinition` of the service model.
+    /// `ContainerDefinition` of the ECS model.
     ContainerDefinition: schemas::CONTAINER_DEFINITION {
         name: String = "name",
         image: String = "image",
@@ -276,7 +276,7 @@ structure! {
 }
 
 structure! {
-    /// `ContainerDependency` of the service model.
+    /// `ContainerDependency` of the ECS model.
     ContainerDependency: schemas::CONTAINER_DEPENDENCY {
         container_name: String = "containerName",
         condition: ContainerCondition = "condition",
@@ -284,7 +284,7 @@ structure! {
 }
 
 structure! {
-    /// `ContainerImage` of the service model.
+    /// `ContainerImage` of the ECS model.
     ContainerImage: schemas::CONTAINER_IMAGE {
         container_name: String = "containerName",
         image_digest: String = "imageDigest",
@@ -293,7 +293,7 @@ structure! {
 }
 
 structure! {
-    /// `ContainerInstance` of the service model.
+    /// `ContainerInstance` of the ECS model.
     ContainerInstance: schemas::CONTAINER_INSTANCE {
         container_instance_arn: String = "containerInstanceArn",
         ec2_instance_id: String = "ec2InstanceId",
@@ -317,7 +317,7 @@ structure! {
 }
 
 structure! {
-    /// `ContainerInstanceHealthStatus` of the service model.
+    /// `ContainerInstanceHealthStatus` of the ECS model.
     ContainerInstanceHealthStatus: schemas::CONTAINER_INSTANCE_HEALTH_STATUS {
         overall_status: InstanceHealthCheckState = "overallStatus",
         details: Vec<InstanceHealthCheckResult> = "details",
@@ -325,7 +325,7 @@ structure! {
 }
 
 structure! {
-    /// `ContainerOverride` of the service model.
+    /// `ContainerOverride` of the ECS model.
     ContainerOverride: schemas::CONTAINER_OVERRIDE {
         name: String = "name",
         command: Vec<String> = "command",
@@ -339,7 +339,7 @@ structure! {
 }
 
 structure! {
-    /// `ContainerRestartPolicy` of the service model.
+    /// `ContainerRestartPolicy` of the ECS model.
     ContainerRestartPolicy: schemas::CONTAINER_RESTART_POLICY {
         enabled: bool = "enabled",
         ignored_exit_codes: Vec<i32> = "ignoredExitCodes",
@@ -348,7 +348,7 @@ structure! {
 }
 
 structure! {
-    /// `ContainerStateChange` of the service model.
+    /// `ContainerStateChange` of the ECS model.
     ContainerStateChange: schemas::CONTAINER_STATE_CHANGE {
         container_name: String = "containerName",
         image_digest: String = "imageDigest",
@@ -361,7 +361,7 @@ structure! {
 }
 
 structure! {
-    /// `CreateManagedInstancesProviderConfiguration` of the service model.
+    /// `CreateManagedInstancesProviderConfiguration` of the ECS model.
     CreateManagedInstancesProviderConfiguration: schemas::CREATE_MANAGED_INSTANCES_PROVIDER_CONFIGURATION {
         infrastructure_role_arn: String = "infrastructureRoleArn",
         instance_launch_template: InstanceLaunchTemplate = "instanceLaunchTemplate",
@@ -372,7 +372,7 @@ structure! {
 }
 
 structure! {
-    /// `CreatedAt` of the service model.
+    /// `CreatedAt` of the ECS model.
     CreatedAt: schemas::CREATED_AT {
         before: Timestamp = "before",
         after: Timestamp = "after",
@@ -380,7 +380,7 @@ structure! {
 }
 
 structure! {
-    /// `DaemonAlarmConfiguration` of the service model.
+    /// `DaemonAlarmConfiguration` of the ECS model.
     DaemonAlarmConfiguration: schemas::DAEMON_ALARM_CONFIGURATION {
         alarm_names: Vec<String> = "alarmNames",
         enable: bool = "enable",
@@ -388,7 +388,7 @@ structure! {
 }
 
 structure! {
-    /// `DaemonCapacityProvider` of the service model.
+    /// `DaemonCapacityProvider` of the ECS model.
     DaemonCapacityProvider: schemas::DAEMON_CAPACITY_PROVIDER {
         arn: String = "arn",
         running_count: i32 = "runningCount",
@@ -396,7 +396,7 @@ structure! {
 }
 
 structure! {
-    /// `DaemonCircuitBreaker` of the service model.
+    /// `DaemonCircuitBreaker` of the ECS model.
     DaemonCircuitBreaker: schemas::DAEMON_CIRCUIT_BREAKER {
         failure_count: i32 = "failureCount",
         status: DaemonDeploymentRollbackMonitorsStatus = "status",
@@ -405,7 +405,7 @@ structure! {
 }
 
 structure! {
-    /// `DaemonContainerDefinition` of the service model.
+    /// `DaemonContainerDefinition` of the ECS model.
     DaemonContainerDefinition: schemas::DAEMON_CONTAINER_DEFINITION {
         name: String = "name",
         image: String = "image",
@@ -440,7 +440,7 @@ structure! {
 }
 
 structure! {
-    /// `DaemonContainerImage` of the service model.
+    /// `DaemonContainerImage` of the ECS model.
     DaemonContainerImage: schemas::DAEMON_CONTAINER_IMAGE {
         container_name: String = "containerName",
         image_digest: String = "imageDigest",
@@ -449,7 +449,7 @@ structure! {
 }
 
 structure! {
-    /// `DaemonDeployment` of the service model.
+    /// `DaemonDeployment` of the ECS model.
     DaemonDeployment: schemas::DAEMON_DEPLOYMENT {
         daemon_deployment_arn: String = "daemonDeploymentArn",
         cluster_arn: String = "clusterArn",
@@ -469,7 +469,7 @@ structure! {
 }
 
 structure! {
-    /// `DaemonDeploymentAlarms` of the service model.
+    /// `DaemonDeploymentAlarms` of the ECS model.
     DaemonDeploymentAlarms: schemas::DAEMON_DEPLOYMENT_ALARMS {
         status: DaemonDeploymentRollbackMonitorsStatus = "status",
         alarm_names: Vec<String> = "alarmNames",
@@ -478,7 +478,7 @@ structure! {
 }
 
 structure! {
-    /// `DaemonDeploymentCapacityProvider` of the service model.
+    /// `DaemonDeploymentCapacityProvider` of the ECS model.
     DaemonDeploymentCapacityProvider: schemas::DAEMON_DEPLOYMENT_CAPACITY_PROVIDER {
         arn: String = "arn",
         running_instance_count: i32 = "runningInstanceCount",
@@ -487,7 +487,7 @@ structure! {
 }
 
 structure! {
-    /// `DaemonDeploymentConfiguration` of the service model.
+    /// `DaemonDeploymentConfiguration` of the ECS model.
     DaemonDeploymentConfiguration: schemas::DAEMON_DEPLOYMENT_CONFIGURATION {
         drain_percent: f64 = "drainPercent",
         alarms: DaemonAlarmConfiguration = "alarms",
@@ -496,7 +496,7 @@ structure! {
 }
 
 structure! {
-    /// `DaemonDeploymentRevisionDetail` of the service model.
+    /// `DaemonDeploymentRevisionDetail` of the ECS model.
     DaemonDeploymentRevisionDetail: schemas::DAEMON_DEPLOYMENT_REVISION_DETAIL {
         arn: String = "arn",
         capacity_providers: Vec<DaemonDeploymentCapacityProvider> = "capacityProviders",
@@ -506,7 +506,7 @@ structure! {
 }
 
 structure! {
-    /// `DaemonDeploymentSummary` of the service model.
+    /// `DaemonDeploymentSummary` of the ECS model.
     DaemonDeploymentSummary: schemas::DAEMON_DEPLOYMENT_SUMMARY {
         daemon_deployment_arn: String = "daemonDeploymentArn",
         daemon_arn: String = "daemonArn",
@@ -522,7 +522,7 @@ structure! {
 }
 
 structure! {
-    /// `DaemonDetail` of the service model.
+    /// `DaemonDetail` of the ECS model.
     DaemonDetail: schemas::DAEMON_DETAIL {
         daemon_arn: String = "daemonArn",
         cluster_arn: String = "clusterArn",
@@ -535,7 +535,7 @@ structure! {
 }
 
 structure! {
-    /// `DaemonLinuxParameters` of the service model.
+    /// `DaemonLinuxParameters` of the ECS model.
     DaemonLinuxParameters: schemas::DAEMON_LINUX_PARAMETERS {
         capabilities: KernelCapabilities = "capabilities",
         devices: Vec<Device> = "devices",
@@ -545,7 +545,7 @@ structure! {
 }
 
 structure! {
-    /// `DaemonRevision` of the service model.
+    /// `DaemonRevision` of the ECS model.
     DaemonRevision: schemas::DAEMON_REVISION {
         daemon_revision_arn: String = "daemonRevisionArn",
         cluster_arn: String = "clusterArn",
@@ -560,7 +560,7 @@ structure! {
 }
 
 structure! {
-    /// `DaemonRevisionDetail` of the service model.
+    /// `DaemonRevisionDetail` of the ECS model.
     DaemonRevisionDetail: schemas::DAEMON_REVISION_DETAIL {
         arn: String = "arn",
         capacity_providers: Vec<DaemonCapacityProvider> = "capacityProviders",
@@ -569,7 +569,7 @@ structure! {
 }
 
 structure! {
-    /// `DaemonRollback` of the service model.
+    /// `DaemonRollback` of the ECS model.
     DaemonRollback: schemas::DAEMON_ROLLBACK {
         reason: String = "reason",
         started_at: Timestamp = "startedAt",
@@ -579,7 +579,7 @@ structure! {
 }
 
 structure! {
-    /// `DaemonSummary` of the service model.
+    /// `DaemonSummary` of the ECS model.
     DaemonSummary: schemas::DAEMON_SUMMARY {
         daemon_arn: String = "daemonArn",
         status: DaemonStatus = "status",
@@ -589,7 +589,7 @@ structure! {
 }
 
 structure! {
-    /// `DaemonTaskDefinition` of the service model.
+    /// `DaemonTaskDefinition` of the ECS model.
     DaemonTaskDefinition: schemas::DAEMON_TASK_DEFINITION {
         daemon_task_definition_arn: String = "daemonTaskDefinitionArn",
         family: String = "family",
@@ -608,7 +608,7 @@ structure! {
 }
 
 structure! {
-    /// `DaemonTaskDefinitionSummary` of the service model.
+    /// `DaemonTaskDefinitionSummary` of the ECS model.
     DaemonTaskDefinitionSummary: schemas::DAEMON_TASK_DEFINITION_SUMMARY {
         arn: String = "arn",
         registered_at: Timestamp = "registeredAt",
@@ -619,7 +619,7 @@ structure! {
 }
 
 structure! {
-    /// `DaemonVolume` of the service model.
+    /// `DaemonVolume` of the ECS model.
     DaemonVolume: schemas::DAEMON_VOLUME {
         name: String = "name",
         host: HostVolumeProperties = "host",
@@ -627,7 +627,7 @@ structure! {
 }
 
 structure! {
-    /// `Deployment` of the service model.
+    /// `Deployment` of the ECS model.
     Deployment: schemas::DEPLOYMENT {
         id: String = "id",
         status: String = "status",
@@ -654,7 +654,7 @@ structure! {
 }
 
 structure! {
-    /// `DeploymentAlarms` of the service model.
+    /// `DeploymentAlarms` of the ECS model.
     DeploymentAlarms: schemas::DEPLOYMENT_ALARMS {
         alarm_names: Vec<String> = "alarmNames",
         rollback: bool = "rollback",
@@ -663,7 +663,7 @@ structure! {
 }
 
 structure! {
-    /// `DeploymentCircuitBreaker` of the service model.
+    /// `DeploymentCircuitBreaker` of the ECS model.
     DeploymentCircuitBreaker: schemas::DEPLOYMENT_CIRCUIT_BREAKER {
         enable: bool = "enable",
         rollback: bool = "rollback",
@@ -671,7 +671,7 @@ structure! {
 }
 
 structure! {
-    /// `DeploymentConfiguration` of the service model.
+    /// `DeploymentConfiguration` of the ECS model.
     DeploymentConfiguration: schemas::DEPLOYMENT_CONFIGURATION {
         deployment_circuit_breaker: DeploymentCircuitBreaker = "deploymentCircuitBreaker",
         maximum_percent: i32 = "maximumPercent",
@@ -686,21 +686,21 @@ structure! {
 }
 
 structure! {
-    /// `DeploymentController` of the service model.
+    /// `DeploymentController` of the ECS model.
     DeploymentController: schemas::DEPLOYMENT_CONTROLLER {
         r#type: DeploymentControllerType = "type",
     }
 }
 
 structure! {
-    /// `DeploymentEphemeralStorage` of the service model.
+    /// `DeploymentEphemeralStorage` of the ECS model.
     DeploymentEphemeralStorage: schemas::DEPLOYMENT_EPHEMERAL_STORAGE {
         kms_key_id: String = "kmsKeyId",
     }
 }
 
 structure! {
-    /// `DeploymentLifecycleHook` of the service model.
+    /// `DeploymentLifecycleHook` of the ECS model.
     DeploymentLifecycleHook: schemas::DEPLOYMENT_LIFECYCLE_HOOK {
         target_type: DeploymentLifecycleHookTargetType = "targetType",
         hook_target_arn: String = "hookTargetArn",
@@ -712,7 +712,7 @@ structure! {
 }
 
 structure! {
-    /// `DeploymentLifecycleHookDetail` of the service model.
+    /// `DeploymentLifecycleHookDetail` of the ECS model.
     DeploymentLifecycleHookDetail: schemas::DEPLOYMENT_LIFECYCLE_HOOK_DETAIL {
         hook_id: String = "hookId",
         target_type: DeploymentLifecycleHookTargetType = "targetType",
@@ -724,7 +724,7 @@ structure! {
 }
 
 structure! {
-    /// `DeploymentLifecycleHookTimeoutConfiguration` of the service model.
+    /// `DeploymentLifecycleHookTimeoutConfiguration` of the ECS model.
     DeploymentLifecycleHookTimeoutConfiguration: schemas::DEPLOYMENT_LIFECYCLE_HOOK_TIMEOUT_CONFIGURATION {
         timeout_in_minutes: i32 = "timeoutInMinutes",
         action: DeploymentLifecycleHookAction = "action",
@@ -732,7 +732,7 @@ structure! {
 }
 
 structure! {
-    /// `Device` of the service model.
+    /// `Device` of the ECS model.
     Device: schemas::DEVICE {
         host_path: String = "hostPath",
         container_path: String = "containerPath",
@@ -741,7 +741,7 @@ structure! {
 }
 
 structure! {
-    /// `DockerVolumeConfiguration` of the service model.
+    /// `DockerVolumeConfiguration` of the ECS model.
     DockerVolumeConfiguration: schemas::DOCKER_VOLUME_CONFIGURATION {
         scope: Scope = "scope",
         autoprovision: bool = "autoprovision",

@@ -15,7 +15,7 @@ use crate::shape::{enumeration, structure};
 use crate::{Blob, Document, Timestamp};
 
 structure! {
-    /// `EBSTagSpecification` of the service model.
+    /// `EBSTagSpecification` of the ECS model.
     EBSTagSpecification: schemas::EBS_TAG_SPECIFICATION {
         resource_type: EBSResourceType = "resourceType",
         tags: Vec<Tag> = "tags",
@@ -24,7 +24,7 @@ structure! {
 }
 
 structure! {
-    /// `ECSExpressGatewayService` of the service model.
+    /// `ECSExpressGatewayService` of the ECS model.
     ECSExpressGatewayService: schemas::ECS_EXPRESS_GATEWAY_SERVICE {
         cluster: String = "cluster",
         service_name: String = "serviceName",
@@ -40,7 +40,7 @@ structure! {
 }
 
 structure! {
-    /// `ECSManagedResources` of the service model.
+    /// `ECSManagedResources` of the ECS model.
     ECSManagedResources: schemas::ECS_MANAGED_RESOURCES {
         ingress_paths: Vec<ManagedIngressPath> = "ingressPaths",
         auto_scaling: ManagedAutoScaling = "autoScaling",
@@ -51,7 +51,7 @@ structure! {
 }
 
 structure! {
-    /// `EFSAuthorizationConfig` of the service model.
+    /// `EFSAuthorizationConfig` of the ECS model.
     EFSAuthorizationConfig: schemas::EFS_AUTHORIZATION_CONFIG {
         access_point_id: String = "accessPointId",
         iam: EFSAuthorizationConfigIAM = "iam",
@@ -59,7 +59,7 @@ structure! {
 }
 
 structure! {
-    /// `EFSVolumeConfiguration` of the service model.
+    /// `EFSVolumeConfiguration` of the ECS model.
     EFSVolumeConfiguration: schemas::EFS_VOLUME_CONFIGURATION {
         file_system_id: String = "fileSystemId",
         root_directory: String = "rootDirectory",
@@ -70,7 +70,7 @@ structure! {
 }
 
 structure! {
-    /// `EnvironmentFile` of the service model.
+    /// `EnvironmentFile` of the ECS model.
     EnvironmentFile: schemas::ENVIRONMENT_FILE {
         value: String = "value",
         r#type: EnvironmentFileType = "type",
@@ -78,14 +78,14 @@ structure! {
 }
 
 structure! {
-    /// `EphemeralStorage` of the service model.
+    /// `EphemeralStorage` of the ECS model.
     EphemeralStorage: schemas::EPHEMERAL_STORAGE {
         size_in_gi_b: i32 = "sizeInGiB",
     }
 }
 
 structure! {
-    /// `ExecuteCommandConfiguration` of the service model.
+    /// `ExecuteCommandConfiguration` of the ECS model.
     ExecuteCommandConfiguration: schemas::EXECUTE_COMMAND_CONFIGURATION {
         kms_key_id: String = "kmsKeyId",
         logging: ExecuteCommandLogging = "logging",
@@ -94,7 +94,7 @@ structure! {
 }
 
 structure! {
-    /// `ExecuteCommandLogConfiguration` of the service model.
+    /// `ExecuteCommandLogConfiguration` of the ECS model.
     ExecuteCommandLogConfiguration: schemas::EXECUTE_COMMAND_LOG_CONFIGURATION {
         cloud_watch_log_group_name: String = "cloudWatchLogGroupName",
         cloud_watch_encryption_enabled: bool = "cloudWatchEncryptionEnabled",
@@ -105,7 +105,7 @@ structure! {
 }
 
 structure! {
-    /// `ExpressGatewayContainer` of the service model.
+    /// `ExpressGatewayContainer` of the ECS model.
     ExpressGatewayContainer: schemas::EXPRESS_GATEWAY_CONTAINER {
         image: String = "image",
         container_port: i32 = "containerPort",
@@ -118,14 +118,14 @@ structure! {
 }
 
 structure! {
-    /// `ExpressGatewayRepositoryCredentials` of the service model.
+    /// `ExpressGatewayRepositoryCredentials` of the ECS model.
     ExpressGatewayRepositoryCredentials: schemas::EXPRESS_GATEWAY_REPOSITORY_CREDENTIALS {
         credentials_parameter: String = "credentialsParameter",
     }
 }
 
 structure! {
-    /// `ExpressGatewayScalingTarget` of the service model.
+    /// `ExpressGatewayScalingTarget` of the ECS model.
     ExpressGatewayScalingTarget: schemas::EXPRESS_GATEWAY_SCALING_TARGET {
         min_task_count: i32 = "minTaskCount",
         max_task_count: i32 = "maxTaskCount",
@@ -135,7 +135,7 @@ structure! {
 }
 
 structure! {
-    /// `ExpressGatewayServiceAwsLogsConfiguration` of the service model.
+    /// `ExpressGatewayServiceAwsLogsConfiguration` of the ECS model.
     ExpressGatewayServiceAwsLogsConfiguration: schemas::EXPRESS_GATEWAY_SERVICE_AWS_LOGS_CONFIGURATION {
         log_group: String = "logGroup",
         log_stream_prefix: String = "logStreamPrefix",
@@ -143,7 +143,7 @@ structure! {
 }
 
 structure! {
-    /// `ExpressGatewayServiceConfiguration` of the service model.
+    /// `ExpressGatewayServiceConfiguration` of the ECS model.
     ExpressGatewayServiceConfiguration: schemas::EXPRESS_GATEWAY_SERVICE_CONFIGURATION {
         service_revision_arn: String = "serviceRevisionArn",
         execution_role_arn: String = "executionRoleArn",
@@ -160,7 +160,7 @@ structure! {
 }
 
 structure! {
-    /// `ExpressGatewayServiceNetworkConfiguration` of the service model.
+    /// `ExpressGatewayServiceNetworkConfiguration` of the ECS model.
     ExpressGatewayServiceNetworkConfiguration: schemas::EXPRESS_GATEWAY_SERVICE_NETWORK_CONFIGURATION {
         security_groups: Vec<String> = "securityGroups",
         subnets: Vec<String> = "subnets",
@@ -168,7 +168,7 @@ structure! {
 }
 
 structure! {
-    /// `ExpressGatewayServiceStatus` of the service model.
+    /// `ExpressGatewayServiceStatus` of the ECS model.
     ExpressGatewayServiceStatus: schemas::EXPRESS_GATEWAY_SERVICE_STATUS {
         status_code: ExpressGatewayServiceStatusCode = "statusCode",
         status_reason: String = "statusReason",
@@ -176,7 +176,7 @@ structure! {
 }
 
 structure! {
-    /// `FSxWindowsFileServerAuthorizationConfig` of the service model.
+    /// `FSxWindowsFileServerAuthorizationConfig` of the ECS model.
     FSxWindowsFileServerAuthorizationConfig: schemas::F_SX_WINDOWS_FILE_SERVER_AUTHORIZATION_CONFIG {
         credentials_parameter: String = "credentialsParameter",
         domain: String = "domain",
@@ -184,7 +184,7 @@ structure! {
 }
 
 structure! {
-    /// `FSxWindowsFileServerVolumeConfiguration` of the service model.
+    /// `FSxWindowsFileServerVolumeConfiguration` of the ECS model.
     FSxWindowsFileServerVolumeConfiguration: schemas::F_SX_WINDOWS_FILE_SERVER_VOLUME_CONFIGURATION {
         file_system_id: String = "fileSystemId",
         root_directory: String = "rootDirectory",
@@ -193,7 +193,7 @@ structure! {
 }
 
 structure! {
-    /// `Failure` of the service model.
+    /// `Failure` of the ECS model.
     Failure: schemas::FAILURE {
         arn: String = "arn",
         reason: String = "reason",
@@ -202,7 +202,7 @@ structure! {
 }
 
 structure! {
-    /// `FirelensConfiguration` of the service model.
+    /// `FirelensConfiguration` of the ECS model.
     FirelensConfiguration: schemas::FIRELENS_CONFIGURATION {
         r#type: FirelensConfigurationType = "type",
         options: BTreeMap<String, String> = "options",
@@ -210,7 +210,7 @@ structure! {
 }
 
 structure! {
-    /// `HealthCheck` of the service model.
+    /// `HealthCheck` of the ECS model.
     HealthCheck: schemas::HEALTH_CHECK {
         command: Vec<String> = "command",
         interval: i32 = "interval",
@@ -221,7 +221,7 @@ structure! {
 }
 
 structure! {
-    /// `HostEntry` of the service model.
+    /// `HostEntry` of the ECS model.
     HostEntry: schemas::HOST_ENTRY {
         hostname: String = "hostname",
         ip_address: String = "ipAddress",
@@ -229,14 +229,14 @@ structure! {
 }
 
 structure! {
-    /// `HostVolumeProperties` of the service model.
+    /// `HostVolumeProperties` of the ECS model.
     HostVolumeProperties: schemas::HOST_VOLUME_PROPERTIES {
         source_path: String = "sourcePath",
     }
 }
 
 structure! {
-    /// `InferenceAccelerator` of the service model.
+    /// `InferenceAccelerator` of the ECS model.
     InferenceAccelerator: schemas::INFERENCE_ACCELERATOR {
         device_name: String = "deviceName",
         device_type: String = "deviceType",
@@ -244,7 +244,7 @@ structure! {
 }
 
 structure! {
-    /// `InferenceAcceleratorOverride` of the service model.
+    /// `InferenceAcceleratorOverride` of the ECS model.
     InferenceAcceleratorOverride: schemas::INFERENCE_ACCELERATOR_OVERRIDE {
         device_name: String = "deviceName",
         device_type: String = "deviceType",
@@ -252,14 +252,14 @@ structure! {
 }
 
 structure! {
-    /// `InfrastructureOptimization` of the service model.
+    /// `InfrastructureOptimization` of the ECS model.
     InfrastructureOptimization: schemas::INFRASTRUCTURE_OPTIMIZATION {
         scale_in_after: i32 = "scaleInAfter",
     }
 }
 
 structure! {
-    /// `IngressPathSummary` of the service model.
+    /// `IngressPathSummary` of the ECS model.
     IngressPathSummary: schemas::INGRESS_PATH_SUMMARY {
         access_type: AccessType = "accessType",
         endpoint: String = "endpoint",
@@ -267,7 +267,7 @@ structure! {
 }
 
 structure! {
-    /// `InstanceHealthCheckResult` of the service model.
+    /// `InstanceHealthCheckResult` of the ECS model.
     InstanceHealthCheckResult: schemas::INSTANCE_HEALTH_CHECK_RESULT {
         r#type: InstanceHealthCheckType = "type",
         status: InstanceHealthCheckState = "status",
@@ -278,7 +278,7 @@ structure! {
 }
 
 structure! {
-    /// `InstanceLaunchTemplate` of the service model.
+    /// `InstanceLaunchTemplate` of the ECS model.
     InstanceLaunchTemplate: schemas::INSTANCE_LAUNCH_TEMPLATE {
         ec2_instance_profile_arn: String = "ec2InstanceProfileArn",
         network_configuration: ManagedInstancesNetworkConfiguration = "networkConfiguration",
@@ -294,7 +294,7 @@ structure! {
 }
 
 structure! {
-    /// `InstanceLaunchTemplateUpdate` of the service model.
+    /// `InstanceLaunchTemplateUpdate` of the ECS model.
     InstanceLaunchTemplateUpdate: schemas::INSTANCE_LAUNCH_TEMPLATE_UPDATE {
         ec2_instance_profile_arn: String = "ec2InstanceProfileArn",
         network_configuration: ManagedInstancesNetworkConfiguration = "networkConfiguration",
@@ -308,7 +308,7 @@ structure! {
 }
 
 structure! {
-    /// `InstanceRequirementsRequest` of the service model.
+    /// `InstanceRequirementsRequest` of the ECS model.
     InstanceRequirementsRequest: schemas::INSTANCE_REQUIREMENTS_REQUEST {
         v_cpu_count: VCpuCountRangeRequest = "vCpuCount",
         memory_mi_b: MemoryMiBRequest = "memoryMiB",
@@ -338,7 +338,7 @@ structure! {
 }
 
 structure! {
-    /// `KernelCapabilities` of the service model.
+    /// `KernelCapabilities` of the ECS model.
     KernelCapabilities: schemas::KERNEL_CAPABILITIES {
         add: Vec<String> = "add",
         drop: Vec<String> = "drop",
@@ -346,7 +346,7 @@ structure! {
 }
 
 structure! {
-    /// `KeyValuePair` of the service model.
+    /// `KeyValuePair` of the ECS model.
     KeyValuePair: schemas::KEY_VALUE_PAIR {
         name: String = "name",
         value: String = "value",
@@ -354,7 +354,7 @@ structure! {
 }
 
 structure! {
-    /// `LinearConfiguration` of the service model.
+    /// `LinearConfiguration` of the ECS model.
     LinearConfiguration: schemas::LINEAR_CONFIGURATION {
         step_percent: f64 = "stepPercent",
         step_bake_time_in_minutes: i32 = "stepBakeTimeInMinutes",
@@ -362,7 +362,7 @@ structure! {
 }
 
 structure! {
-    /// `LinuxParameters` of the service model.
+    /// `LinuxParameters` of the ECS model.
     LinuxParameters: schemas::LINUX_PARAMETERS {
         capabilities: KernelCapabilities = "capabilities",
         devices: Vec<Device> = "devices",
@@ -375,7 +375,7 @@ structure! {
 }
 
 structure! {
-    /// `LoadBalancer` of the service model.
+    /// `LoadBalancer` of the ECS model.
     LoadBalancer: schemas::LOAD_BALANCER {
         target_group_arn: String = "targetGroupArn",
         load_balancer_name: String = "loadBalancerName",
@@ -386,7 +386,7 @@ structure! {
 }
 
 structure! {
-    /// `LogConfiguration` of the service model.
+    /// `LogConfiguration` of the ECS model.
     LogConfiguration: schemas::LOG_CONFIGURATION {
         log_driver: LogDriver = "logDriver",
         options: BTreeMap<String, String> = "options",
@@ -395,7 +395,7 @@ structure! {
 }
 
 structure! {
-    /// `ManagedAgent` of the service model.
+    /// `ManagedAgent` of the ECS model.
     ManagedAgent: schemas::MANAGED_AGENT {
         last_started_at: Timestamp = "lastStartedAt",
         name: ManagedAgentName = "name",
@@ -405,7 +405,7 @@ structure! {
 }
 
 structure! {
-    /// `ManagedAgentStateChange` of the service model.
+    /// `ManagedAgentStateChange` of the ECS model.
     ManagedAgentStateChange: schemas::MANAGED_AGENT_STATE_CHANGE {
         container_name: String = "containerName",
         managed_agent_name: ManagedAgentName = "managedAgentName",
@@ -415,7 +415,7 @@ structure! {
 }
 
 structure! {
-    /// `ManagedApplicationAutoScalingPolicy` of the service model.
+    /// `ManagedApplicationAutoScalingPolicy` of the ECS model.
     ManagedApplicationAutoScalingPolicy: schemas::MANAGED_APPLICATION_AUTO_SCALING_POLICY {
         arn: String = "arn",
         status: ManagedResourceStatus = "status",
@@ -428,7 +428,7 @@ structure! {
 }
 
 structure! {
-    /// `ManagedAutoScaling` of the service model.
+    /// `ManagedAutoScaling` of the ECS model.
     ManagedAutoScaling: schemas::MANAGED_AUTO_SCALING {
         scalable_target: ManagedScalableTarget = "scalableTarget",
         application_auto_scaling_policies: Vec<ManagedApplicationAutoScalingPolicy> = "applicationAutoScalingPolicies",
@@ -436,7 +436,7 @@ structure! {
 }
 
 structure! {
-    /// `ManagedCertificate` of the service model.
+    /// `ManagedCertificate` of the ECS model.
     ManagedCertificate: schemas::MANAGED_CERTIFICATE {
         arn: String = "arn",
         status: ManagedResourceStatus = "status",
@@ -447,7 +447,7 @@ structure! {
 }
 
 structure! {
-    /// `ManagedIngressPath` of the service model.
+    /// `ManagedIngressPath` of the ECS model.
     ManagedIngressPath: schemas::MANAGED_INGRESS_PATH {
         access_type: AccessType = "accessType",
         endpoint: String = "endpoint",
@@ -461,14 +461,14 @@ structure! {
 }
 
 structure! {
-    /// `ManagedInstancesLocalStorageConfiguration` of the service model.
+    /// `ManagedInstancesLocalStorageConfiguration` of the ECS model.
     ManagedInstancesLocalStorageConfiguration: schemas::MANAGED_INSTANCES_LOCAL_STORAGE_CONFIGURATION {
         use_local_storage: bool = "useLocalStorage",
     }
 }
 
 structure! {
-    /// `ManagedInstancesNetworkConfiguration` of the service model.
+    /// `ManagedInstancesNetworkConfiguration` of the ECS model.
     ManagedInstancesNetworkConfiguration: schemas::MANAGED_INSTANCES_NETWORK_CONFIGURATION {
         subnets: Vec<String> = "subnets",
         security_groups: Vec<String> = "securityGroups",
@@ -476,7 +476,7 @@ structure! {
 }
 
 structure! {
-    /// `ManagedInstancesProvider` of the service model.
+    /// `ManagedInstancesProvider` of the ECS model.
     ManagedInstancesProvider: schemas::MANAGED_INSTANCES_PROVIDER {
         infrastructure_role_arn: String = "infrastructureRoleArn",
         instance_launch_template: InstanceLaunchTemplate = "instanceLaunchTemplate",
@@ -487,14 +487,14 @@ structure! {
 }
 
 structure! {
-    /// `ManagedInstancesStorageConfiguration` of the service model.
+    /// `ManagedInstancesStorageConfiguration` of the ECS model.
     ManagedInstancesStorageConfiguration: schemas::MANAGED_INSTANCES_STORAGE_CONFIGURATION {
         storage_size_gi_b: i32 = "storageSizeGiB",
     }
 }
 
 structure! {
-    /// `ManagedListener` of the service model.
+    /// `ManagedListener` of the ECS model.
     ManagedListener: schemas::MANAGED_LISTENER {
         arn: String = "arn",
         status: ManagedResourceStatus = "status",
@@ -504,7 +504,7 @@ structure! {
 }
 
 structure! {
-    /// `ManagedListenerRule` of the service model.
+    /// `ManagedListenerRule` of the ECS model.
     ManagedListenerRule: schemas::MANAGED_LISTENER_RULE {
         arn: String = "arn",
         status: ManagedResourceStatus = "status",
@@ -514,7 +514,7 @@ structure! {
 }
 
 structure! {
-    /// `ManagedLoadBalancer` of the service model.
+    /// `ManagedLoadBalancer` of the ECS model.
     ManagedLoadBalancer: schemas::MANAGED_LOAD_BALANCER {
         arn: String = "arn",
         status: ManagedResourceStatus = "status",
@@ -527,7 +527,7 @@ structure! {
 }
 
 structure! {
-    /// `ManagedLogGroup` of the service model.
+    /// `ManagedLogGroup` of the ECS model.
     ManagedLogGroup: schemas::MANAGED_LOG_GROUP {
         arn: String = "arn",
         status: ManagedResourceStatus = "status",
@@ -538,7 +538,7 @@ structure! {
 }
 
 structure! {
-    /// `ManagedMetricAlarm` of the service model.
+    /// `ManagedMetricAlarm` of the ECS model.
     ManagedMetricAlarm: schemas::MANAGED_METRIC_ALARM {
         arn: String = "arn",
         status: ManagedResourceStatus = "status",
@@ -548,7 +548,7 @@ structure! {
 }
 
 structure! {
-    /// `ManagedScalableTarget` of the service model.
+    /// `ManagedScalableTarget` of the ECS model.
     ManagedScalableTarget: schemas::MANAGED_SCALABLE_TARGET {
         arn: String = "arn",
         status: ManagedResourceStatus = "status",
@@ -560,7 +560,7 @@ structure! {
 }
 
 structure! {
-    /// `ManagedScaling` of the service model.
+    /// `ManagedScaling` of the ECS model.
     ManagedScaling: schemas::MANAGED_SCALING {
         status: ManagedScalingStatus = "status",
         target_capacity: i32 = "targetCapacity",
@@ -571,7 +571,7 @@ structure! {
 }
 
 structure! {
-    /// `ManagedSecurityGroup` of the service model.
+    /// `ManagedSecurityGroup` of the ECS model.
     ManagedSecurityGroup: schemas::MANAGED_SECURITY_GROUP {
         arn: String = "arn",
         status: ManagedResourceStatus = "status",
@@ -581,7 +581,7 @@ structure! {
 }
 
 structure! {
-    /// `ManagedStorageConfiguration` of the service model.
+    /// `ManagedStorageConfiguration` of the ECS model.
     ManagedStorageConfiguration: schemas::MANAGED_STORAGE_CONFIGURATION {
         kms_key_id: String = "kmsKeyId",
         fargate_ephemeral_storage_kms_key_id: String = "fargateEphemeralStorageKmsKeyId",
@@ -589,7 +589,7 @@ structure! {
 }
 
 structure! {
-    /// `ManagedTargetGroup` of the service model.
+    /// `ManagedTargetGroup` of the ECS model.
     ManagedTargetGroup: schemas::MANAGED_TARGET_GROUP {
         arn: String = "arn",
         status: ManagedResourceStatus = "status",
@@ -602,7 +602,7 @@ structure! {
 }
 
 structure! {
-    /// `MemoryGiBPerVCpuRequest` of the service model.
+    /// `MemoryGiBPerVCpuRequest` of the ECS model.
     MemoryGiBPerVCpuRequest: schemas::MEMORY_GI_B_PER_V_CPU_REQUEST {
         min: f64 = "min",
         max: f64 = "max",
@@ -610,7 +610,7 @@ structure! {
 }
 
 structure! {
-    /// `MemoryMiBRequest` of the service model.
+    /// `MemoryMiBRequest` of the ECS model.
     MemoryMiBRequest: schemas::MEMORY_MI_B_REQUEST {
         min: i32 = "min",
         max: i32 = "max",
@@ -618,7 +618,7 @@ structure! {
 }
 
 structure! {
-    /// `MountPoint` of the service model.
+    /// `MountPoint` of the ECS model.
     MountPoint: schemas::MOUNT_POINT {
         source_volume: String = "sourceVolume",
         container_path: String = "containerPath",

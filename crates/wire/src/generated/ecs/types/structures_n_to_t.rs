@@ -15,7 +15,7 @@ use crate::shape::{enumeration, structure};
 use crate::{Blob, Document, Timestamp};
 
 structure! {
-    /// `NetworkBandwidthGbpsRequest` of the service model.
+    /// `NetworkBandwidthGbpsRequest` of the ECS model.
     NetworkBandwidthGbpsRequest: schemas::NETWORK_BANDWIDTH_GBPS_REQUEST {
         min: f64 = "min",
         max: f64 = "max",
@@ -23,7 +23,7 @@ structure! {
 }
 
 structure! {
-    /// `NetworkBinding` of the service model.
+    /// `NetworkBinding` of the ECS model.
     NetworkBinding: schemas::NETWORK_BINDING {
         bind_ip: String = "bindIP",
         container_port: i32 = "containerPort",
@@ -35,14 +35,14 @@ structure! {
 }
 
 structure! {
-    /// `NetworkConfiguration` of the service model.
+    /// `NetworkConfiguration` of the ECS model.
     NetworkConfiguration: schemas::NETWORK_CONFIGURATION {
         awsvpc_configuration: AwsVpcConfiguration = "awsvpcConfiguration",
     }
 }
 
 structure! {
-    /// `NetworkInterface` of the service model.
+    /// `NetworkInterface` of the ECS model.
     NetworkInterface: schemas::NETWORK_INTERFACE {
         attachment_id: String = "attachmentId",
         private_ipv4_address: String = "privateIpv4Address",
@@ -51,7 +51,7 @@ structure! {
 }
 
 structure! {
-    /// `NetworkInterfaceCountRequest` of the service model.
+    /// `NetworkInterfaceCountRequest` of the ECS model.
     NetworkInterfaceCountRequest: schemas::NETWORK_INTERFACE_COUNT_REQUEST {
         min: i32 = "min",
         max: i32 = "max",
@@ -59,7 +59,7 @@ structure! {
 }
 
 structure! {
-    /// `PlacementConstraint` of the service model.
+    /// `PlacementConstraint` of the ECS model.
     PlacementConstraint: schemas::PLACEMENT_CONSTRAINT {
         r#type: PlacementConstraintType = "type",
         expression: String = "expression",
@@ -67,7 +67,7 @@ structure! {
 }
 
 structure! {
-    /// `PlacementStrategy` of the service model.
+    /// `PlacementStrategy` of the ECS model.
     PlacementStrategy: schemas::PLACEMENT_STRATEGY {
         r#type: PlacementStrategyType = "type",
         field: String = "field",
@@ -75,7 +75,7 @@ structure! {
 }
 
 structure! {
-    /// `PlatformDevice` of the service model.
+    /// `PlatformDevice` of the ECS model.
     PlatformDevice: schemas::PLATFORM_DEVICE {
         id: String = "id",
         r#type: PlatformDeviceType = "type",
@@ -83,7 +83,7 @@ structure! {
 }
 
 structure! {
-    /// `PortMapping` of the service model.
+    /// `PortMapping` of the ECS model.
     PortMapping: schemas::PORT_MAPPING {
         container_port: i32 = "containerPort",
         host_port: i32 = "hostPort",
@@ -95,7 +95,7 @@ structure! {
 }
 
 structure! {
-    /// `ProtectedTask` of the service model.
+    /// `ProtectedTask` of the ECS model.
     ProtectedTask: schemas::PROTECTED_TASK {
         task_arn: String = "taskArn",
         protection_enabled: bool = "protectionEnabled",
@@ -104,7 +104,7 @@ structure! {
 }
 
 structure! {
-    /// `ProxyConfiguration` of the service model.
+    /// `ProxyConfiguration` of the ECS model.
     ProxyConfiguration: schemas::PROXY_CONFIGURATION {
         r#type: ProxyConfigurationType = "type",
         container_name: String = "containerName",
@@ -113,21 +113,21 @@ structure! {
 }
 
 structure! {
-    /// `RepositoryCredentials` of the service model.
+    /// `RepositoryCredentials` of the ECS model.
     RepositoryCredentials: schemas::REPOSITORY_CREDENTIALS {
         credentials_parameter: String = "credentialsParameter",
     }
 }
 
 structure! {
-    /// `ResolvedConfiguration` of the service model.
+    /// `ResolvedConfiguration` of the ECS model.
     ResolvedConfiguration: schemas::RESOLVED_CONFIGURATION {
         load_balancers: Vec<ServiceRevisionLoadBalancer> = "loadBalancers",
     }
 }
 
 structure! {
-    /// `Resource` of the service model.
+    /// `Resource` of the ECS model.
     Resource: schemas::RESOURCE {
         name: String = "name",
         r#type: String = "type",
@@ -139,7 +139,7 @@ structure! {
 }
 
 structure! {
-    /// `ResourceRequirement` of the service model.
+    /// `ResourceRequirement` of the ECS model.
     ResourceRequirement: schemas::RESOURCE_REQUIREMENT {
         value: String = "value",
         r#type: ResourceType = "type",
@@ -147,7 +147,7 @@ structure! {
 }
 
 structure! {
-    /// `Rollback` of the service model.
+    /// `Rollback` of the ECS model.
     Rollback: schemas::ROLLBACK {
         reason: String = "reason",
         started_at: Timestamp = "startedAt",
@@ -156,7 +156,7 @@ structure! {
 }
 
 structure! {
-    /// `RuntimePlatform` of the service model.
+    /// `RuntimePlatform` of the ECS model.
     RuntimePlatform: schemas::RUNTIME_PLATFORM {
         cpu_architecture: CPUArchitecture = "cpuArchitecture",
         operating_system_family: OSFamily = "operatingSystemFamily",
@@ -164,7 +164,7 @@ structure! {
 }
 
 structure! {
-    /// `S3FilesVolumeConfiguration` of the service model.
+    /// `S3FilesVolumeConfiguration` of the ECS model.
     S3FilesVolumeConfiguration: schemas::S3_FILES_VOLUME_CONFIGURATION {
         file_system_arn: String = "fileSystemArn",
         root_directory: String = "rootDirectory",
@@ -174,7 +174,7 @@ structure! {
 }
 
 structure! {
-    /// `Scale` of the service model.
+    /// `Scale` of the ECS model.
     Scale: schemas::SCALE {
         value: f64 = "value",
         unit: ScaleUnit = "unit",
@@ -182,7 +182,7 @@ structure! {
 }
 
 structure! {
-    /// `Secret` of the service model.
+    /// `Secret` of the ECS model.
     Secret: schemas::SECRET {
         name: String = "name",
         value_from: String = "valueFrom",
@@ -190,7 +190,7 @@ structure! {
 }
 
 structure! {
-    /// `Service` of the service model.
+    /// `Service` of the ECS model.
     Service: schemas::SERVICE {
         service_arn: String = "serviceArn",
         service_name: String = "serviceName",
@@ -231,7 +231,7 @@ structure! {
 }
 
 structure! {
-    /// `ServiceConnectAccessLogConfiguration` of the service model.
+    /// `ServiceConnectAccessLogConfiguration` of the ECS model.
     ServiceConnectAccessLogConfiguration: schemas::SERVICE_CONNECT_ACCESS_LOG_CONFIGURATION {
         format: ServiceConnectAccessLoggingFormat = "format",
         include_query_parameters: ServiceConnectIncludeQueryParameters = "includeQueryParameters",
@@ -239,7 +239,7 @@ structure! {
 }
 
 structure! {
-    /// `ServiceConnectClientAlias` of the service model.
+    /// `ServiceConnectClientAlias` of the ECS model.
     ServiceConnectClientAlias: schemas::SERVICE_CONNECT_CLIENT_ALIAS {
         port: i32 = "port",
         dns_name: String = "dnsName",
@@ -248,7 +248,7 @@ structure! {
 }
 
 structure! {
-    /// `ServiceConnectConfiguration` of the service model.
+    /// `ServiceConnectConfiguration` of the ECS model.
     ServiceConnectConfiguration: schemas::SERVICE_CONNECT_CONFIGURATION {
         enabled: bool = "enabled",
         namespace: String = "namespace",
@@ -259,7 +259,7 @@ structure! {
 }
 
 structure! {
-    /// `ServiceConnectService` of the service model.
+    /// `ServiceConnectService` of the ECS model.
     ServiceConnectService: schemas::SERVICE_CONNECT_SERVICE {
         port_name: String = "portName",
         discovery_name: String = "discoveryName",
@@ -271,7 +271,7 @@ structure! {
 }
 
 structure! {
-    /// `ServiceConnectServiceResource` of the service model.
+    /// `ServiceConnectServiceResource` of the ECS model.
     ServiceConnectServiceResource: schemas::SERVICE_CONNECT_SERVICE_RESOURCE {
         discovery_name: String = "discoveryName",
         discovery_arn: String = "discoveryArn",
@@ -279,14 +279,14 @@ structure! {
 }
 
 structure! {
-    /// `ServiceConnectTestTrafficHeaderMatchRules` of the service model.
+    /// `ServiceConnectTestTrafficHeaderMatchRules` of the ECS model.
     ServiceConnectTestTrafficHeaderMatchRules: schemas::SERVICE_CONNECT_TEST_TRAFFIC_HEADER_MATCH_RULES {
         exact: String = "exact",
     }
 }
 
 structure! {
-    /// `ServiceConnectTestTrafficHeaderRules` of the service model.
+    /// `ServiceConnectTestTrafficHeaderRules` of the ECS model.
     ServiceConnectTestTrafficHeaderRules: schemas::SERVICE_CONNECT_TEST_TRAFFIC_HEADER_RULES {
         name: String = "name",
         value: ServiceConnectTestTrafficHeaderMatchRules = "value",
@@ -294,21 +294,21 @@ structure! {
 }
 
 structure! {
-    /// `ServiceConnectTestTrafficRules` of the service model.
+    /// `ServiceConnectTestTrafficRules` of the ECS model.
     ServiceConnectTestTrafficRules: schemas::SERVICE_CONNECT_TEST_TRAFFIC_RULES {
         header: ServiceConnectTestTrafficHeaderRules = "header",
     }
 }
 
 structure! {
-    /// `ServiceConnectTlsCertificateAuthority` of the service model.
+    /// `ServiceConnectTlsCertificateAuthority` of the ECS model.
     ServiceConnectTlsCertificateAuthority: schemas::SERVICE_CONNECT_TLS_CERTIFICATE_AUTHORITY {
         aws_pca_authority_arn: String = "awsPcaAuthorityArn",
     }
 }
 
 structure! {
-    /// `ServiceConnectTlsConfiguration` of the service model.
+    /// `ServiceConnectTlsConfiguration` of the ECS model.
     ServiceConnectTlsConfiguration: schemas::SERVICE_CONNECT_TLS_CONFIGURATION {
         issuer_certificate_authority: ServiceConnectTlsCertificateAuthority = "issuerCertificateAuthority",
         kms_key: String = "kmsKey",
@@ -317,7 +317,7 @@ structure! {
 }
 
 structure! {
-    /// `ServiceCurrentRevisionSummary` of the service model.
+    /// `ServiceCurrentRevisionSummary` of the ECS model.
     ServiceCurrentRevisionSummary: schemas::SERVICE_CURRENT_REVISION_SUMMARY {
         arn: String = "arn",
         requested_task_count: i32 = "requestedTaskCount",
@@ -327,7 +327,7 @@ structure! {
 }
 
 structure! {
-    /// `ServiceDeployment` of the service model.
+    /// `ServiceDeployment` of the ECS model.
     ServiceDeployment: schemas::SERVICE_DEPLOYMENT {
         service_deployment_arn: String = "serviceDeploymentArn",
         service_arn: String = "serviceArn",
@@ -351,7 +351,7 @@ structure! {
 }
 
 structure! {
-    /// `ServiceDeploymentAlarms` of the service model.
+    /// `ServiceDeploymentAlarms` of the ECS model.
     ServiceDeploymentAlarms: schemas::SERVICE_DEPLOYMENT_ALARMS {
         status: ServiceDeploymentRollbackMonitorsStatus = "status",
         alarm_names: Vec<String> = "alarmNames",
@@ -360,7 +360,7 @@ structure! {
 }
 
 structure! {
-    /// `ServiceDeploymentBrief` of the service model.
+    /// `ServiceDeploymentBrief` of the ECS model.
     ServiceDeploymentBrief: schemas::SERVICE_DEPLOYMENT_BRIEF {
         service_deployment_arn: String = "serviceDeploymentArn",
         service_arn: String = "serviceArn",
@@ -375,7 +375,7 @@ structure! {
 }
 
 structure! {
-    /// `ServiceDeploymentCircuitBreaker` of the service model.
+    /// `ServiceDeploymentCircuitBreaker` of the ECS model.
     ServiceDeploymentCircuitBreaker: schemas::SERVICE_DEPLOYMENT_CIRCUIT_BREAKER {
         status: ServiceDeploymentRollbackMonitorsStatus = "status",
         failure_count: i32 = "failureCount",
@@ -384,7 +384,7 @@ structure! {
 }
 
 structure! {
-    /// `ServiceEvent` of the service model.
+    /// `ServiceEvent` of the ECS model.
     ServiceEvent: schemas::SERVICE_EVENT {
         id: String = "id",
         created_at: Timestamp = "createdAt",
@@ -393,7 +393,7 @@ structure! {
 }
 
 structure! {
-    /// `ServiceManagedEBSVolumeConfiguration` of the service model.
+    /// `ServiceManagedEBSVolumeConfiguration` of the ECS model.
     ServiceManagedEBSVolumeConfiguration: schemas::SERVICE_MANAGED_EBS_VOLUME_CONFIGURATION {
         encrypted: bool = "encrypted",
         kms_key_id: String = "kmsKeyId",
@@ -410,7 +410,7 @@ structure! {
 }
 
 structure! {
-    /// `ServiceRegistry` of the service model.
+    /// `ServiceRegistry` of the ECS model.
     ServiceRegistry: schemas::SERVICE_REGISTRY {
         registry_arn: String = "registryArn",
         port: i32 = "port",
@@ -420,7 +420,7 @@ structure! {
 }
 
 structure! {
-    /// `ServiceRevision` of the service model.
+    /// `ServiceRevision` of the ECS model.
     ServiceRevision: schemas::SERVICE_REVISION {
         service_revision_arn: String = "serviceRevisionArn",
         service_arn: String = "serviceArn",
@@ -446,7 +446,7 @@ structure! {
 }
 
 structure! {
-    /// `ServiceRevisionLoadBalancer` of the service model.
+    /// `ServiceRevisionLoadBalancer` of the ECS model.
     ServiceRevisionLoadBalancer: schemas::SERVICE_REVISION_LOAD_BALANCER {
         target_group_arn: String = "targetGroupArn",
         production_listener_rule: String = "productionListenerRule",
@@ -454,7 +454,7 @@ structure! {
 }
 
 structure! {
-    /// `ServiceRevisionSummary` of the service model.
+    /// `ServiceRevisionSummary` of the ECS model.
     ServiceRevisionSummary: schemas::SERVICE_REVISION_SUMMARY {
         arn: String = "arn",
         requested_task_count: i32 = "requestedTaskCount",
@@ -466,7 +466,7 @@ structure! {
 }
 
 structure! {
-    /// `ServiceVolumeConfiguration` of the service model.
+    /// `ServiceVolumeConfiguration` of the ECS model.
     ServiceVolumeConfiguration: schemas::SERVICE_VOLUME_CONFIGURATION {
         name: String = "name",
         managed_ebs_volume: ServiceManagedEBSVolumeConfiguration = "managedEBSVolume",
@@ -474,7 +474,7 @@ structure! {
 }
 
 structure! {
-    /// `Session` of the service model.
+    /// `Session` of the ECS model.
     Session: schemas::SESSION {
         session_id: String = "sessionId",
         stream_url: String = "streamUrl",
@@ -483,7 +483,7 @@ structure! {
 }
 
 structure! {
-    /// `Setting` of the service model.
+    /// `Setting` of the ECS model.
     Setting: schemas::SETTING {
         name: SettingName = "name",
         value: String = "value",
@@ -493,7 +493,7 @@ structure! {
 }
 
 structure! {
-    /// `SystemControl` of the service model.
+    /// `SystemControl` of the ECS model.
     SystemControl: schemas::SYSTEM_CONTROL {
         namespace: String = "namespace",
         value: String = "value",
@@ -501,7 +501,7 @@ structure! {
 }
 
 structure! {
-    /// `Tag` of the service model.
+    /// `Tag` of the ECS model.
     Tag: schemas::TAG {
         key: String = "key",
         value: String = "value",
@@ -509,7 +509,7 @@ structure! {
 }
 
 structure! {
-    /// `Task` of the service model.
+    /// `Task` of the ECS model.
     Task: schemas::TASK {
         attachments: Vec<Attachment> = "attachments",
         attributes: Vec<Attribute> = "attributes",
@@ -552,7 +552,7 @@ structure! {
 }
 
 structure! {
-    /// `TaskDefinition` of the service model.
+    /// `TaskDefinition` of the ECS model.
     TaskDefinition: schemas::TASK_DEFINITION {
         task_definition_arn: String = "taskDefinitionArn",
         container_definitions: Vec<ContainerDefinition> = "containerDefinitions",
@@ -584,7 +584,7 @@ structure! {
 }
 
 structure! {
-    /// `TaskDefinitionPlacementConstraint` of the service model.
+    /// `TaskDefinitionPlacementConstraint` of the ECS model.
     TaskDefinitionPlacementConstraint: schemas::TASK_DEFINITION_PLACEMENT_CONSTRAINT {
         r#type: TaskDefinitionPlacementConstraintType = "type",
         expression: String = "expression",
@@ -592,7 +592,7 @@ structure! {
 }
 
 structure! {
-    /// `TaskEphemeralStorage` of the service model.
+    /// `TaskEphemeralStorage` of the ECS model.
     TaskEphemeralStorage: schemas::TASK_EPHEMERAL_STORAGE {
         size_in_gi_b: i32 = "sizeInGiB",
         kms_key_id: String = "kmsKeyId",
@@ -600,7 +600,7 @@ structure! {
 }
 
 structure! {
-    /// `TaskManagedEBSVolumeConfiguration` of the service model.
+    /// `TaskManagedEBSVolumeConfiguration` of the ECS model.
     TaskManagedEBSVolumeConfiguration: schemas::TASK_MANAGED_EBS_VOLUME_CONFIGURATION {
         encrypted: bool = "encrypted",
         kms_key_id: String = "kmsKeyId",
@@ -618,14 +618,14 @@ structure! {
 }
 
 structure! {
-    /// `TaskManagedEBSVolumeTerminationPolicy` of the service model.
+    /// `TaskManagedEBSVolumeTerminationPolicy` of the ECS model.
     TaskManagedEBSVolumeTerminationPolicy: schemas::TASK_MANAGED_EBS_VOLUME_TERMINATION_POLICY {
         delete_on_termination: bool = "deleteOnTermination",
     }
 }
 
 structure! {
-    /// `TaskOverride` of the service model.
+    /// `TaskOverride` of the ECS model.
     TaskOverride: schemas::TASK_OVERRIDE {
         container_overrides: Vec<ContainerOverride> = "containerOverrides",
         cpu: String = "cpu",
@@ -638,7 +638,7 @@ structure! {
 }
 
 structure! {
-    /// `TaskSet` of the service model.
+    /// `TaskSet` of the ECS model.
     TaskSet: schemas::TASK_SET {
         id: String = "id",
         task_set_arn: String = "taskSetArn",
@@ -669,7 +669,7 @@ structure! {
 }
 
 structure! {
-    /// `TaskVolumeConfiguration` of the service model.
+    /// `TaskVolumeConfiguration` of the ECS model.
     TaskVolumeConfiguration: schemas::TASK_VOLUME_CONFIGURATION {
         name: String = "name",
         managed_ebs_volume: TaskManagedEBSVolumeConfiguration = "managedEBSVolume",
@@ -677,7 +677,7 @@ structure! {
 }
 
 structure! {
-    /// `TimeoutConfiguration` of the service model.
+    /// `TimeoutConfiguration` of the ECS model.
     TimeoutConfiguration: schemas::TIMEOUT_CONFIGURATION {
         idle_timeout_seconds: i32 = "idleTimeoutSeconds",
         per_request_timeout_seconds: i32 = "perRequestTimeoutSeconds",
@@ -685,7 +685,7 @@ structure! {
 }
 
 structure! {
-    /// `Tmpfs` of the service model.
+    /// `Tmpfs` of the ECS model.
     Tmpfs: schemas::TMPFS {
         container_path: String = "containerPath",
         size: i32 = "size",
@@ -694,7 +694,7 @@ structure! {
 }
 
 structure! {
-    /// `TotalLocalStorageGBRequest` of the service model.
+    /// `TotalLocalStorageGBRequest` of the ECS model.
     TotalLocalStorageGBRequest: schemas::TOTAL_LOCAL_STORAGE_GB_REQUEST {
         min: f64 = "min",
         max: f64 = "max",

@@ -15,7 +15,7 @@ use crate::shape::{enumeration, structure};
 use crate::{Blob, Document, Timestamp};
 
 structure! {
-    /// `Ulimit` of the service model.
+    /// `Ulimit` of the ECS model.
     Ulimit: schemas::ULIMIT {
         name: UlimitName = "name",
         soft_limit: i32 = "softLimit",
@@ -24,7 +24,7 @@ structure! {
 }
 
 structure! {
-    /// `UpdateManagedInstancesProviderConfiguration` of the service model.
+    /// `UpdateManagedInstancesProviderConfiguration` of the ECS model.
     UpdateManagedInstancesProviderConfiguration: schemas::UPDATE_MANAGED_INSTANCES_PROVIDER_CONFIGURATION {
         infrastructure_role_arn: String = "infrastructureRoleArn",
         instance_launch_template: InstanceLaunchTemplateUpdate = "instanceLaunchTemplate",
@@ -35,7 +35,7 @@ structure! {
 }
 
 structure! {
-    /// `UpdatedExpressGatewayService` of the service model.
+    /// `UpdatedExpressGatewayService` of the ECS model.
     UpdatedExpressGatewayService: schemas::UPDATED_EXPRESS_GATEWAY_SERVICE {
         service_arn: String = "serviceArn",
         cluster: String = "cluster",
@@ -48,7 +48,7 @@ structure! {
 }
 
 structure! {
-    /// `VCpuCountRangeRequest` of the service model.
+    /// `VCpuCountRangeRequest` of the ECS model.
     VCpuCountRangeRequest: schemas::V_CPU_COUNT_RANGE_REQUEST {
         min: i32 = "min",
         max: i32 = "max",
@@ -56,7 +56,7 @@ structure! {
 }
 
 structure! {
-    /// `VersionInfo` of the service model.
+    /// `VersionInfo` of the ECS model.
     VersionInfo: schemas::VERSION_INFO {
         agent_version: String = "agentVersion",
         agent_hash: String = "agentHash",
@@ -65,7 +65,7 @@ structure! {
 }
 
 structure! {
-    /// `Volume` of the service model.
+    /// `Volume` of the ECS model.
     Volume: schemas::VOLUME {
         name: String = "name",
         host: HostVolumeProperties = "host",
@@ -78,7 +78,7 @@ structure! {
 }
 
 structure! {
-    /// `VolumeFrom` of the service model.
+    /// `VolumeFrom` of the ECS model.
     VolumeFrom: schemas::VOLUME_FROM {
         source_container: String = "sourceContainer",
         read_only: bool = "readOnly",
@@ -86,7 +86,7 @@ structure! {
 }
 
 structure! {
-    /// `VpcLatticeConfiguration` of the service model.
+    /// `VpcLatticeConfiguration` of the ECS model.
     VpcLatticeConfiguration: schemas::VPC_LATTICE_CONFIGURATION {
         role_arn: String = "roleArn",
         target_group_arn: String = "targetGroupArn",

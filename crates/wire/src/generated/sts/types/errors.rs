@@ -15,28 +15,28 @@ use crate::shape::{enumeration, structure};
 use crate::{Blob, Document, Timestamp};
 
 structure! {
-    /// `ExpiredTokenException` of the service model.
+    /// `ExpiredTokenException` of the STS model.
     ExpiredTokenException: schemas::EXPIRED_TOKEN_EXCEPTION {
         message: String = "message",
     }
 }
 
 structure! {
-    /// `MalformedPolicyDocumentException` of the service model.
+    /// `MalformedPolicyDocumentException` of the STS model.
     MalformedPolicyDocumentException: schemas::MALFORMED_POLICY_DOCUMENT_EXCEPTION {
         message: String = "message",
     }
 }
 
 structure! {
-    /// `PackedPolicyTooLargeException` of the service model.
+    /// `PackedPolicyTooLargeException` of the STS model.
     PackedPolicyTooLargeException: schemas::PACKED_POLICY_TOO_LARGE_EXCEPTION {
         message: String = "message",
     }
 }
 
 structure! {
-    /// `RegionDisabledException` of the service model.
+    /// `RegionDisabledException` of the STS model.
     RegionDisabledException: schemas::REGION_DISABLED_EXCEPTION {
         message: String = "message",
     }

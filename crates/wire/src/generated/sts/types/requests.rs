@@ -15,7 +15,7 @@ use crate::shape::{enumeration, structure};
 use crate::{Blob, Document, Timestamp};
 
 structure! {
-    /// `AssumeRoleRequest` of the service model.
+    /// `AssumeRoleRequest` of the STS model.
     AssumeRoleRequest: schemas::ASSUME_ROLE_REQUEST {
         role_arn: String = "RoleArn",
         role_session_name: String = "RoleSessionName",
@@ -33,7 +33,7 @@ structure! {
 }
 
 structure! {
-    /// `GetCallerIdentityRequest` of the service model.
+    /// `GetCallerIdentityRequest` of the STS model.
     GetCallerIdentityRequest: schemas::GET_CALLER_IDENTITY_REQUEST {
     }
 }

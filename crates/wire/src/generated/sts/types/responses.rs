@@ -15,7 +15,7 @@ use crate::shape::{enumeration, structure};
 use crate::{Blob, Document, Timestamp};
 
 structure! {
-    /// `AssumeRoleResponse` of the service model.
+    /// `AssumeRoleResponse` of the STS model.
     AssumeRoleResponse: schemas::ASSUME_ROLE_RESPONSE {
         credentials: Credentials = "Credentials",
         assumed_role_user: AssumedRoleUser = "AssumedRoleUser",
@@ -25,7 +25,7 @@ structure! {
 }
 
 structure! {
-    /// `GetCallerIdentityResponse` of the service model.
+    /// `GetCallerIdentityResponse` of the STS model.
     GetCallerIdentityResponse: schemas::GET_CALLER_IDENTITY_RESPONSE {
         user_id: String = "UserId",
         account: String = "Account",

@@ -15,7 +15,7 @@ use crate::shape::{enumeration, structure};
 use crate::{Blob, Document, Timestamp};
 
 structure! {
-    /// `AssumedRoleUser` of the service model.
+    /// `AssumedRoleUser` of the STS model.
     AssumedRoleUser: schemas::ASSUMED_ROLE_USER {
         assumed_role_id: String = "AssumedRoleId",
         arn: String = "Arn",
@@ -23,7 +23,7 @@ structure! {
 }
 
 structure! {
-    /// `Credentials` of the service model.
+    /// `Credentials` of the STS model.
     Credentials: schemas::CREDENTIALS {
         access_key_id: String = "AccessKeyId",
         secret_access_key: String = "SecretAccessKey",
@@ -33,14 +33,14 @@ structure! {
 }
 
 structure! {
-    /// `PolicyDescriptorType` of the service model.
+    /// `PolicyDescriptorType` of the STS model.
     PolicyDescriptorType: schemas::POLICY_DESCRIPTOR_TYPE {
         arn: String = "arn",
     }
 }
 
 structure! {
-    /// `ProvidedContext` of the service model.
+    /// `ProvidedContext` of the STS model.
     ProvidedContext: schemas::PROVIDED_CONTEXT {
         provider_arn: String = "ProviderArn",
         context_assertion: String = "ContextAssertion",
@@ -48,7 +48,7 @@ structure! {
 }
 
 structure! {
-    /// `Tag` of the service model.
+    /// `Tag` of the STS model.
     Tag: schemas::TAG {
         key: String = "Key",
         value: String = "Value",
