@@ -1,0 +1,144 @@
+//! A task definition as the API shows it.
+
+use super::{launch_type, pair, timestamp};
+use wharf_model::task_definition::{LaunchType, PortMapping, TaskDefinition};
+use wharf_model::{ArnScope, ContainerDefinition};
+use wharf_wire::ecs::types;
+use wharf_wire::{Document, Kind, Shape};
+
+/// The task definition without its tags, which the API shows beside it.
+pub fn task_definition(arns: &ArnScope, record: &TaskDefinition) -> types::TaskDefinition {
+    let compatibility = |l: &LaunchType| types::Compatibility::from(launch_type(*l).as_str());
+    let compatibilities = |list: &[LaunchType]| list.iter().map(compatibility).collect::<Vec<_>>();
+    let attribute = |name: &String| types::Attribute {
+        name: Some(name.clone()),
+        ..types::Attribute::default()
+    };
+    let constraint = |c: &wharf_model::task_definition::PlacementConstraint| {
+        types::TaskDefinitionPlacementConstraint {
+            r#type: Some(c.kind.as_str().into()),
+            expression: c.expression.clone(),
+        }
+    };
+    let platform = |p: &wharf_model::task_definition::RuntimePlatform| types::RuntimePlatform {
+        cpu_architecture: p.cpu_architecture.as_deref().map(Into::into),
+        operating_system_family: p.operating_system_family.as_deref().map(Into::into),
+    };
+    let requires = &record.requires_compatibilities;
+    let attributes = &record.requires_attributes;
+    let shape = types::TaskDefinition {
+        task_definition_arn: Some(arns.task_definition(&record.key())),
+        container_definitions: Some(record.containers.iter().map(container).collect()),
+        family: Some(record.family.clone()),
+        task_role_arn: record.task_role_arn.clone(),
+        execution_role_arn: record.execution_role_arn.clone(),
+        network_mode: record.network_mode.map(|m| m.as_str().into()),
+        revision: i32::try_from(record.revision).ok(),
+        volumes: Some(Vec::new()),
+        status: Some(record.status.as_str().into()),
+        requires_attributes: (!attributes.is_empty())
+            .then(|| attributes.iter().map(attribute).collect()),
+        placement_constraints: Some(record.placement_constraints.iter().map(constraint).collect()),
+        compatibilities: Some(compatibilities(&record.compatibilities)),
+        requires_compatibilities: (!requires.is_empty()).then(|| compatibilities(requires)),
+        runtime_platform: record.runtime_platform.as_ref().map(platform),
+        cpu: record.cpu.map(|n| n.to_string()),
+        memory: record.memory.map(|n| n.to_string()),
+        registered_at: Some(timestamp(record.registered_at)),
+        registered_by: Some(record.registered_by.clone()),
+        deregistered_at: record.deregistered_at.map(timestamp),
+        delete_requested_at: record.delete_requested_at.map(timestamp),
+        ..types::TaskDefinition::default()
+    };
+    with_empty(shape, &record.no_effect)
+}
+
+fn container(record: &ContainerDefinition) -> types::ContainerDefinition {
+    let dependency =
+        |d: &wharf_model::task_definition::ContainerDependency| types::ContainerDependency {
+            container_name: Some(d.container_name.clone()),
+            condition: Some(d.condition.as_str().into()),
+        };
+    let ulimit = |u: &wharf_model::task_definition::Ulimit| types::Ulimit {
+        name: Some(u.name.as_str().into()),
+        soft_limit: i32::try_from(u.soft_limit).ok(),
+        hard_limit: i32::try_from(u.hard_limit).ok(),
+    };
+    let log = |l: &wharf_model::task_definition::LogConfiguration| types::LogConfiguration {
+        log_driver: Some(l.log_driver.as_str().into()),
+        options: (!l.options.is_empty()).then(|| l.options.clone()),
+        secret_options: None,
+    };
+    let (depends_on, ulimits) = (&record.depends_on, &record.ulimits);
+    let mut shape = types::ContainerDefinition {
+        name: Some(record.name.clone()),
+        image: Some(record.image.clone()),
+        cpu: small(Some(record.cpu)),
+        memory: small(record.memory),
+        memory_reservation: small(record.memory_reservation),
+        port_mappings: Some(record.port_mappings.iter().map(port_mapping).collect()),
+        essential: Some(record.essential),
+        entry_point: record.entry_point.clone(),
+        command: record.command.clone(),
+        environment: Some(record.environment.iter().map(|(n, v)| pair(n, v)).collect()),
+        mount_points: Some(Vec::new()),
+        volumes_from: Some(Vec::new()),
+        depends_on: (!depends_on.is_empty()).then(|| depends_on.iter().map(dependency).collect()),
+        start_timeout: record.start_timeout,
+        stop_timeout: record.stop_timeout,
+        version_consistency: record.version_consistency.as_deref().map(Into::into),
+        hostname: record.hostname.clone(),
+        user: record.user.clone(),
+        working_directory: record.working_directory.clone(),
+        readonly_root_filesystem: record.readonly_root_filesystem,
+        docker_labels: record.docker_labels.clone(),
+        ulimits: (!ulimits.is_empty()).then(|| ulimits.iter().map(ulimit).collect()),
+        log_configuration: record.log_configuration.as_ref().map(log),
+        system_controls: Some(Vec::new()),
+        ..types::ContainerDefinition::default()
+    };
+    let (of_log, own): (Vec<_>, Vec<_>) =
+        record.no_effect.iter().cloned().partition(|n| n.starts_with("logConfiguration."));
+    if let Some(log) = shape.log_configuration.take() {
+        let names: Vec<String> =
+            of_log.iter().filter_map(|n| Some(n.split_once('.')?.1.to_owned())).collect();
+        shape.log_configuration = Some(with_empty(log, &names));
+    }
+    with_empty(shape, &own)
+}
+
+fn port_mapping(record: &PortMapping) -> types::PortMapping {
+    types::PortMapping {
+        container_port: Some(record.container_port.into()),
+        host_port: record.host_port.map(i32::from),
+        protocol: Some(record.protocol.as_str().into()),
+        name: record.name.clone(),
+        app_protocol: record.app_protocol.as_deref().map(Into::into),
+        container_port_range: None,
+    }
+}
+
+/// The wire's width of a size; registration took it in that width.
+fn small(number: Option<i64>) -> Option<i32> {
+    number.and_then(|n| i32::try_from(n).ok())
+}
+
+/// `shape` with the named members present but empty: they were sent so.
+fn with_empty<T: Shape + Clone>(shape: T, names: &[String]) -> T {
+    if names.is_empty() {
+        return shape;
+    }
+    let Document::Structure(mut members) = shape.clone().into_document() else { return shape };
+    for name in names {
+        let Some(member) = T::schema().member(name) else { continue };
+        let empty = match member.schema.get().kind {
+            Kind::List(_) => Document::List(Vec::new()),
+            Kind::Map(_) => Document::Map(std::collections::BTreeMap::new()),
+            Kind::Structure(_) => Document::Structure(Vec::new()),
+            Kind::Boolean => Document::Bool(false),
+            _ => continue,
+        };
+        members.push((member.name, empty));
+    }
+    T::from_document(Document::Structure(members)).unwrap_or(shape)
+}

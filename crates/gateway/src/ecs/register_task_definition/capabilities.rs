@@ -1,0 +1,63 @@
+//! What a task definition needs of an instance (`requiresAttributes`) and where it can run
+//! (`compatibilities`), worked out as the real service does.
+//!
+//! Only attributes that every agent registers which can carry out the member are named here (the
+//! names are those of Amazon's agent): an attribute that none registers would make the task
+//! definition unplaceable.
+
+use super::size;
+use std::collections::BTreeSet;
+use wharf_model::task_definition::LaunchType;
+use wharf_model::{NetworkMode, TaskDefinition};
+
+const API_1_17: &str = "com.amazonaws.ecs.capability.docker-remote-api.1.17";
+const API_1_18: &str = "com.amazonaws.ecs.capability.docker-remote-api.1.18";
+const API_1_21: &str = "com.amazonaws.ecs.capability.docker-remote-api.1.21";
+const ORDERING: &str = "ecs.capability.container-ordering";
+const TASK_ENI: &str = "ecs.capability.task-eni";
+const TASK_ROLE: &str = "com.amazonaws.ecs.capability.task-iam-role";
+const TASK_ROLE_HOST: &str = "com.amazonaws.ecs.capability.task-iam-role-network-host";
+const LOG_DRIVER: &str = "com.amazonaws.ecs.capability.logging-driver.";
+
+/// Attributes that an instance must have, by name.
+pub(super) fn required_attributes(definition: &TaskDefinition) -> Vec<String> {
+    let mut attributes = BTreeSet::new();
+    let mode = definition.effective_network_mode();
+    if mode == NetworkMode::Awsvpc {
+        attributes.extend([TASK_ENI.to_owned(), API_1_18.to_owned()]);
+    }
+    if definition.task_role_arn.is_some() {
+        let role = if mode == NetworkMode::Host { TASK_ROLE_HOST } else { TASK_ROLE };
+        attributes.extend([role.to_owned(), API_1_17.to_owned()]);
+    }
+    for container in &definition.containers {
+        if let Some(log) = &container.log_configuration {
+            attributes.extend([format!("{LOG_DRIVER}{}", log.log_driver), API_1_18.to_owned()]);
+        }
+        if container.docker_labels.as_ref().is_some_and(|l| !l.is_empty())
+            || !container.ulimits.is_empty()
+        {
+            attributes.insert(API_1_18.to_owned());
+        }
+        if container.memory_reservation.is_some() {
+            attributes.insert(API_1_21.to_owned());
+        }
+        let has_timeout = container.start_timeout.is_some() || container.stop_timeout.is_some();
+        if has_timeout || !container.depends_on.is_empty() {
+            attributes.insert(ORDERING.to_owned());
+        }
+    }
+    attributes.into_iter().collect()
+}
+
+/// Where it can run: EXTERNAL wants any network mode but awsvpc, FARGATE wants awsvpc and one of
+/// its sizes, EC2 takes everything.
+pub(super) fn compatibilities(definition: &TaskDefinition) -> Vec<LaunchType> {
+    if definition.effective_network_mode() != NetworkMode::Awsvpc {
+        return vec![LaunchType::External, LaunchType::Ec2];
+    }
+    let sizes = definition.cpu.zip(definition.memory);
+    let fargate = sizes.is_some_and(|(cpu, memory)| size::is_fargate(cpu, memory))
+        && definition.placement_constraints.is_empty();
+    if fargate { vec![LaunchType::Ec2, LaunchType::Fargate] } else { vec![LaunchType::Ec2] }
+}

@@ -1,0 +1,206 @@
+//! One container definition: every member checked and put into the record's form.
+
+use super::ports::{self, Taken};
+use super::{Error, dependencies, word};
+use wharf_model::task_definition::{LogConfiguration, Ulimit};
+use wharf_model::{ContainerDefinition, NetworkMode};
+use wharf_wire::ecs::types;
+
+/// The most containers of a task (Amazon ECS service quotas).
+const MAX_CONTAINERS: usize = 10;
+/// The longest family, container and image names.
+const MAX_NAME: usize = 255;
+/// The least memory of a container, MiB: what a container engine needs to start one.
+const MIN_MEMORY_MIB: i64 = 4;
+
+/// What a container's settings depend on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Surroundings {
+    /// Network mode in force.
+    pub mode: NetworkMode,
+    /// The task says how much memory it has, so that containers needn't.
+    pub task_memory: bool,
+}
+
+/// All container definitions, each for itself; what holds between them is checked by the caller.
+pub(super) fn parse(
+    sent: &[types::ContainerDefinition],
+    surroundings: Surroundings,
+) -> Result<Vec<ContainerDefinition>, Error> {
+    match sent.len() {
+        0 => return Err(Error::NoContainers),
+        n if n > MAX_CONTAINERS => return Err(Error::TooManyContainers),
+        _ => {}
+    }
+    let mut taken = Taken::default();
+    let mut containers: Vec<ContainerDefinition> = Vec::with_capacity(sent.len());
+    for container in sent {
+        let container = one(container, surroundings, &mut taken)?;
+        if containers.iter().any(|c| c.name == container.name) {
+            return Err(Error::ContainerNameTwice);
+        }
+        containers.push(container);
+    }
+    if !containers.iter().any(|c| c.essential) {
+        return Err(Error::NoEssentialContainer);
+    }
+    Ok(containers)
+}
+
+fn one(
+    sent: &types::ContainerDefinition,
+    surroundings: Surroundings,
+    taken: &mut Taken,
+) -> Result<ContainerDefinition, Error> {
+    let name = name(sent.name.as_deref())?;
+    let image = image(sent.image.as_deref())?;
+    let (memory, memory_reservation) = memory(&name, sent, surroundings.task_memory)?;
+    if sent.hostname.is_some() && surroundings.mode == NetworkMode::Awsvpc {
+        return Err(Error::NotInNetworkMode { member: "hostname", mode: "awsvpc" });
+    }
+    let has_links = sent.links.as_ref().is_some_and(|l| !l.is_empty());
+    if has_links && surroundings.mode != NetworkMode::Bridge {
+        let mode = surroundings.mode.as_str();
+        return Err(Error::NotInNetworkMode { member: "links", mode });
+    }
+    let port_mappings = sent.port_mappings.as_deref().unwrap_or_default();
+    Ok(ContainerDefinition {
+        cpu: in_range(&name, "cpu", sent.cpu, 0)?.unwrap_or(0),
+        memory,
+        memory_reservation,
+        port_mappings: ports::mappings(&name, port_mappings, surroundings.mode, taken)?,
+        essential: sent.essential.unwrap_or(true),
+        entry_point: sent.entry_point.clone(),
+        command: sent.command.clone(),
+        environment: environment(&name, sent)?,
+        depends_on: dependencies::parse(sent.depends_on.as_deref().unwrap_or_default())?,
+        start_timeout: timeout(&name, "startTimeout", sent.start_timeout)?,
+        stop_timeout: timeout(&name, "stopTimeout", sent.stop_timeout)?,
+        hostname: sent.hostname.clone(),
+        user: sent.user.clone(),
+        working_directory: sent.working_directory.clone(),
+        readonly_root_filesystem: sent.readonly_root_filesystem,
+        docker_labels: sent.docker_labels.clone(),
+        ulimits: ulimits(&name, sent.ulimits.as_deref().unwrap_or_default())?,
+        log_configuration: sent.log_configuration.as_ref().map(log_configuration).transpose()?,
+        version_consistency: sent
+            .version_consistency
+            .as_ref()
+            .map(|v| {
+                let allowed = types::VersionConsistency::VALUES;
+                word("versionConsistency", v.unknown(), allowed, v.as_str())
+            })
+            .transpose()?,
+        no_effect: Vec::new(),
+        name,
+        image,
+    })
+}
+
+/// Letters, digits, `-` and `_`: what families and containers are called.
+pub(super) fn is_name(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+}
+
+fn name(sent: Option<&str>) -> Result<String, Error> {
+    let name = sent.filter(|n| !n.is_empty()).ok_or(Error::ContainerNameEmpty)?;
+    if !is_name(name) {
+        return Err(Error::ContainerNameCharacters);
+    }
+    if name.len() > MAX_NAME {
+        return Err(Error::TooLong("Container.name", MAX_NAME));
+    }
+    Ok(name.to_owned())
+}
+
+/// An image reference by its characters alone, as the real service looks at it; whether it exists
+/// is found out by the agent.
+fn image(sent: Option<&str>) -> Result<String, Error> {
+    let image = sent.filter(|i| !i.is_empty()).ok_or(Error::ImageEmpty)?;
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_:./#@+".contains(&b);
+    if !image.bytes().all(allowed) {
+        return Err(Error::ImageCharacters);
+    }
+    if image.starts_with([':', '@']) {
+        return Err(Error::ImageRepositoryEmpty);
+    }
+    if image.len() > MAX_NAME {
+        return Err(Error::TooLong("Container.image", MAX_NAME));
+    }
+    Ok(image.to_owned())
+}
+
+fn in_range(
+    container: &str,
+    member: &'static str,
+    sent: Option<i32>,
+    least: i64,
+) -> Result<Option<i64>, Error> {
+    match sent.map(i64::from) {
+        Some(value) if value < least => {
+            Err(Error::ContainerSetting { member, container: container.to_owned() })
+        }
+        value => Ok(value),
+    }
+}
+
+fn memory(
+    container: &str,
+    sent: &types::ContainerDefinition,
+    task_memory: bool,
+) -> Result<(Option<i64>, Option<i64>), Error> {
+    let memory = in_range(container, "memory", sent.memory, MIN_MEMORY_MIB)?;
+    let reservation =
+        in_range(container, "memoryReservation", sent.memory_reservation, MIN_MEMORY_MIB)?;
+    match (memory, reservation) {
+        (None, None) if !task_memory => Err(Error::NoMemory(container.to_owned())),
+        (Some(hard), Some(soft)) if soft > hard => {
+            Err(Error::ReservationAboveMemory(container.to_owned()))
+        }
+        both => Ok(both),
+    }
+}
+
+fn environment(
+    container: &str,
+    sent: &types::ContainerDefinition,
+) -> Result<Vec<(String, String)>, Error> {
+    let one = |pair: &types::KeyValuePair| match pair.name.as_deref() {
+        None | Some("") => Err(Error::EnvironmentNameEmpty(container.to_owned())),
+        Some(name) => Ok((name.to_owned(), pair.value.clone().unwrap_or_default())),
+    };
+    sent.environment.iter().flatten().map(one).collect()
+}
+
+fn timeout(container: &str, member: &'static str, sent: Option<i32>) -> Result<Option<i32>, Error> {
+    match sent {
+        Some(seconds) if seconds < 0 => {
+            Err(Error::ContainerSetting { member, container: container.to_owned() })
+        }
+        seconds => Ok(seconds),
+    }
+}
+
+fn ulimits(container: &str, sent: &[types::Ulimit]) -> Result<Vec<Ulimit>, Error> {
+    let mut limits: Vec<Ulimit> = Vec::with_capacity(sent.len());
+    for limit in sent {
+        let name = limit.name.as_ref().ok_or(Error::Required("Ulimit.name"))?;
+        let name = word("ulimits", name.unknown(), types::UlimitName::VALUES, name.as_str())?;
+        let soft = limit.soft_limit.ok_or(Error::Required("Ulimit.softLimit"))?;
+        let hard = limit.hard_limit.ok_or(Error::Required("Ulimit.hardLimit"))?;
+        // -1 is "no limit" and thus above every number.
+        let above = soft == -1 && hard != -1 || hard != -1 && soft > hard;
+        if above || soft < -1 || hard < -1 || limits.iter().any(|l| l.name == name) {
+            return Err(Error::Ulimit { container: container.to_owned(), ulimit: name });
+        }
+        limits.push(Ulimit { name, soft_limit: soft.into(), hard_limit: hard.into() });
+    }
+    Ok(limits)
+}
+
+fn log_configuration(sent: &types::LogConfiguration) -> Result<LogConfiguration, Error> {
+    let driver = sent.log_driver.as_ref().ok_or(Error::Required("LogConfiguration.logDriver"))?;
+    let allowed = types::LogDriver::VALUES;
+    let log_driver = word("logDriver", driver.unknown(), allowed, driver.as_str())?;
+    Ok(LogConfiguration { log_driver, options: sent.options.clone().unwrap_or_default() })
+}

@@ -1,0 +1,201 @@
+//! What can be wrong with a task definition, in Amazon ECS's own words.
+//!
+//! All of it is a ClientException. The texts are the ones that the real service was seen to answer
+//! with; where no text is known, it follows the pattern of its neighbours.
+
+/// Why a task definition isn't registered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// `family` is absent or empty.
+    #[error("Family should not be null or empty.")]
+    FamilyEmpty,
+    /// `family` has something else than letters, digits, `-` and `_`.
+    #[error("Family contains invalid characters.")]
+    FamilyCharacters,
+    /// `family` or a container's name is too long.
+    #[error("{0} cannot be longer than {1} characters.")]
+    TooLong(&'static str, usize),
+    /// `containerDefinitions` is empty.
+    #[error("Container list cannot be empty.")]
+    NoContainers,
+    /// More containers than a task may have.
+    #[error("Too many containers.")]
+    TooManyContainers,
+    /// A container without a name.
+    #[error("Container.name should not be null or empty.")]
+    ContainerNameEmpty,
+    /// A container's name has something else than letters, digits, `-` and `_`.
+    #[error("Container.name contains invalid characters.")]
+    ContainerNameCharacters,
+    /// Two containers of one name.
+    #[error("Container names must be unique within a Task Definition.")]
+    ContainerNameTwice,
+    /// A container without an image.
+    #[error("Container.image should not be null or empty.")]
+    ImageEmpty,
+    /// An image reference that is no image reference.
+    #[error("Container.image contains invalid characters.")]
+    ImageCharacters,
+    /// An image reference that is only a tag or digest.
+    #[error("Container.image repository should not be null or empty.")]
+    ImageRepositoryEmpty,
+    /// A container's member is out of its range.
+    #[error("Invalid '{member}' setting for container '{container}'.")]
+    ContainerSetting {
+        /// The member.
+        member: &'static str,
+        /// The container.
+        container: String,
+    },
+    /// Neither the container nor the task says how much memory.
+    #[error(
+        "Invalid setting for container '{0}'. At least one of 'memory' or 'memoryReservation' \
+         must be specified."
+    )]
+    NoMemory(String),
+    /// The soft limit lies above the hard one.
+    #[error(
+        "Invalid setting for container '{0}'. The 'memory' setting must be greater than or equal \
+         to 'memoryReservation'."
+    )]
+    ReservationAboveMemory(String),
+    /// No container is essential.
+    #[error("Task definition doesn't have any essential container.")]
+    NoEssentialContainer,
+    /// An environment variable without a name.
+    #[error("Invalid setting for container '{0}'. Environment variable names cannot be empty.")]
+    EnvironmentNameEmpty(String),
+    /// A limit that isn't one.
+    #[error("Invalid 'ulimits' setting for container '{container}': {ulimit}.")]
+    Ulimit {
+        /// The container.
+        container: String,
+        /// The limit's name.
+        ulimit: String,
+    },
+    /// Host and container ports differ where they are one.
+    #[error(
+        "When networkMode={0}, the host ports and container ports in port mappings must match."
+    )]
+    PortsDiffer(&'static str),
+    /// Something that doesn't go with the network mode.
+    #[error("{member} is not supported on container when networkMode={mode}.")]
+    NotInNetworkMode {
+        /// The member.
+        member: &'static str,
+        /// The network mode.
+        mode: &'static str,
+    },
+    /// Two mappings onto one host port.
+    #[error("{protocol} host port '{port}' is mapped multiple times in task.")]
+    HostPortTwice {
+        /// `TCP` or `UDP`.
+        protocol: String,
+        /// The port.
+        port: u16,
+    },
+    /// Two port mappings of one name.
+    #[error("Port mapping name '{0}' must be unique within a Task Definition.")]
+    PortNameTwice(String),
+    /// A port mapping name of the wrong form.
+    #[error("Port mapping name '{0}' contains invalid characters.")]
+    PortNameCharacters(String),
+    /// Application protocol without a name.
+    #[error("Port mapping name is required when appProtocol is specified.")]
+    PortNameMissing,
+    /// `dependsOn` names no container.
+    #[error("Cannot depend on container + '{0}' because it does not exist")]
+    DependencyMissing(String),
+    /// `dependsOn` goes in a circle.
+    #[error("Container dependencies should not have a cycle")]
+    DependencyCycle,
+    /// COMPLETE and SUCCESS can't be met by a container whose end ends the task.
+    #[error(
+        "A dependency container with SUCCESS or COMPLETE condition cannot be an essential \
+         container"
+    )]
+    DependencyEssential,
+    /// HEALTHY needs a health check.
+    #[error("A dependency container with HEALTHY condition must have a health check")]
+    DependencyWithoutHealthCheck,
+    /// A task-level size that isn't one.
+    #[error(
+        "Invalid '{0}' setting for task. For more information, see the Troubleshooting section of \
+         the Amazon ECS Developer Guide."
+    )]
+    TaskSize(&'static str),
+    /// The containers want more CPU than the task has.
+    #[error(
+        "The sum of all container 'cpu' values cannot be greater than the value of the task 'cpu'."
+    )]
+    CpuSum,
+    /// The containers reserve more memory than the task has.
+    #[error(
+        "The sum of all container 'memoryReservation' values cannot be greater than the value of \
+         the task 'memory'."
+    )]
+    MemoryReservationSum,
+    /// One container wants more memory than the task has.
+    #[error("The 'memory' setting for container '{0}' is greater than for the task.")]
+    MemoryAboveTask(String),
+    /// FARGATE with another network mode. (The quotes are the real service's.)
+    #[error("Fargate only supports network mode ‘awsvpc’.")]
+    FargateNetworkMode,
+    /// FARGATE without a task-level size.
+    #[error("Fargate requires that '{0}' be defined at the task level.")]
+    FargateSizeMissing(&'static str),
+    /// FARGATE with a size that isn't in its table.
+    #[error(
+        "No Fargate configuration exists for given values: {cpu} CPU, {memory} memory. See the \
+         Amazon ECS documentation for the valid values."
+    )]
+    FargateSize {
+        /// CPU units.
+        cpu: i64,
+        /// MiB.
+        memory: i64,
+    },
+    /// FARGATE with something that it doesn't have.
+    #[error("Tasks using the Fargate launch type do not support {0}.")]
+    NotOnFargate(&'static str),
+    /// EXTERNAL with awsvpc.
+    #[error("Tasks using the External launch type do not support network mode ‘awsvpc’.")]
+    ExternalNetworkMode,
+    /// A word that isn't one of the member's.
+    #[error("{member} should be one of [{}]", allowed.join(","))]
+    NotAWord {
+        /// The member.
+        member: &'static str,
+        /// Its words.
+        allowed: &'static [&'static str],
+    },
+    /// A member that the API requires of a list's element.
+    #[error("{0} should not be null or empty.")]
+    Required(&'static str),
+    /// A role that is neither an ARN nor a name.
+    #[error("Role is not valid")]
+    Role,
+    /// A placement constraint's expression doesn't parse.
+    #[error("Invalid placement constraint expression '{expression}': {problem}")]
+    Expression {
+        /// The expression.
+        expression: String,
+        /// What the parser says.
+        problem: String,
+    },
+    /// More placement constraints than a task definition may have.
+    #[error("Task definition can have at most 10 placement constraints.")]
+    TooManyConstraints,
+    /// `tags` is there but empty.
+    #[error("Tags can not be empty.")]
+    TagsEmpty,
+    /// Larger than a task definition may be.
+    #[error("Actual length: '{0}'. Max allowed length is '65536' bytes.")]
+    TooLarge(usize),
+    /// Members that wharf can't carry out.
+    #[error(
+        "wharf does not carry out these members of a task definition yet, so it does not accept \
+         them: {}.", .0.join(", ")
+    )]
+    NotCarriedOut(Vec<String>),
+}

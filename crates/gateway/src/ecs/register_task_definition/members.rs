@@ -1,0 +1,151 @@
+//! Which members wharf carries out. All others are refused by name: nothing is accepted and then
+//! ignored.
+//!
+//! This works on documents rather than on typed structures, so that a member which a later model
+//! adds is refused until someone names it here. A value that asks for nothing (`[]`, `{}`,
+//! `false`) changes nothing; it is accepted and described as it was sent.
+
+use wharf_wire::ecs::types;
+use wharf_wire::{Document, Shape};
+
+/// Members of the request that are carried out, or that registration checks by itself.
+const REQUEST: &[&str] = &[
+    "family",
+    "taskRoleArn",
+    "executionRoleArn",
+    "networkMode",
+    "containerDefinitions",
+    "placementConstraints",
+    "requiresCompatibilities",
+    "cpu",
+    "memory",
+    "tags",
+    "runtimePlatform",
+];
+
+/// Members of a container definition that are carried out.
+const CONTAINER: &[&str] = &[
+    "name",
+    "image",
+    "cpu",
+    "memory",
+    "memoryReservation",
+    "portMappings",
+    "essential",
+    "entryPoint",
+    "command",
+    "environment",
+    "startTimeout",
+    "stopTimeout",
+    "hostname",
+    "user",
+    "workingDirectory",
+    "readonlyRootFilesystem",
+    "dockerLabels",
+    "logConfiguration",
+    "versionConsistency",
+];
+
+/// Lists that are carried out; an empty one has to be remembered.
+const REMEMBERED_LISTS: &[&str] = &["dependsOn", "ulimits"];
+
+/// Lists that are described as empty even if they weren't sent (seen in the real service's
+/// answers), so that an empty one need not be remembered.
+const ALWAYS_LISTED: &[&str] = &["mountPoints", "volumesFrom", "systemControls", "volumes"];
+
+/// Options of the json-file driver that are carried out.
+const JSON_FILE_OPTIONS: &[&str] = &["max-size", "max-file"];
+
+/// What was found in one structure.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    /// Members that ask for nothing but have to be described.
+    pub no_effect: Vec<String>,
+    /// Members that can't be carried out, by path.
+    pub refused: Vec<String>,
+}
+
+/// Looks through the members of the request, but not into its containers.
+pub(super) fn of_request(input: &types::RegisterTaskDefinitionRequest) -> Found {
+    let shallow =
+        types::RegisterTaskDefinitionRequest { container_definitions: None, ..input.clone() };
+    let mut found = scan(shallow.into_document(), REQUEST, "");
+    if let Some(types::OSFamily::Linux) | None =
+        input.runtime_platform.as_ref().and_then(|p| p.operating_system_family.as_ref())
+    {
+    } else {
+        found.refused.push("runtimePlatform.operatingSystemFamily other than LINUX".to_owned());
+    }
+    let wants = input.requires_compatibilities.iter().flatten();
+    if wants.into_iter().any(|c| *c == types::Compatibility::ManagedInstances) {
+        found.refused.push("requiresCompatibilities MANAGED_INSTANCES".to_owned());
+    }
+    found
+}
+
+/// Looks through the members of the container definition at `index`.
+pub(super) fn of_container(index: usize, container: &types::ContainerDefinition) -> Found {
+    let path = format!("containerDefinitions[{index}].");
+    let mut found = scan(container.clone().into_document(), CONTAINER, &path);
+    for (n, mapping) in container.port_mappings.iter().flatten().enumerate() {
+        if mapping.container_port_range.is_some() {
+            found.refused.push(format!("{path}portMappings[{n}].containerPortRange"));
+        }
+    }
+    if let Some(log) = &container.log_configuration {
+        of_log_configuration(log, &path, &mut found);
+    }
+    if container.version_consistency == Some(types::VersionConsistency::Enabled) {
+        found.refused.push(format!("{path}versionConsistency enabled"));
+    }
+    found
+}
+
+fn of_log_configuration(log: &types::LogConfiguration, path: &str, found: &mut Found) {
+    if let Some(driver) = &log.log_driver
+        && *driver != types::LogDriver::JsonFile
+    {
+        found.refused.push(format!("{path}logConfiguration.logDriver {driver}"));
+        return;
+    }
+    for (option, _) in log.options.iter().flatten() {
+        if !JSON_FILE_OPTIONS.contains(&option.as_str()) {
+            found.refused.push(format!("{path}logConfiguration.options.{option}"));
+        }
+    }
+    if log.options.as_ref().is_some_and(|o| o.is_empty()) {
+        found.no_effect.push("logConfiguration.options".to_owned());
+    }
+    match log.secret_options.as_deref() {
+        Some([]) => found.no_effect.push("logConfiguration.secretOptions".to_owned()),
+        Some(_) => found.refused.push(format!("{path}logConfiguration.secretOptions")),
+        None => {}
+    }
+}
+
+fn scan(document: Document, carried_out: &[&str], path: &str) -> Found {
+    let mut found = Found::default();
+    let Document::Structure(members) = document else { return found };
+    for (name, value) in members {
+        let nothing = asks_for_nothing(&value);
+        if carried_out.contains(&name) || (nothing && ALWAYS_LISTED.contains(&name)) {
+            continue;
+        }
+        if nothing {
+            found.no_effect.push(name.to_owned());
+        } else if !REMEMBERED_LISTS.contains(&name) {
+            found.refused.push(format!("{path}{name}"));
+        }
+    }
+    found
+}
+
+fn asks_for_nothing(value: &Document) -> bool {
+    match value {
+        Document::List(elements) => elements.is_empty(),
+        Document::Structure(members) => members.is_empty(),
+        Document::Map(entries) => entries.is_empty(),
+        Document::Bool(flag) => !flag,
+        _ => false,
+    }
+}
