@@ -1,0 +1,177 @@
+use super::super::describe_task_definition::describe_task_definition;
+use super::super::world::{World, golden, merge};
+use super::register_task_definition;
+use expect_test::expect;
+use serde_json::{Value, json};
+use wharf_wire::ecs::operation;
+
+/// A request that registers; cases are laid over it. `c` is laid over its one container, `cs`
+/// replaces all containers by that container with each element laid over it.
+fn request(case: &Value) -> Value {
+    let container = json!({"name": "web", "image": "nginx", "memory": 128});
+    let mut request = json!({"family": "web", "containerDefinitions": [container]});
+    let mut case = case.clone();
+    let members = case.as_object_mut().unwrap();
+    if let Some(change) = members.remove("c") {
+        merge(&mut request["containerDefinitions"][0], &change);
+    }
+    if let Some(changes) = members.remove("cs") {
+        let of_change = |change: &Value| {
+            let mut container = container.clone();
+            merge(&mut container, change);
+            container
+        };
+        request["containerDefinitions"] =
+            changes.as_array().unwrap().iter().map(of_change).collect();
+    }
+    merge(&mut request, &case);
+    request
+}
+
+/// The answer with its first container as `c`, as in the cases.
+fn register(case: &Value) -> Result<Value, String> {
+    let mut world = World::new();
+    let request = request(case);
+    let answer =
+        world.call::<operation::RegisterTaskDefinition>(register_task_definition, &request)?;
+    let mut definition = answer["taskDefinition"].clone();
+    definition["c"] = definition["containerDefinitions"][0].clone();
+    definition["cs"] = definition["containerDefinitions"].clone();
+    definition["tags"] = answer["tags"].clone();
+    Ok(definition)
+}
+
+#[test]
+fn golden_cases() {
+    let count = golden(include_str!("cases.txt"), register);
+    assert!(count >= 200, "only {count} cases");
+}
+
+#[test]
+fn the_whole_answer() {
+    let mut world = World::new();
+    let request = json!({"family": "web", "containerDefinitions": [
+        {"name": "app", "image": "nginx:1", "memoryReservation": 64,
+         "portMappings": [{"containerPort": 80}], "command": ["a", "b"],
+         "environment": [{"name": "B", "value": "2"}, {"name": "A", "value": "1"}],
+         "links": [], "privileged": false},
+    ]});
+    let answer = world
+        .call::<operation::RegisterTaskDefinition>(register_task_definition, &request)
+        .unwrap();
+    expect![[r#"
+        {
+          "taskDefinition": {
+            "taskDefinitionArn": "arn:aws:ecs:us-east-1:123456789012:task-definition/web:1",
+            "containerDefinitions": [
+              {
+                "name": "app",
+                "image": "nginx:1",
+                "cpu": 0,
+                "memoryReservation": 64,
+                "links": [],
+                "portMappings": [
+                  {
+                    "containerPort": 80,
+                    "hostPort": 0,
+                    "protocol": "tcp"
+                  }
+                ],
+                "essential": true,
+                "command": [
+                  "a",
+                  "b"
+                ],
+                "environment": [
+                  {
+                    "name": "B",
+                    "value": "2"
+                  },
+                  {
+                    "name": "A",
+                    "value": "1"
+                  }
+                ],
+                "mountPoints": [],
+                "volumesFrom": [],
+                "privileged": false,
+                "systemControls": []
+              }
+            ],
+            "family": "web",
+            "revision": 1,
+            "volumes": [],
+            "status": "ACTIVE",
+            "requiresAttributes": [
+              {
+                "name": "com.amazonaws.ecs.capability.docker-remote-api.1.21"
+              }
+            ],
+            "placementConstraints": [],
+            "compatibilities": [
+              "EXTERNAL",
+              "EC2"
+            ],
+            "registeredAt": 1795482000,
+            "registeredBy": "arn:aws:iam::123456789012:root"
+          }
+        }"#]]
+    .assert_eq(&serde_json::to_string_pretty(&answer).unwrap());
+    let described = world
+        .call::<operation::DescribeTaskDefinition>(
+            describe_task_definition,
+            &json!({"taskDefinition": "web"}),
+        )
+        .unwrap();
+    assert_eq!(described["taskDefinition"], answer["taskDefinition"]);
+}
+
+#[test]
+fn revisions_count_up_by_family_and_depend_on_it() {
+    let mut world = World::new();
+    for (family, revision) in [("a", 1), ("a", 2), ("b", 1), ("a", 3)] {
+        let answer = world
+            .call::<operation::RegisterTaskDefinition>(
+                register_task_definition,
+                &request(&json!({"family": family})),
+            )
+            .unwrap();
+        assert_eq!(answer["taskDefinition"]["revision"], revision);
+    }
+}
+
+#[test]
+fn too_large_is_refused_with_its_length() {
+    let environment: Vec<Value> =
+        (0..700).map(|n| json!({"name": format!("N{n}"), "value": "x".repeat(100)})).collect();
+    let error = register(&json!({"c": {"environment": environment}})).unwrap_err();
+    assert!(error.ends_with("Max allowed length is '65536' bytes."), "{error}");
+}
+
+#[test]
+fn what_is_described_can_be_registered_again() {
+    let first = register(&json!({
+        "networkMode": "awsvpc", "cpu": "256", "memory": "0.5GB",
+        "requiresCompatibilities": ["FARGATE"], "tags": [{"key": "a", "value": "b"}],
+        "runtimePlatform": {"cpuArchitecture": "X86_64", "operatingSystemFamily": "LINUX"},
+        "c": {"portMappings": [{"containerPort": 80}], "dependsOn": [], "ulimits": [],
+              "logConfiguration": {"logDriver": "json-file", "options": {"max-size": "10m"},
+                                   "secretOptions": []}},
+    }))
+    .unwrap();
+    let mut again = first.clone();
+    for derived in [
+        "taskDefinitionArn",
+        "revision",
+        "status",
+        "requiresAttributes",
+        "compatibilities",
+        "registeredAt",
+        "registeredBy",
+        "c",
+        "cs",
+    ] {
+        again.as_object_mut().unwrap().remove(derived);
+    }
+    assert_eq!(register(&again).unwrap(), first);
+}
