@@ -9,14 +9,29 @@
 //!
 //! - [`spec`], [`state`]: what is asked for, what is known.
 //! - [`runtime`]: the [`Runtime`] handle.
-//! - [`zygote`]: how shims come into being.
+//! - [`zygote`], `shim`, `oci`: the other side, in processes of their own.
+//! - [`net`], [`cgroup`]: what surrounds a container on the host.
 
+pub mod cgroup;
+mod janitor;
+pub mod net;
+mod oci;
+mod oci_version;
+mod options;
+mod protocol;
+mod publisher;
 pub mod runtime;
+mod sandbox;
+mod shim;
 pub mod spec;
 pub mod state;
+mod store;
+#[cfg(feature = "test-support")]
+pub mod testing;
 pub mod zygote;
 
-pub use runtime::{Error, OciRuntime, Runtime, RuntimeOptions, SweepReport};
+pub use janitor::SweepReport;
+pub use runtime::{Error, OciRuntime, Runtime, RuntimeOptions};
 pub use spec::{ContainerSpec, ExecSpec, NetworkMode, SandboxId, SandboxSpec};
 pub use state::{
     ContainerEvent, ContainerInfo, ContainerStatus, EventKind, ExitStatus, SandboxInfo,

@@ -1,15 +1,33 @@
 //! The handle that the agent drives: sandboxes and containers by id.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::broadcast;
 
-use crate::spec::{self, ContainerSpec, ExecSpec, Ipv4Cidr, SandboxId, SandboxSpec};
-use crate::state::{ContainerEvent, ContainerInfo, ContainerStats, ExitStatus, SandboxInfo};
-use crate::zygote::Zygote;
+use crate::cgroup::{self, Cgroups};
+use crate::net::bridge::{Addresses, Bridges, mac_of_address, veth_name};
+use crate::net::nft::{Publication, Table};
+use crate::net::{self, nft};
+use crate::protocol::{BridgePort, CreateContainer, Failure, Request, Response, ShimConfig};
+use crate::publisher::Publisher;
+use crate::sandbox::Sandbox;
+use crate::spec::{
+    self, ContainerSpec, ExecSpec, NetworkMode, PortMapping, SandboxId, SandboxSpec, check_name,
+};
+use crate::state::{
+    ContainerEvent, ContainerInfo, ContainerStats, ContainerStatus, ExitStatus, SandboxInfo,
+};
+use crate::store;
+use crate::zygote::{self, Zygote};
+
+pub use crate::options::{OciRuntime, RuntimeOptions};
+
+/// How many events a slow receiver may lag behind.
+const EVENT_BACKLOG: usize = 4096;
 
 /// Why the runtime couldn't do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +38,9 @@ pub enum Error {
     /// There is no such sandbox.
     #[error("no sandbox {0}")]
     NoSandbox(SandboxId),
+    /// The sandbox's shim is gone, and with it its containers.
+    #[error("sandbox {0} has lost its shim")]
+    ShimLost(SandboxId),
     /// There is no such container.
     #[error("no container {container} in sandbox {sandbox}")]
     NoContainer {
@@ -28,12 +49,38 @@ pub enum Error {
         /// The container's name.
         container: String,
     },
-    /// The call isn't built yet.
+    /// A host port that was asked for is taken.
+    #[error("host port {}/{} is already in use", .0.host_port, .0.protocol.as_str())]
+    PortTaken(PortMapping),
+    /// A member of a specification isn't built.
     #[error("{0} is not supported")]
     Unsupported(&'static str),
-    /// The shim or the OCI runtime answered with an error (its text: what failed on what).
+    /// The OCI runtime is missing, or older than its known holes.
+    #[error("OCI runtime: {0}")]
+    OciRuntime(String),
+    /// The shim or the OCI runtime answered with an error: what failed on what.
     #[error("{0}")]
     Failed(String),
+    /// It took too long.
+    #[error("{what} took longer than {limit:?}")]
+    TimedOut {
+        /// What was under way.
+        what: &'static str,
+        /// The limit.
+        limit: Duration,
+    },
+    /// No shim could be made.
+    #[error(transparent)]
+    Zygote(#[from] zygote::Error),
+    /// The network failed.
+    #[error(transparent)]
+    Net(#[from] net::Error),
+    /// A cgroup operation failed.
+    #[error(transparent)]
+    Cgroup(#[from] cgroup::Error),
+    /// A file of ours can't be read or written.
+    #[error(transparent)]
+    Store(#[from] store::Error),
     /// An input or output operation failed.
     #[error("{what}: {source}")]
     Io {
@@ -44,200 +91,9 @@ pub enum Error {
     },
 }
 
-/// Which OCI runtime makes the containers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum OciRuntime {
-    /// youki's libcontainer, inside this program.
-    Embedded,
-    /// crun at this path.
-    Crun(PathBuf),
-    /// runc at this path.
-    Runc(PathBuf),
-    /// Another runtime with runc's command line: program and global arguments.
-    Custom {
-        /// The program.
-        path: PathBuf,
-        /// Arguments before the subcommand.
-        args: Vec<String>,
-    },
-}
-
-/// What a [`Runtime`] is opened with.
-#[derive(Debug, Clone)]
-pub struct RuntimeOptions {
-    /// Where sandboxes, bundles and logs are kept: an absolute path on a file system that can be
-    /// an overlay's upper directory.
-    pub root: PathBuf,
-    /// 1 to 8 lower-case letters and digits that tell several wharfs on one host apart: names the
-    /// bridges, the nft table and the cgroup root.
-    pub instance: String,
-    /// The OCI runtime.
-    pub oci_runtime: OciRuntime,
-    /// The built-in VPC's block.
-    pub vpc_cidr: Ipv4Cidr,
-    /// The bridge network's block; `None` takes the first free one and keeps it.
-    pub bridge_cidr: Option<Ipv4Cidr>,
-    /// The port on the bridge's gateway address that 169.254.170.2:80 leads to from tasks.
-    pub metadata_port: Option<u16>,
-    /// The range of dynamic host ports.
-    pub dynamic_ports: RangeInclusive<u16>,
-}
-
-impl RuntimeOptions {
-    /// Options with the embedded runtime, VPC 10.113.0.0/16 and ports 32768 to 60999.
-    pub fn new(root: impl Into<PathBuf>, instance: impl Into<String>) -> Result<Self, Error> {
-        Ok(Self {
-            root: root.into(),
-            instance: instance.into(),
-            oci_runtime: OciRuntime::Embedded,
-            vpc_cidr: Ipv4Cidr::new(Ipv4Addr::new(10, 113, 0, 0), 16)?,
-            bridge_cidr: None,
-            metadata_port: None,
-            dynamic_ports: 32768..=60999,
-        })
-    }
-}
-
-/// What a sweep removed that no live task owned.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SweepReport {
-    /// Mount points, network interfaces, cgroups, nft elements, processes and directories, each
-    /// as text.
-    pub removed: Vec<String>,
-    /// What could not be removed, and why.
-    pub failed: Vec<String>,
-}
-
-/// The handle. Clones share everything.
-#[derive(Clone)]
-pub struct Runtime {}
-
-impl Runtime {
-    /// Opens the data directory, makes the bridges, the nft table and the cgroup root where they
-    /// are missing, connects to live shims and sweeps away what no live task owns.
-    pub async fn open(_options: RuntimeOptions, _zygote: Zygote) -> Result<Self, Error> {
-        Err(Error::Unsupported("open"))
-    }
-
-    /// The bridge's own address: reachable from tasks in network modes bridge and awsvpc.
-    pub fn gateway(&self) -> Ipv4Addr {
-        Ipv4Addr::UNSPECIFIED
-    }
-
-    /// Leads 169.254.170.2:80 from tasks to this port of [`Runtime::gateway`].
-    pub async fn set_metadata_port(&self, _port: u16) -> Result<(), Error> {
-        Err(Error::Unsupported("set_metadata_port"))
-    }
-
-    /// Makes a task's sandbox. Making one that exists answers the existing one.
-    pub async fn create_sandbox(&self, _spec: SandboxSpec) -> Result<SandboxInfo, Error> {
-        Err(Error::Unsupported("create_sandbox"))
-    }
-
-    /// Every sandbox that is on disk, its shim alive or not.
-    pub async fn list_sandboxes(&self) -> Vec<SandboxInfo> {
-        Vec::new()
-    }
-
-    /// One sandbox.
-    pub async fn sandbox(&self, id: &SandboxId) -> Result<SandboxInfo, Error> {
-        Err(Error::NoSandbox(id.clone()))
-    }
-
-    /// Kills what still runs and removes everything of the sandbox but its logs.
-    pub async fn remove_sandbox(&self, id: &SandboxId) -> Result<(), Error> {
-        Err(Error::NoSandbox(id.clone()))
-    }
-
-    /// Removes a task's logs.
-    pub async fn remove_logs(&self, _id: &SandboxId) -> Result<(), Error> {
-        Err(Error::Unsupported("remove_logs"))
-    }
-
-    /// Makes a container up to the point where only `start` is missing.
-    pub async fn create_container(
-        &self,
-        sandbox: &SandboxId,
-        _spec: ContainerSpec,
-    ) -> Result<ContainerInfo, Error> {
-        Err(Error::NoSandbox(sandbox.clone()))
-    }
-
-    /// Starts a created container.
-    pub async fn start_container(&self, sandbox: &SandboxId, _name: &str) -> Result<i32, Error> {
-        Err(Error::NoSandbox(sandbox.clone()))
-    }
-
-    /// Sends a signal to the container's first process. No error if it has already ended.
-    pub async fn signal_container(
-        &self,
-        sandbox: &SandboxId,
-        _name: &str,
-        _signal: i32,
-    ) -> Result<(), Error> {
-        Err(Error::NoSandbox(sandbox.clone()))
-    }
-
-    /// Sends the stop signal, and SIGKILL when the container still runs after `timeout`.
-    pub async fn stop_container(
-        &self,
-        sandbox: &SandboxId,
-        _name: &str,
-        _timeout: Duration,
-    ) -> Result<ExitStatus, Error> {
-        Err(Error::NoSandbox(sandbox.clone()))
-    }
-
-    /// Waits until the container has ended.
-    pub async fn wait_container(
-        &self,
-        sandbox: &SandboxId,
-        _name: &str,
-    ) -> Result<ExitStatus, Error> {
-        Err(Error::NoSandbox(sandbox.clone()))
-    }
-
-    /// Removes a container, killing it first if it still runs. Its log stays.
-    pub async fn delete_container(&self, sandbox: &SandboxId, _name: &str) -> Result<(), Error> {
-        Err(Error::NoSandbox(sandbox.clone()))
-    }
-
-    /// Runs a further process in a running container, waits for it and answers its exit code and
-    /// the first 64 KiB of its output (standard output and error together).
-    pub async fn exec(
-        &self,
-        sandbox: &SandboxId,
-        _name: &str,
-        _spec: ExecSpec,
-        _timeout: Duration,
-    ) -> Result<ExecOutput, Error> {
-        Err(Error::NoSandbox(sandbox.clone()))
-    }
-
-    /// What a container uses now.
-    pub async fn stats(&self, sandbox: &SandboxId, _name: &str) -> Result<ContainerStats, Error> {
-        Err(Error::NoSandbox(sandbox.clone()))
-    }
-
-    /// Starts and exits from now on; a receiver that lags must call `list_sandboxes`.
-    pub fn events(&self) -> broadcast::Receiver<ContainerEvent> {
-        broadcast::channel(1).1
-    }
-
-    /// The directory of a task's logs: `<container>.log` and rotated `<container>.log.1` …
-    pub fn log_path(&self, _sandbox: &SandboxId, _name: &str) -> PathBuf {
-        PathBuf::new()
-    }
-
-    /// Removes what no live task owns.
-    pub async fn sweep(&self) -> SweepReport {
-        SweepReport::default()
-    }
-
-    /// Removes every sandbox, the bridges, the nft table and the cgroup root.
-    pub async fn teardown(&self) -> Result<SweepReport, Error> {
-        Err(Error::Unsupported("teardown"))
-    }
+pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Error {
+    let what = what.into();
+    move |source| Error::Io { what, source }
 }
 
 /// How an `exec` ended.
@@ -247,4 +103,560 @@ pub struct ExecOutput {
     pub code: i32,
     /// Standard output and error together, the first 64 KiB.
     pub output: Vec<u8>,
+}
+
+/// The handle. Clones share everything.
+#[derive(Clone)]
+pub struct Runtime {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) options: RuntimeOptions,
+    pub(crate) bridges: Bridges,
+    pub(crate) cgroups: Cgroups,
+    zygote: Zygote,
+    table: Mutex<Table>,
+    publisher: Publisher,
+    addresses: Mutex<Addresses>,
+    pub(crate) sandboxes: Mutex<BTreeMap<SandboxId, Arc<Sandbox>>>,
+    /// Sandboxes that aren't in the map yet.
+    making: Mutex<BTreeSet<String>>,
+    events: broadcast::Sender<ContainerEvent>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs what blocks for milliseconds beside the async threads.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|_| Err(Error::Failed("a blocking call panicked".to_owned())))
+}
+
+impl Runtime {
+    /// Opens the data directory, makes the bridges, the nft table and the cgroup root where they
+    /// are missing, connects to live shims and sweeps away what no live task owns.
+    pub async fn open(options: RuntimeOptions, zygote: Zygote) -> Result<Self, Error> {
+        crate::oci_version::check(&options).await?;
+        let opened = options.clone();
+        let warm = zygote.clone();
+        let (bridges, cgroups) = blocking(move || prepare_host(&opened, &warm)).await?;
+        let events = broadcast::Sender::new(EVENT_BACKLOG);
+        let sandboxes = adopt(&options, &cgroups, &events).await?;
+        let mut addresses = Addresses::new(bridges.bridge_cidr);
+        let mut published = Vec::new();
+        for sandbox in sandboxes.values() {
+            let info = sandbox.info();
+            for container in &info.containers {
+                if info.network == NetworkMode::Bridge
+                    && let Some(address) = container.address
+                {
+                    addresses.mark(address);
+                    published.extend(publications(container));
+                }
+            }
+        }
+        let table = Table {
+            name: format!("wharf_{}", options.instance),
+            bridge: bridges.bridge.clone(),
+            bridge_cidr: bridges.bridge_cidr,
+            gateway: bridges.gateway,
+            vpc_bridge: bridges.vpc_bridge.clone(),
+            vpc_cidr: options.vpc_cidr,
+            metadata_port: options.metadata_port,
+        };
+        nft::apply(&table.ruleset(&published)).await?;
+        let inner = Inner {
+            options,
+            bridges,
+            cgroups,
+            zygote,
+            table: Mutex::new(table),
+            publisher: Publisher::start(),
+            addresses: Mutex::new(addresses),
+            sandboxes: Mutex::new(sandboxes),
+            making: Mutex::default(),
+            events,
+        };
+        let runtime = Self { inner: Arc::new(inner) };
+        let report = runtime.sweep().await;
+        if report != crate::SweepReport::default() {
+            tracing::info!(?report, "swept");
+        }
+        Ok(runtime)
+    }
+
+    /// The bridge's own address: reachable from tasks in network modes bridge and awsvpc.
+    pub fn gateway(&self) -> Ipv4Addr {
+        self.inner.bridges.gateway
+    }
+
+    /// Leads 169.254.170.2:80 from tasks to this port of [`Runtime::gateway`].
+    pub async fn set_metadata_port(&self, port: u16) -> Result<(), Error> {
+        let published: Vec<Publication> = self
+            .all()
+            .iter()
+            .filter(|sandbox| sandbox.config.sandbox.network == NetworkMode::Bridge)
+            .flat_map(|sandbox| sandbox.info().containers)
+            .flat_map(|container| publications(&container))
+            .collect();
+        let ruleset = {
+            let mut table = locked(&self.inner.table);
+            table.metadata_port = Some(port);
+            table.ruleset(&published)
+        };
+        Ok(self.inner.publisher.apply(ruleset).await?)
+    }
+
+    /// Makes a task's sandbox. Making one that exists answers the existing one.
+    pub async fn create_sandbox(&self, spec: SandboxSpec) -> Result<SandboxInfo, Error> {
+        if let Some(sandbox) = self.find(&spec.id) {
+            return Ok(sandbox.info());
+        }
+        let id = spec.id.clone();
+        if !locked(&self.inner.making).insert(id.to_string()) {
+            return Err(Error::Failed(format!("sandbox {id} is being made")));
+        }
+        let made = self.make_sandbox(spec).await;
+        locked(&self.inner.making).remove(id.as_str());
+        made
+    }
+
+    async fn make_sandbox(&self, spec: SandboxSpec) -> Result<SandboxInfo, Error> {
+        let inner = Arc::clone(&self.inner);
+        let (directory, config) = blocking(move || make_sandbox(&inner, spec)).await?;
+        let connected = Sandbox::connect(
+            directory.clone(),
+            config.clone(),
+            self.inner.cgroups.clone(),
+            self.inner.events.clone(),
+        )
+        .await;
+        let sandbox = match connected {
+            Ok(sandbox) => sandbox,
+            Err(error) => return Err(io(format!("connect to {}", directory.display()))(error)),
+        };
+        let info = sandbox.info();
+        locked(&self.inner.sandboxes).insert(sandbox.id.clone(), sandbox);
+        Ok(info)
+    }
+
+    /// Every sandbox that is on disk, its shim alive or not.
+    pub async fn list_sandboxes(&self) -> Vec<SandboxInfo> {
+        self.all().iter().map(|sandbox| sandbox.info()).collect()
+    }
+
+    /// One sandbox.
+    pub async fn sandbox(&self, id: &SandboxId) -> Result<SandboxInfo, Error> {
+        Ok(self.get(id)?.info())
+    }
+
+    /// Kills what still runs and removes everything of the sandbox but its logs.
+    pub async fn remove_sandbox(&self, id: &SandboxId) -> Result<(), Error> {
+        let sandbox = self.get(id)?;
+        let info = sandbox.info();
+        let published: Vec<Publication> = info.containers.iter().flat_map(publications).collect();
+        if info.network == NetworkMode::Bridge {
+            self.withdraw(&published).await;
+        }
+        match sandbox.call(Request::Shutdown).await {
+            Some(Response::Error(failure)) => {
+                tracing::warn!(sandbox = %id, ?failure, "the shim left something behind");
+                sandbox.wait_for_shim().await;
+            }
+            // No answer: it is lost, or has just gone with its last words unread.
+            _ => sandbox.wait_for_shim().await,
+        }
+        let inner = Arc::clone(&self.inner);
+        let removed = Arc::clone(&sandbox);
+        blocking(move || inner.clear_away(&removed)).await?;
+        let mut addresses = locked(&self.inner.addresses);
+        if info.network == NetworkMode::Bridge {
+            info.containers.iter().filter_map(|c| c.address).for_each(|a| addresses.free(a));
+        }
+        drop(addresses);
+        locked(&self.inner.sandboxes).remove(id);
+        Ok(())
+    }
+
+    /// Removes a task's logs.
+    pub async fn remove_logs(&self, id: &SandboxId) -> Result<(), Error> {
+        let directory = self.inner.log_directory(id);
+        blocking(move || remove_directory(&directory)).await
+    }
+
+    /// Makes a container up to the point where only `start` is missing.
+    pub async fn create_container(
+        &self,
+        sandbox: &SandboxId,
+        spec: ContainerSpec,
+    ) -> Result<ContainerInfo, Error> {
+        check(&spec)?;
+        let owner = self.get(sandbox)?;
+        let bridge_port = match owner.config.sandbox.network {
+            NetworkMode::Bridge => Some(self.bridge_port(sandbox, &spec.name)?),
+            _ => None,
+        };
+        let address = bridge_port.as_ref().map(|port| port.address);
+        let name = spec.name.clone();
+        let _making = owner.making(&name);
+        let create = CreateContainer { spec, runtime_id: runtime_id()?, bridge_port };
+        let made = match owner.call(Request::Create(Box::new(create))).await {
+            Some(Response::Container(info)) => Ok(info),
+            other => Err(unexpected(&owner, &name, other)),
+        };
+        let made = match made {
+            Ok(info) if address.is_some() => self.publish(&info).await.map(|()| info),
+            other => other,
+        };
+        if made.is_err() {
+            if owner.container(&name).is_some() {
+                let _ = self.delete_container(sandbox, &name).await;
+            } else if let Some(address) = address {
+                locked(&self.inner.addresses).free(address);
+            }
+        }
+        made
+    }
+
+    /// Starts a created container; answers its process id.
+    pub async fn start_container(&self, sandbox: &SandboxId, name: &str) -> Result<i32, Error> {
+        let owner = self.get(sandbox)?;
+        match owner.call(Request::Start { name: name.to_owned() }).await {
+            Some(Response::Container(info)) => Ok(match info.status {
+                ContainerStatus::Created { pid } | ContainerStatus::Running { pid, .. } => pid,
+                ContainerStatus::Exited(_) => 0,
+            }),
+            other => Err(unexpected(&owner, name, other)),
+        }
+    }
+
+    /// Sends a signal to the container's first process. No error if it has already ended.
+    pub async fn signal_container(
+        &self,
+        sandbox: &SandboxId,
+        name: &str,
+        signal: i32,
+    ) -> Result<(), Error> {
+        let owner = self.get(sandbox)?;
+        match owner.call(Request::Signal { name: name.to_owned(), signal }).await {
+            Some(Response::Done) => Ok(()),
+            other => Err(unexpected(&owner, name, other)),
+        }
+    }
+
+    /// Sends `signal` (the image's stop signal, usually SIGTERM), and SIGKILL when the container
+    /// still runs after `timeout`.
+    pub async fn stop_container(
+        &self,
+        sandbox: &SandboxId,
+        name: &str,
+        signal: i32,
+        timeout: Duration,
+    ) -> Result<ExitStatus, Error> {
+        self.signal_container(sandbox, name, signal).await?;
+        match tokio::time::timeout(timeout, self.wait_container(sandbox, name)).await {
+            Ok(ended) => ended,
+            Err(_) => {
+                self.signal_container(sandbox, name, libc::SIGKILL).await?;
+                self.wait_container(sandbox, name).await
+            }
+        }
+    }
+
+    /// Waits until the container has ended.
+    pub async fn wait_container(
+        &self,
+        sandbox: &SandboxId,
+        name: &str,
+    ) -> Result<ExitStatus, Error> {
+        let owner = self.get(sandbox)?;
+        owner.wait(name).await.ok_or_else(|| no_container(sandbox, name))
+    }
+
+    /// Removes a container, killing it first if it still runs. Its log stays.
+    pub async fn delete_container(&self, sandbox: &SandboxId, name: &str) -> Result<(), Error> {
+        let owner = self.get(sandbox)?;
+        let info = owner.container(name).ok_or_else(|| no_container(sandbox, name))?;
+        let bridged = owner.config.sandbox.network == NetworkMode::Bridge;
+        if bridged {
+            self.withdraw(&publications(&info)).await;
+        }
+        match owner.call(Request::Delete { name: name.to_owned() }).await {
+            Some(Response::Done) => {}
+            other => return Err(unexpected(&owner, name, other)),
+        }
+        owner.forget(name);
+        if let Some(address) = info.address.filter(|_| bridged) {
+            locked(&self.inner.addresses).free(address);
+        }
+        Ok(())
+    }
+
+    /// Runs a further process in a running container, waits for it and answers its exit code and
+    /// the first 64 KiB of its output (standard output and error together). After `timeout` it is
+    /// killed.
+    pub async fn exec(
+        &self,
+        sandbox: &SandboxId,
+        name: &str,
+        spec: ExecSpec,
+        timeout: Duration,
+    ) -> Result<ExecOutput, Error> {
+        let owner = self.get(sandbox)?;
+        let (number, answered) = owner
+            .begin(Request::Exec { name: name.to_owned(), spec })
+            .await
+            .ok_or_else(|| Error::ShimLost(sandbox.clone()))?;
+        match tokio::time::timeout(timeout, answered).await {
+            Ok(Ok(Response::Exec { code, output })) => Ok(ExecOutput { code, output }),
+            Ok(other) => Err(unexpected(&owner, name, other.ok())),
+            Err(_) => {
+                owner.call(Request::KillExec { request: number }).await;
+                Err(Error::TimedOut { what: "exec", limit: timeout })
+            }
+        }
+    }
+
+    /// What a container uses now.
+    pub async fn stats(&self, sandbox: &SandboxId, name: &str) -> Result<ContainerStats, Error> {
+        let owner = self.get(sandbox)?;
+        let info = owner.container(name).ok_or_else(|| no_container(sandbox, name))?;
+        let host_network = owner.config.sandbox.network == NetworkMode::Host;
+        let cgroups = self.inner.cgroups.clone();
+        blocking(move || {
+            let mut stats = cgroups.stats(&info.cgroup);
+            if let ContainerStatus::Running { pid, .. } = info.status
+                && !host_network
+            {
+                stats.networks = net::counters::of_process(pid);
+            }
+            Ok(stats)
+        })
+        .await
+    }
+
+    /// Starts and exits from now on; a receiver that lags must call `list_sandboxes`.
+    pub fn events(&self) -> broadcast::Receiver<ContainerEvent> {
+        self.inner.events.subscribe()
+    }
+
+    /// A container's log file; rotated ones have `.1`, `.2` … behind the name.
+    pub fn log_path(&self, sandbox: &SandboxId, name: &str) -> PathBuf {
+        self.inner.log_directory(sandbox).join(format!("{name}.log"))
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Sandbox>> {
+        self.inner.all()
+    }
+
+    pub(crate) fn table_removal(&self) -> String {
+        locked(&self.inner.table).removal()
+    }
+
+    fn find(&self, id: &SandboxId) -> Option<Arc<Sandbox>> {
+        locked(&self.inner.sandboxes).get(id).cloned()
+    }
+
+    fn get(&self, id: &SandboxId) -> Result<Arc<Sandbox>, Error> {
+        self.find(id).ok_or_else(|| Error::NoSandbox(id.clone()))
+    }
+
+    fn bridge_port(&self, sandbox: &SandboxId, container: &str) -> Result<BridgePort, Error> {
+        let address = locked(&self.inner.addresses).take()?;
+        Ok(BridgePort {
+            address,
+            prefix: self.inner.bridges.bridge_cidr.prefix(),
+            gateway: self.inner.bridges.gateway,
+            mac: mac_of_address(address),
+            veth: veth_name(&self.inner.options.instance, sandbox.as_str(), container),
+        })
+    }
+
+    async fn publish(&self, info: &ContainerInfo) -> Result<(), Error> {
+        let commands = locked(&self.inner.table).publish(&publications(info));
+        Ok(self.inner.publisher.apply(commands).await?)
+    }
+
+    /// Takes ports back. One that isn't published any more is no error: the table is rewritten
+    /// whole at the next start in any case.
+    async fn withdraw(&self, published: &[Publication]) {
+        for port in published {
+            let commands = locked(&self.inner.table).withdraw(std::slice::from_ref(port));
+            if let Err(error) = self.inner.publisher.apply(commands).await {
+                tracing::debug!(%error, ?port, "withdraw a port");
+            }
+        }
+    }
+}
+
+impl Inner {
+    pub(crate) fn all(&self) -> Vec<Arc<Sandbox>> {
+        locked(&self.sandboxes).values().cloned().collect()
+    }
+
+    /// The names of sandboxes that aren't known yet but will be.
+    pub(crate) fn being_made(&self) -> BTreeSet<String> {
+        locked(&self.making).clone()
+    }
+
+    pub(crate) fn sandboxes_directory(&self) -> PathBuf {
+        self.options.root.join("sandboxes")
+    }
+
+    fn log_directory(&self, id: &SandboxId) -> PathBuf {
+        self.options.root.join("logs").join(id.as_str())
+    }
+
+    /// Removes what may be left of a sandbox whose shim has ended.
+    fn clear_away(&self, sandbox: &Sandbox) -> Result<(), Error> {
+        self.cgroups.remove(&sandbox.config.cgroup)?;
+        net::delete_link(&sandbox.config.task_veth)?;
+        for container in sandbox.info().containers {
+            let instance = &self.options.instance;
+            net::delete_link(&veth_name(instance, sandbox.id.as_str(), &container.name))?;
+        }
+        remove_directory(&sandbox.config.run_dir)?;
+        remove_directory(&sandbox.directory)
+    }
+}
+
+fn no_container(sandbox: &SandboxId, container: &str) -> Error {
+    Error::NoContainer { sandbox: sandbox.clone(), container: container.to_owned() }
+}
+
+fn unexpected(sandbox: &Sandbox, container: &str, response: Option<Response>) -> Error {
+    match response {
+        None => Error::ShimLost(sandbox.id.clone()),
+        Some(Response::Error(Failure::NoContainer)) => no_container(&sandbox.id, container),
+        Some(Response::Error(Failure::PortTaken(mapping))) => Error::PortTaken(mapping),
+        Some(Response::Error(Failure::Other(error))) => Error::Failed(error),
+        Some(_) => Error::Failed("the shim answered something else".to_owned()),
+    }
+}
+
+fn check(spec: &ContainerSpec) -> Result<(), Error> {
+    check_name("container name", &spec.name)?;
+    if spec.init_process {
+        return Err(Error::Unsupported("initProcessEnabled"));
+    }
+    if spec.stdin {
+        return Err(Error::Unsupported("interactive"));
+    }
+    Ok(())
+}
+
+fn publications(container: &ContainerInfo) -> Vec<Publication> {
+    let Some(address) = container.address else { return Vec::new() };
+    container.ports.iter().map(|mapping| Publication::new(mapping, address)).collect()
+}
+
+fn runtime_id() -> Result<String, Error> {
+    use std::io::Read;
+    let mut bytes = [0; 32];
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .map_err(io("read /dev/urandom"))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+pub(crate) fn remove_directory(path: &Path) -> Result<(), Error> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(io(format!("remove {}", path.display()))(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn make_directory(path: &Path) -> Result<(), Error> {
+    use std::os::unix::fs::DirBuilderExt;
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(path).map_err(io(format!("make {}", path.display())))
+}
+
+fn prepare_host(options: &RuntimeOptions, zygote: &Zygote) -> Result<(Bridges, Cgroups), Error> {
+    for directory in ["sandboxes", "logs"] {
+        make_directory(&options.root.join(directory))?;
+    }
+    make_directory(&options.run_dir)?;
+    zygote.warm_up()?;
+    let cgroups = Cgroups::detect()?;
+    cgroups.create(&options.cgroup_root(), &spec::TaskResources::default())?;
+    let bridges =
+        Bridges::open(&options.root, &options.instance, options.vpc_cidr, options.bridge_cidr)?;
+    Ok((bridges, cgroups))
+}
+
+fn make_sandbox(inner: &Inner, spec: SandboxSpec) -> Result<(PathBuf, ShimConfig), Error> {
+    let options = &inner.options;
+    let id = spec.id.clone();
+    let directory = inner.sandboxes_directory().join(id.as_str());
+    if let NetworkMode::Awsvpc(eni) = &spec.network {
+        inner.bridges.add_vpc_gateway(eni.gateway, eni.prefix)?;
+    }
+    let config = ShimConfig {
+        instance: options.instance.clone(),
+        oci_runtime: options.oci_runtime.program(),
+        run_dir: options.run_dir.join(id.as_str()),
+        log_dir: inner.log_directory(&id),
+        cgroup: format!("{}/{id}", options.cgroup_root()),
+        bridge: inner.bridges.bridge.clone(),
+        vpc_bridge: inner.bridges.vpc_bridge.clone(),
+        task_veth: veth_name(&options.instance, id.as_str(), ""),
+        dynamic_ports: (*options.dynamic_ports.start(), *options.dynamic_ports.end()),
+        sandbox: spec,
+    };
+    make_directory(&directory)?;
+    make_directory(&config.log_dir)?;
+    make_directory(&config.run_dir)?;
+    store::write(&directory.join("shim.json"), &config, false)?;
+    if let Err(error) = inner.zygote.fork_shim(&directory) {
+        let _ = inner.cgroups.remove(&config.cgroup);
+        let _ = net::delete_link(&config.task_veth);
+        let _ = remove_directory(&config.run_dir);
+        let _ = remove_directory(&directory);
+        return Err(error.into());
+    }
+    Ok((directory, config))
+}
+
+/// Finds the sandboxes on disk and connects to the shims that live.
+async fn adopt(
+    options: &RuntimeOptions,
+    cgroups: &Cgroups,
+    events: &broadcast::Sender<ContainerEvent>,
+) -> Result<BTreeMap<SandboxId, Arc<Sandbox>>, Error> {
+    let parent = options.root.join("sandboxes");
+    let entries = std::fs::read_dir(&parent).map_err(io(format!("list {}", parent.display())))?;
+    let mut sandboxes = BTreeMap::new();
+    for entry in entries.flatten() {
+        let directory = entry.path();
+        let config: ShimConfig = match store::read(&directory.join("shim.json")) {
+            Ok(config) => config,
+            Err(error) => {
+                // It was being made or removed; nothing can run in it.
+                tracing::warn!(%error, "a sandbox without configuration is removed");
+                remove_directory(&directory)?;
+                continue;
+            }
+        };
+        let connected =
+            Sandbox::connect(directory.clone(), config.clone(), cgroups.clone(), events.clone())
+                .await;
+        let sandbox = match connected {
+            Ok(sandbox) => sandbox,
+            Err(error) => {
+                tracing::warn!(%error, sandbox = %config.sandbox.id, "the shim doesn't answer");
+                Sandbox::lost(directory, config, cgroups.clone(), events).await
+            }
+        };
+        sandboxes.insert(sandbox.id.clone(), sandbox);
+    }
+    Ok(sandboxes)
 }

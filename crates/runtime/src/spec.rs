@@ -22,6 +22,9 @@ pub enum Error {
         /// The rejected text.
         value: String,
     },
+    /// A wharf's name on its host isn't 1 to 8 lower-case letters and digits.
+    #[error("invalid instance name {0:?}: 1 to 8 lower-case letters and digits")]
+    InvalidInstance(String),
     /// An address block isn't `a.b.c.d/prefix`.
     #[error("invalid IPv4 block {0:?}")]
     InvalidCidr(String),

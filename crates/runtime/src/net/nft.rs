@@ -1,0 +1,186 @@
+//! Address translation: one nftables table per wharf.
+//!
+//! The table is written whole when the runtime opens, from what its sandboxes publish; later
+//! changes are elements of two maps. Everything that waits at one time goes to `nft -f -` as one
+//! transaction, since a transaction costs milliseconds however small it is. The text form is used
+//! rather than JSON: it is what an operator sees in `nft list ruleset`.
+
+use std::fmt::Write as _;
+use std::net::Ipv4Addr;
+use std::process::Stdio;
+
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+use crate::spec::{Ipv4Cidr, PortMapping, Protocol};
+
+use super::Error;
+
+/// A published port: a host port and where it leads.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Publication {
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// The host's port.
+    pub host_port: u16,
+    /// The container's address.
+    pub address: Ipv4Addr,
+    /// The container's port.
+    pub container_port: u16,
+}
+
+impl Publication {
+    /// A mapping of a container with this address.
+    pub fn new(mapping: &PortMapping, address: Ipv4Addr) -> Self {
+        Self {
+            protocol: mapping.protocol,
+            host_port: mapping.host_port,
+            address,
+            container_port: mapping.container_port,
+        }
+    }
+
+    fn map(&self) -> &'static str {
+        match self.protocol {
+            Protocol::Tcp => "tcp_ports",
+            Protocol::Udp => "udp_ports",
+        }
+    }
+}
+
+/// What the table depends on.
+#[derive(Debug, Clone)]
+pub struct Table {
+    /// The table's name: `wharf_<instance>`.
+    pub name: String,
+    /// The bridge of network mode bridge.
+    pub bridge: String,
+    /// Its block.
+    pub bridge_cidr: Ipv4Cidr,
+    /// Its own address.
+    pub gateway: Ipv4Addr,
+    /// The bridge of network mode awsvpc.
+    pub vpc_bridge: String,
+    /// The VPC's block.
+    pub vpc_cidr: Ipv4Cidr,
+    /// Where 169.254.170.2:80 leads to on the gateway's address.
+    pub metadata_port: Option<u16>,
+}
+
+impl Table {
+    /// The commands that put this table, with these ports, in the place of what is there.
+    pub fn ruleset(&self, published: &[Publication]) -> String {
+        let Self { name, bridge, bridge_cidr, gateway, vpc_bridge, vpc_cidr, metadata_port } = self;
+        let tasks = format!("{{ \"{bridge}\", \"{vpc_bridge}\" }}");
+        let metadata = metadata_port.map_or_else(String::new, |port| {
+            format!(
+                "    iifname {tasks} ip daddr 169.254.170.2 tcp dport 80 dnat to {gateway}:{port}\n"
+            )
+        });
+        let publish = "\
+    fib daddr type local dnat ip to tcp dport map @tcp_ports
+    fib daddr type local dnat ip to udp dport map @udp_ports\n";
+        // raw: before any translation. A task must never speak to, or as, the host's loopback
+        // (route_localnet would let it), nor reach the cloud's own metadata service.
+        // postrouting: a connection from 127/8, or from a container to itself by way of a host
+        // port, needs a source address that the container can answer.
+        let mut text = format!(
+            "add table ip {name}
+delete table ip {name}
+table ip {name} {{
+  map tcp_ports {{ type inet_service : ipv4_addr . inet_service; }}
+  map udp_ports {{ type inet_service : ipv4_addr . inet_service; }}
+  chain raw {{
+    type filter hook prerouting priority -300; policy accept;
+    iifname {tasks} ip daddr 127.0.0.0/8 drop
+    iifname {tasks} ip saddr 127.0.0.0/8 drop
+    iifname {tasks} ip daddr 169.254.169.254 drop
+  }}
+  chain prerouting {{
+    type nat hook prerouting priority -100; policy accept;
+{metadata}{publish}  }}
+  chain output {{
+    type nat hook output priority -100; policy accept;
+{publish}  }}
+  chain postrouting {{
+    type nat hook postrouting priority 100; policy accept;
+    oifname \"{bridge}\" ip saddr 127.0.0.0/8 masquerade
+    iifname \"{bridge}\" oifname \"{bridge}\" ct status dnat masquerade
+    ip saddr {bridge_cidr} oifname != {tasks} masquerade
+    ip saddr {vpc_cidr} oifname != {tasks} masquerade
+  }}
+}}
+"
+        );
+        text.push_str(&self.elements("add", published));
+        text
+    }
+
+    /// The commands that add ports.
+    pub fn publish(&self, published: &[Publication]) -> String {
+        self.elements("add", published)
+    }
+
+    /// The commands that remove ports.
+    pub fn withdraw(&self, published: &[Publication]) -> String {
+        self.elements("delete", published)
+    }
+
+    /// The command that removes the table, whether it is there or not.
+    pub fn removal(&self) -> String {
+        format!("add table ip {0}\ndelete table ip {0}\n", self.name)
+    }
+
+    fn elements(&self, verb: &str, published: &[Publication]) -> String {
+        let mut text = String::new();
+        for port in published {
+            let Publication { host_port, address, container_port, .. } = port;
+            // Deleting names the value too: a port that was given to another container since
+            // then stays as it is.
+            let _ = writeln!(
+                text,
+                "{verb} element ip {} {} {{ {host_port} : {address} . {container_port} }}",
+                self.name,
+                port.map()
+            );
+        }
+        text
+    }
+}
+
+/// Runs commands as one transaction.
+pub async fn apply(commands: &str) -> Result<(), Error> {
+    run(&["-f", "-"], commands).await.map(drop)
+}
+
+/// The names of every table of family ip.
+pub async fn tables() -> Result<Vec<String>, Error> {
+    let listing = run(&["list", "tables", "ip"], "").await?;
+    Ok(listing
+        .lines()
+        .filter_map(|line| line.strip_prefix("table ip "))
+        .map(String::from)
+        .collect())
+}
+
+async fn run(arguments: &[&str], input: &str) -> Result<String, Error> {
+    let io = |error: std::io::Error| Error::Nft(format!("run nft: {error}"));
+    let mut child = Command::new("nft")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(io)?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(input.as_bytes()).await.map_err(io)?;
+    }
+    let output = child.wait_with_output().await.map_err(io)?;
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    } else {
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        Err(Error::Nft(complaint.trim().to_owned()))
+    }
+}

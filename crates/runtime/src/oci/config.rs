@@ -1,0 +1,392 @@
+//! `config.json`: the OCI runtime specification of one container, with docker's defaults.
+
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use crate::spec::{ContainerSpec, ExecSpec, Mount, MountSource, NetworkMode};
+
+use super::user::User;
+use super::{Bundle, Error, capabilities, etc, failed, rootfs, seccomp};
+
+/// What docker puts into the environment where the image doesn't.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// docker's default size of /dev/shm.
+const DEFAULT_SHM_BYTES: u64 = 64 << 20;
+/// Kernel files that tell or change what concerns the host (docker's list).
+const MASKED_PATHS: [&str; 12] = [
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+];
+const READONLY_PATHS: [&str; 5] =
+    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+/// The character devices that every container may use, as `major, minor` (none: any minor).
+const ALLOWED_DEVICES: [(i64, Option<i64>); 8] = [
+    (1, Some(3)),
+    (1, Some(5)),
+    (1, Some(7)),
+    (1, Some(8)),
+    (1, Some(9)),
+    (5, Some(0)),
+    (5, Some(2)),
+    (136, None),
+];
+
+/// The whole configuration.
+pub(super) fn config(bundle: &Bundle, user: &User) -> Result<Value, Error> {
+    let spec = &bundle.spec;
+    let capabilities = capabilities::of(&spec.capabilities, spec.privileged)?;
+    let mut linux = json!({
+        "cgroupsPath": bundle.cgroup,
+        "namespaces": namespaces(bundle),
+        "resources": resources(spec)?,
+        "sysctl": spec.sysctls,
+        "devices": devices(spec)?,
+    });
+    if !spec.privileged {
+        linux["maskedPaths"] = json!(MASKED_PATHS);
+        linux["readonlyPaths"] = json!(READONLY_PATHS);
+        linux["seccomp"] = seccomp::profile(&capabilities);
+    }
+    let mut config = json!({
+        "ociVersion": "1.0.2",
+        "root": { "path": bundle.rootfs(), "readonly": spec.readonly_rootfs },
+        "process": process(bundle, user, &spec.args, environment(bundle, user, &[]), &spec.cwd)?,
+        "mounts": mounts(bundle)?,
+        "linux": linux,
+    });
+    if bundle.network != NetworkMode::Host {
+        config["hostname"] = json!(bundle.hostname());
+    }
+    Ok(config)
+}
+
+/// The `process` object of a further process in the container.
+pub(super) fn exec_process(bundle: &Bundle, exec: &ExecSpec, user: &User) -> Result<Value, Error> {
+    let cwd = if exec.cwd.is_empty() { &bundle.spec.cwd } else { &exec.cwd };
+    process(bundle, user, &exec.args, environment(bundle, user, &exec.env), cwd)
+}
+
+fn process(
+    bundle: &Bundle,
+    user: &User,
+    args: &[String],
+    env: Vec<String>,
+    cwd: &str,
+) -> Result<Value, Error> {
+    let spec = &bundle.spec;
+    if args.is_empty() {
+        return Err(Error::Runtime("no command specified".to_owned()));
+    }
+    let cwd = if cwd.is_empty() { "/" } else { cwd };
+    if !cwd.starts_with('/') {
+        return Err(Error::Rootfs(format!("the working directory {cwd:?} is not absolute")));
+    }
+    let granted = capabilities::of(&spec.capabilities, spec.privileged)?;
+    // As docker does it: a user other than root has capabilities within its bounds, none in force.
+    let in_force: &[String] = if user.uid == 0 { &granted } else { &[] };
+    let mut process = json!({
+        "terminal": false,
+        "user": { "uid": user.uid, "gid": user.gid, "additionalGids": user.additional_gids },
+        "args": args,
+        "env": env,
+        "cwd": cwd,
+        "capabilities": {
+            "bounding": granted,
+            "effective": in_force,
+            "permitted": in_force,
+            "inheritable": [],
+            "ambient": [],
+        },
+    });
+    // Absent rather than false: libcontainer takes any value as a promise to drop privileges
+    // before the seccomp filter is loaded.
+    if spec.no_new_privileges {
+        process["noNewPrivileges"] = json!(true);
+    }
+    let rlimits = rlimits(spec)?;
+    if !rlimits.is_empty() {
+        process["rlimits"] = json!(rlimits);
+    }
+    Ok(process)
+}
+
+/// Image's and task definition's variables, the last of a name wins; then what is missing.
+fn environment(bundle: &Bundle, user: &User, more: &[String]) -> Vec<String> {
+    let name = |variable: &str| variable.split('=').next().unwrap_or_default().to_owned();
+    let mut env: Vec<String> = Vec::new();
+    for variable in bundle.spec.env.iter().chain(more).filter(|variable| variable.contains('=')) {
+        let same = env.iter().position(|other| name(other) == name(variable));
+        match same {
+            Some(index) => env[index].clone_from(variable),
+            None => env.push(variable.clone()),
+        }
+    }
+    let defaults = [
+        ("PATH", DEFAULT_PATH.to_owned()),
+        ("HOSTNAME", bundle.hostname()),
+        ("HOME", user.home.clone()),
+    ];
+    for (default, value) in defaults {
+        if !env.iter().any(|variable| name(variable) == default) {
+            env.push(format!("{default}={value}"));
+        }
+    }
+    env
+}
+
+fn rlimits(spec: &ContainerSpec) -> Result<Vec<Value>, Error> {
+    const NAMES: [&str; 15] = [
+        "core",
+        "cpu",
+        "data",
+        "fsize",
+        "locks",
+        "memlock",
+        "msgqueue",
+        "nice",
+        "nofile",
+        "nproc",
+        "rss",
+        "rtprio",
+        "rttime",
+        "sigpending",
+        "stack",
+    ];
+    spec.ulimits
+        .iter()
+        .map(|limit| {
+            let name = limit.name.to_ascii_lowercase();
+            if !NAMES.contains(&name.as_str()) {
+                return Err(Error::Unknown { what: "ulimit", name: limit.name.clone() });
+            }
+            let kind = format!("RLIMIT_{}", name.to_ascii_uppercase());
+            Ok(json!({ "type": kind, "soft": limit.soft, "hard": limit.hard }))
+        })
+        .collect()
+}
+
+fn namespaces(bundle: &Bundle) -> Vec<Value> {
+    let mut namespaces: Vec<Value> =
+        ["pid", "ipc", "uts", "mount"].iter().map(|kind| json!({ "type": kind })).collect();
+    if bundle.network == NetworkMode::Host {
+        // The host's name comes with its network.
+        namespaces.retain(|namespace| namespace["type"] != "uts");
+    }
+    if let Some(netns) = &bundle.netns {
+        namespaces.push(json!({ "type": "network", "path": netns }));
+    }
+    // docker's default: private with version 2, the host's with version 1.
+    if is_cgroup2() {
+        namespaces.push(json!({ "type": "cgroup" }));
+    }
+    namespaces
+}
+
+fn is_cgroup2() -> bool {
+    Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}
+
+fn resources(spec: &ContainerSpec) -> Result<Value, Error> {
+    let wanted = &spec.resources;
+    let mut resources = Map::new();
+    let mut cpu = Map::new();
+    if let Some(shares) = wanted.cpu_shares {
+        cpu.insert("shares".to_owned(), json!(shares));
+    }
+    if let Some(millis) = wanted.cpu_millis {
+        cpu.insert("period".to_owned(), json!(100_000));
+        cpu.insert("quota".to_owned(), json!((millis.saturating_mul(100)).max(1000)));
+    }
+    let mut memory = Map::new();
+    if let Some(bytes) = wanted.memory_bytes {
+        memory.insert("limit".to_owned(), json!(bytes));
+        if has_swap_accounting() {
+            memory.insert("swap".to_owned(), json!(wanted.memory_swap_bytes.unwrap_or(bytes)));
+        }
+    }
+    if let Some(bytes) = wanted.memory_reservation_bytes {
+        memory.insert("reservation".to_owned(), json!(bytes));
+    }
+    for (name, part) in [("cpu", cpu), ("memory", memory)] {
+        if !part.is_empty() {
+            resources.insert(name.to_owned(), Value::Object(part));
+        }
+    }
+    if let Some(limit) = wanted.pids {
+        resources.insert("pids".to_owned(), json!({ "limit": limit }));
+    }
+    resources.insert("devices".to_owned(), json!(device_rules(spec)?));
+    Ok(Value::Object(resources))
+}
+
+fn has_swap_accounting() -> bool {
+    is_cgroup2() || Path::new("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists()
+}
+
+fn device_rules(spec: &ContainerSpec) -> Result<Vec<Value>, Error> {
+    if spec.privileged {
+        return Ok(vec![json!({ "allow": true, "access": "rwm" })]);
+    }
+    let mut rules = vec![json!({ "allow": false, "access": "rwm" })];
+    // Any node may be made (CAP_MKNOD is a default), few may be opened.
+    for kind in ["c", "b"] {
+        rules.push(json!({ "allow": true, "type": kind, "access": "m" }));
+    }
+    for (major, minor) in ALLOWED_DEVICES {
+        let mut rule = json!({ "allow": true, "type": "c", "major": major, "access": "rwm" });
+        if let Some(minor) = minor {
+            rule["minor"] = json!(minor);
+        }
+        rules.push(rule);
+    }
+    for device in &spec.devices {
+        let node = Node::at(&device.host_path)?;
+        rules.push(json!({
+            "allow": true,
+            "type": node.kind,
+            "major": node.major,
+            "minor": node.minor,
+            "access": device.permissions,
+        }));
+    }
+    Ok(rules)
+}
+
+fn devices(spec: &ContainerSpec) -> Result<Vec<Value>, Error> {
+    let mut devices = Vec::new();
+    for device in &spec.devices {
+        let node = Node::at(&device.host_path)?;
+        let inside = device.container_path.as_deref().map(Path::new);
+        devices.push(node.json(inside.unwrap_or(&device.host_path)));
+    }
+    if spec.privileged {
+        for entry in std::fs::read_dir("/dev").map_err(failed("list /dev"))?.flatten() {
+            let path = entry.path();
+            // These are the container's own.
+            let own = ["ptmx", "console", "null", "zero", "full", "random", "urandom", "tty"];
+            if own.iter().any(|name| entry.file_name() == *name) {
+                continue;
+            }
+            if let Ok(node) = Node::at(&path) {
+                devices.push(node.json(&path));
+            }
+        }
+    }
+    Ok(devices)
+}
+
+/// A device node of the host.
+struct Node {
+    kind: &'static str,
+    major: u64,
+    minor: u64,
+    mode: u32,
+    uid: u32,
+    gid: u32,
+}
+
+impl Node {
+    fn at(path: &Path) -> Result<Self, Error> {
+        let what = || format!("device {}", path.display());
+        let metadata = std::fs::symlink_metadata(path).map_err(failed(what()))?;
+        let kind = if metadata.file_type().is_char_device() {
+            "c"
+        } else if metadata.file_type().is_block_device() {
+            "b"
+        } else {
+            let error = std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a device");
+            return Err(failed(what())(error));
+        };
+        Ok(Self {
+            kind,
+            major: nix::sys::stat::major(metadata.rdev()),
+            minor: nix::sys::stat::minor(metadata.rdev()),
+            mode: metadata.mode() & 0o777,
+            uid: metadata.uid(),
+            gid: metadata.gid(),
+        })
+    }
+
+    fn json(&self, path: &Path) -> Value {
+        json!({
+            "path": path,
+            "type": self.kind,
+            "major": self.major,
+            "minor": self.minor,
+            "fileMode": self.mode,
+            "uid": self.uid,
+            "gid": self.gid,
+        })
+    }
+}
+
+fn mount(target: &str, kind: &str, source: &str, options: &[&str]) -> Value {
+    json!({ "destination": target, "type": kind, "source": source, "options": options })
+}
+
+fn mounts(bundle: &Bundle) -> Result<Vec<Value>, Error> {
+    let spec = &bundle.spec;
+    let shm = format!("size={}", spec.shm_bytes.unwrap_or(DEFAULT_SHM_BYTES));
+    let access = if spec.privileged { "rw" } else { "ro" };
+    let plain = ["nosuid", "noexec", "nodev"];
+    let with_access = ["nosuid", "noexec", "nodev", access];
+    let mut mounts = vec![
+        mount("/proc", "proc", "proc", &plain),
+        mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        mount(
+            "/dev/pts",
+            "devpts",
+            "devpts",
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+        ),
+        mount("/sys", "sysfs", "sysfs", &with_access),
+        mount("/sys/fs/cgroup", "cgroup", "cgroup", &with_access),
+        mount("/dev/mqueue", "mqueue", "mqueue", &plain),
+        mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", &shm]),
+    ];
+    for name in etc::FILES {
+        let source = bundle.directory.join(name);
+        let mut file = mount(&format!("/etc/{name}"), "bind", "", &["rbind", "rprivate"]);
+        file["source"] = json!(source);
+        mounts.push(file);
+    }
+    for wanted in &spec.mounts {
+        mounts.push(volume(wanted)?);
+    }
+    Ok(mounts)
+}
+
+fn volume(wanted: &Mount) -> Result<Value, Error> {
+    if !rootfs::is_plain_absolute(&wanted.target) {
+        return Err(Error::Rootfs(format!("{:?} is no place for a mount", wanted.target)));
+    }
+    let access = if wanted.read_only { "ro" } else { "rw" };
+    Ok(match &wanted.source {
+        MountSource::Bind(source) => {
+            let mut bind = mount(&wanted.target, "bind", "", &["rbind", "rprivate", access]);
+            bind["source"] = json!(source);
+            bind
+        }
+        MountSource::Tmpfs { size_bytes, options } => {
+            let mut all = vec!["nosuid".to_owned(), "nodev".to_owned(), access.to_owned()];
+            all.extend(options.iter().cloned());
+            if *size_bytes > 0 {
+                all.push(format!("size={size_bytes}"));
+            }
+            let all: Vec<&str> = all.iter().map(String::as_str).collect();
+            mount(&wanted.target, "tmpfs", "tmpfs", &all)
+        }
+    })
+}

@@ -1,0 +1,173 @@
+//! OCI bundles and the runtimes that turn them into containers.
+//!
+//! Everything here runs in short-lived, single-threaded children of the shim, in the shim's mount
+//! namespace: what is mounted stays for as long as the shim lives, and no longer.
+
+mod capabilities;
+mod cli;
+mod config;
+mod embedded;
+mod etc;
+mod rootfs;
+mod seccomp;
+mod user;
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use crate::protocol::OciProgram;
+use crate::spec::{ContainerSpec, Dns, ExecSpec, NetworkMode};
+
+/// Why a container can't be made, started or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A system call or file operation failed.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried, on what.
+        what: String,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The image's root file system is refused.
+    #[error("root file system: {0}")]
+    Rootfs(String),
+    /// The user can't be found or isn't one.
+    #[error("user {user:?}: {why}")]
+    User {
+        /// As given.
+        user: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A capability, ulimit or other name isn't known.
+    #[error("unknown {what} {name:?}")]
+    Unknown {
+        /// What kind of name.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// The OCI runtime said so.
+    #[error("{0}")]
+    Runtime(String),
+}
+
+/// Names what failed.
+fn failed<E: Into<io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> Error {
+    let what = what.into();
+    move |source| Error::System { what, source: source.into() }
+}
+
+/// A container's place on disk and everything that its configuration depends on.
+#[derive(Debug, Clone)]
+pub(crate) struct Bundle {
+    /// Holds `config.json`, `rootfs`, `upper`, `work` and the files for /etc.
+    pub(crate) directory: PathBuf,
+    /// Where the OCI runtime keeps its state.
+    pub(crate) run_dir: PathBuf,
+    /// The runtime's command; `None` is the embedded one.
+    pub(crate) program: Option<OciProgram>,
+    /// The container's id for the runtime.
+    pub(crate) runtime_id: String,
+    /// Its cgroup below each hierarchy's mount.
+    pub(crate) cgroup: String,
+    /// Its network namespace; `None` is the host's.
+    pub(crate) netns: Option<PathBuf>,
+    /// The task's network mode.
+    pub(crate) network: NetworkMode,
+    /// Its address, for /etc/hosts.
+    pub(crate) address: Option<Ipv4Addr>,
+    /// The task's name servers.
+    pub(crate) dns: Dns,
+    /// What was asked for.
+    pub(crate) spec: ContainerSpec,
+}
+
+impl Bundle {
+    fn rootfs(&self) -> PathBuf {
+        self.directory.join("rootfs")
+    }
+
+    fn hostname(&self) -> String {
+        if let Some(hostname) = &self.spec.hostname {
+            return hostname.clone();
+        }
+        match &self.network {
+            NetworkMode::Host => etc::host_name(),
+            NetworkMode::Awsvpc(eni) => {
+                let derived = || format!("ip-{}", eni.address.to_string().replace('.', "-"));
+                eni.private_dns_name.clone().unwrap_or_else(derived)
+            }
+            NetworkMode::Bridge | NetworkMode::None => self.runtime_id.chars().take(12).collect(),
+        }
+    }
+}
+
+/// Mounts the root file system and writes what the runtime reads.
+pub(crate) fn prepare(bundle: &Bundle) -> Result<(), Error> {
+    let make = |path: &Path| {
+        std::fs::create_dir_all(path).map_err(failed(format!("make {}", path.display())))
+    };
+    make(&bundle.directory)?;
+    make(&bundle.run_dir)?;
+    let root = rootfs::mount(bundle)?;
+    rootfs::check(&root, &bundle.spec)?;
+    let user = user::resolve(&root, &bundle.spec.user)?;
+    etc::write(bundle)?;
+    let config = config::config(bundle, &user)?;
+    let path = bundle.directory.join("config.json");
+    let text = serde_json::to_vec(&config).map_err(io::Error::from);
+    text.and_then(|text| std::fs::write(&path, text))
+        .map_err(failed(format!("write {}", path.display())))
+}
+
+/// Makes the container up to its start; answers its first process's id.
+pub(crate) fn create(bundle: &Bundle) -> Result<i32, Error> {
+    match &bundle.program {
+        None => embedded::create(bundle),
+        Some(program) => cli::create(bundle, program),
+    }
+}
+
+/// Lets a created container go.
+pub(crate) fn start(bundle: &Bundle) -> Result<(), Error> {
+    match &bundle.program {
+        None => embedded::start(bundle),
+        Some(program) => cli::start(bundle, program),
+    }
+}
+
+/// Runs a further process in the container; answers its id.
+pub(crate) fn exec(bundle: &Bundle, init: i32, exec: &ExecSpec, number: u64) -> Result<i32, Error> {
+    let root = rootfs::open_of(init)?;
+    let user = if exec.user.is_empty() { &bundle.spec.user } else { &exec.user };
+    let user = user::resolve(&root, user)?;
+    let process = config::exec_process(bundle, exec, &user)?;
+    let path = bundle.directory.join(format!("exec-{number}.json"));
+    let text = serde_json::to_vec(&process).map_err(io::Error::from);
+    text.and_then(|text| std::fs::write(&path, text))
+        .map_err(failed(format!("write {}", path.display())))?;
+    let pid = match &bundle.program {
+        None => embedded::exec(bundle, &path),
+        Some(program) => cli::exec(bundle, program, &path),
+    };
+    let _ = std::fs::remove_file(&path);
+    pid
+}
+
+/// Removes whatever there is of the container: the runtime's state, the mount, the files.
+pub(crate) fn delete(bundle: &Bundle) -> Result<(), Error> {
+    let deleted = match &bundle.program {
+        None => embedded::delete(bundle),
+        Some(program) => cli::delete(bundle, program),
+    };
+    rootfs::unmount(bundle)?;
+    match std::fs::remove_dir_all(&bundle.directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(failed(format!("remove {}", bundle.directory.display()))(error))
+        }
+        _ => deleted,
+    }
+}

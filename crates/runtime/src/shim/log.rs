@@ -1,0 +1,192 @@
+//! Container output as docker's json-file driver keeps it: one JSON object a line, rotated.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::spec::LogOptions;
+
+/// A line longer than this is written in pieces without a line end, as docker does.
+const MAX_LINE_BYTES: usize = 16 << 10;
+/// How much one turn of the event loop takes from one pipe, so that no container starves others.
+const MAX_TURN_BYTES: usize = 256 << 10;
+
+#[derive(Serialize)]
+struct Line<'a> {
+    log: &'a str,
+    stream: &'a str,
+    time: String,
+}
+
+/// Now, in RFC 3339 with nanoseconds.
+fn timestamp() -> String {
+    format!("{:.9}", jiff::Timestamp::now())
+}
+
+/// A container's log file.
+pub(super) struct LogFile {
+    path: PathBuf,
+    options: LogOptions,
+    file: File,
+    size: u64,
+}
+
+impl LogFile {
+    /// Opens `path` for appending.
+    pub(super) fn open(path: PathBuf, options: LogOptions) -> io::Result<Self> {
+        let file = append_to(&path)?;
+        let size = file.metadata()?.len();
+        Ok(Self { path, options, file, size })
+    }
+
+    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        let grown = self.size + lines.len() as u64;
+        if self.options.max_size_bytes > 0 && grown > self.options.max_size_bytes && self.size > 0 {
+            self.rotate()?;
+        }
+        self.file.write_all(lines)?;
+        self.size += lines.len() as u64;
+        Ok(())
+    }
+
+    /// `x.log` becomes `x.log.1`, that becomes `x.log.2`; the last one goes.
+    fn rotate(&mut self) -> io::Result<()> {
+        let kept = self.options.max_files.max(1) - 1;
+        if kept == 0 {
+            std::fs::remove_file(&self.path)?;
+        }
+        for number in (1..=kept).rev() {
+            let from =
+                if number == 1 { self.path.clone() } else { rotated(&self.path, number - 1) };
+            if from.exists() {
+                std::fs::rename(from, rotated(&self.path, number))?;
+            }
+        }
+        self.file = append_to(&self.path)?;
+        self.size = 0;
+        Ok(())
+    }
+}
+
+fn append_to(path: &Path) -> io::Result<File> {
+    File::options().append(true).create(true).mode(0o600).open(path)
+}
+
+/// The name of the `number`th rotated file.
+pub(crate) fn rotated(path: &Path, number: u32) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{number}"));
+    PathBuf::from(name)
+}
+
+/// One of a container's output pipes and the line that isn't whole yet.
+pub(super) struct Stream {
+    name: &'static str,
+    pipe: File,
+    pending: Vec<u8>,
+}
+
+impl Stream {
+    /// Takes the reading end; it is made non-blocking by the caller.
+    pub(super) fn new(name: &'static str, pipe: OwnedFd) -> Self {
+        Self { name, pipe: File::from(pipe), pending: Vec::new() }
+    }
+
+    /// For `poll`.
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
+
+    /// Moves what is there into the log. False when the other end is closed.
+    pub(super) fn pump(&mut self, log: &mut LogFile) -> bool {
+        let mut buffer = [0; 32 << 10];
+        let mut lines = Vec::new();
+        let mut taken = 0;
+        let open = loop {
+            match self.pipe.read(&mut buffer) {
+                Ok(0) => break false,
+                Ok(length) => {
+                    self.split(&buffer[..length], &mut lines);
+                    taken += length;
+                    if taken >= MAX_TURN_BYTES {
+                        break true;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => break error.kind() == io::ErrorKind::WouldBlock,
+            }
+        };
+        if !open && !self.pending.is_empty() {
+            let rest = std::mem::take(&mut self.pending);
+            self.format(&rest, &mut lines);
+        }
+        if !lines.is_empty()
+            && let Err(error) = log.write(&lines)
+        {
+            eprintln!("shim: write {}: {error}", log.path.display());
+        }
+        open
+    }
+
+    fn split(&mut self, mut bytes: &[u8], lines: &mut Vec<u8>) {
+        while !bytes.is_empty() {
+            let room = MAX_LINE_BYTES - self.pending.len();
+            let window = &bytes[..bytes.len().min(room)];
+            let end = window.iter().position(|&byte| byte == b'\n').map(|at| at + 1);
+            let (piece, rest) = bytes.split_at(end.unwrap_or(window.len()));
+            self.pending.extend_from_slice(piece);
+            bytes = rest;
+            if end.is_some() || self.pending.len() >= MAX_LINE_BYTES {
+                let line = std::mem::take(&mut self.pending);
+                self.format(&line, lines);
+            }
+        }
+    }
+
+    fn format(&self, bytes: &[u8], lines: &mut Vec<u8>) {
+        let text = String::from_utf8_lossy(bytes);
+        let line = Line { log: &text, stream: self.name, time: timestamp() };
+        if serde_json::to_writer(&mut *lines, &line).is_ok() {
+            lines.push(b'\n');
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_is_cut_into_lines_and_files() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("app.log");
+        let options = LogOptions { max_size_bytes: 400, max_files: 2 };
+        let mut log = LogFile::open(path.clone(), options).unwrap();
+        let (reader, writer) = nix::unistd::pipe().unwrap();
+        let mut stream = Stream::new("stdout", reader);
+        let mut writer = File::from(writer);
+        for number in 0..10 {
+            writeln!(writer, "line {number}").unwrap();
+            nix::fcntl::fcntl(
+                &stream.pipe,
+                nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK),
+            )
+            .unwrap();
+            assert!(stream.pump(&mut log));
+        }
+        write!(writer, "no end").unwrap();
+        drop(writer);
+        assert!(!stream.pump(&mut log));
+        let newest = std::fs::read_to_string(&path).unwrap();
+        let older = std::fs::read_to_string(rotated(&path, 1)).unwrap();
+        assert!(newest.len() <= 400 && older.len() <= 400);
+        assert!(!rotated(&path, 2).exists());
+        let last: serde_json::Value = serde_json::from_str(newest.lines().last().unwrap()).unwrap();
+        assert_eq!((&last["log"], &last["stream"]), (&"no end".into(), &"stdout".into()));
+        assert!(older.lines().all(|line| line.contains("\\n\",\"stream\":\"stdout\"")));
+    }
+}
