@@ -56,7 +56,9 @@ pub fn service(context: &Context<'_>, record: &Service, with_tags: bool) -> type
         created_at: Some(timestamp(e.created_at)),
         message: Some(e.message),
     };
+    // An earlier service of the same name has nothing to do with this one.
     let events = context.history.service_events(&key, MAX_EVENTS);
+    let events = events.into_iter().filter(|e| e.created_at >= record.created_at);
     let of_deployment = |d: &Deployment| counts.get(&d.id).copied().unwrap_or_default();
     let revision = |d: &Deployment| types::ServiceCurrentRevisionSummary {
         arn: Some(arns.service_revision(&key, &d.service_revision_id)),
@@ -87,7 +89,7 @@ pub fn service(context: &Context<'_>, record: &Service, with_tags: bool) -> type
             deployments.iter().map(|d| deployment(context, record, d, of_deployment(d))).collect(),
         ),
         role_arn: record.role_arn.clone(),
-        events: Some(events.into_iter().map(event).collect()),
+        events: Some(events.map(event).collect()),
         created_at: Some(timestamp(record.created_at)),
         current_service_deployment: primary
             .map(|d| arns.service_deployment(&key, &d.service_deployment_id)),

@@ -1,10 +1,11 @@
 //! A task definition as the API shows it.
 
 use super::{launch_type, pair, timestamp};
+use std::collections::BTreeMap;
 use wharf_model::task_definition::{LaunchType, PortMapping, TaskDefinition};
 use wharf_model::{ArnScope, ContainerDefinition};
 use wharf_wire::ecs::types;
-use wharf_wire::{Document, Kind, Shape};
+use wharf_wire::{Document, Kind, Schema, Shape};
 
 /// The task definition without its tags, which the API shows beside it.
 pub fn task_definition(arns: &ArnScope, record: &TaskDefinition) -> types::TaskDefinition {
@@ -70,7 +71,7 @@ fn container(record: &ContainerDefinition) -> types::ContainerDefinition {
         secret_options: None,
     };
     let (depends_on, ulimits) = (&record.depends_on, &record.ulimits);
-    let mut shape = types::ContainerDefinition {
+    let shape = types::ContainerDefinition {
         name: Some(record.name.clone()),
         image: Some(record.image.clone()),
         cpu: small(Some(record.cpu)),
@@ -97,14 +98,7 @@ fn container(record: &ContainerDefinition) -> types::ContainerDefinition {
         system_controls: Some(Vec::new()),
         ..types::ContainerDefinition::default()
     };
-    let (of_log, own): (Vec<_>, Vec<_>) =
-        record.no_effect.iter().cloned().partition(|n| n.starts_with("logConfiguration."));
-    if let Some(log) = shape.log_configuration.take() {
-        let names: Vec<String> =
-            of_log.iter().filter_map(|n| Some(n.split_once('.')?.1.to_owned())).collect();
-        shape.log_configuration = Some(with_empty(log, &names));
-    }
-    with_empty(shape, &own)
+    with_empty(shape, &record.no_effect)
 }
 
 fn port_mapping(record: &PortMapping) -> types::PortMapping {
@@ -123,22 +117,36 @@ fn small(number: Option<i64>) -> Option<i32> {
     number.and_then(|n| i32::try_from(n).ok())
 }
 
-/// `shape` with the named members present but empty: they were sent so.
-fn with_empty<T: Shape + Clone>(shape: T, names: &[String]) -> T {
-    if names.is_empty() {
+/// `shape` with the members at these paths present but empty: they were sent so.
+fn with_empty<T: Shape + Clone>(shape: T, paths: &[String]) -> T {
+    if paths.is_empty() {
         return shape;
     }
     let Document::Structure(mut members) = shape.clone().into_document() else { return shape };
-    for name in names {
-        let Some(member) = T::schema().member(name) else { continue };
-        let empty = match member.schema.get().kind {
-            Kind::List(_) => Document::List(Vec::new()),
-            Kind::Map(_) => Document::Map(std::collections::BTreeMap::new()),
-            Kind::Structure(_) => Document::Structure(Vec::new()),
-            Kind::Boolean => Document::Bool(false),
-            _ => continue,
-        };
-        members.push((member.name, empty));
+    for path in paths {
+        put_empty(&mut members, T::schema(), path);
     }
     T::from_document(Document::Structure(members)).unwrap_or(shape)
+}
+
+fn put_empty(members: &mut Vec<(&'static str, Document)>, schema: &Schema, path: &str) {
+    let (name, rest) = path.split_once('.').unwrap_or((path, ""));
+    let Some(member) = schema.member(name) else { return };
+    let schema = member.schema.get();
+    let empty = match schema.kind {
+        Kind::List(_) => Document::List(Vec::new()),
+        Kind::Map(_) => Document::Map(BTreeMap::new()),
+        Kind::Structure(_) => Document::Structure(Vec::new()),
+        Kind::Boolean => Document::Bool(false),
+        _ => return,
+    };
+    let place = members.iter().position(|(present, _)| *present == name).unwrap_or_else(|| {
+        members.push((member.name, empty));
+        members.len() - 1
+    });
+    if let Document::Structure(inner) = &mut members[place].1
+        && !rest.is_empty()
+    {
+        put_empty(inner, schema, rest);
+    }
 }

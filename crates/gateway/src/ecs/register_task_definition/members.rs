@@ -5,6 +5,7 @@
 //! adds is refused until someone names it here. A value that asks for nothing (`[]`, `{}`,
 //! `false`) changes nothing; it is accepted and described as it was sent.
 
+use super::super::carried_out::asks_for_nothing;
 use wharf_wire::ecs::types;
 use wharf_wire::{Document, Shape};
 
@@ -132,7 +133,7 @@ fn scan(document: Document, carried_out: &[&str], path: &str) -> Found {
             continue;
         }
         if nothing {
-            found.no_effect.push(name.to_owned());
+            leaves(&value, name, &mut found.no_effect);
         } else if !REMEMBERED_LISTS.contains(&name) {
             found.refused.push(format!("{path}{name}"));
         }
@@ -140,12 +141,14 @@ fn scan(document: Document, carried_out: &[&str], path: &str) -> Found {
     found
 }
 
-fn asks_for_nothing(value: &Document) -> bool {
+/// The paths of the innermost members of a value that asks for nothing.
+fn leaves(value: &Document, path: &str, paths: &mut Vec<String>) {
     match value {
-        Document::List(elements) => elements.is_empty(),
-        Document::Structure(members) => members.is_empty(),
-        Document::Map(entries) => entries.is_empty(),
-        Document::Bool(flag) => !flag,
-        _ => false,
+        Document::Structure(members) if !members.is_empty() => {
+            for (name, value) in members {
+                leaves(value, &format!("{path}.{name}"), paths);
+            }
+        }
+        _ => paths.push(path.to_owned()),
     }
 }

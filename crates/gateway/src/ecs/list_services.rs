@@ -1,0 +1,45 @@
+//! ListServices: ARNs of a cluster's ACTIVE and DRAINING services, by name.
+
+use super::page::{Request, page};
+use super::resolve;
+use crate::context::{Context, Outcome, Result};
+use wharf_model::Service;
+use wharf_model::service::ServiceStatus;
+use wharf_model::task_definition::LaunchType;
+use wharf_wire::ecs::types::{
+    ListServicesRequest, ListServicesResponse, ResourceManagementType, SchedulingStrategy,
+};
+
+/// The most services on one page, and how many there are unless asked otherwise (ECS API
+/// `ListServicesRequest$maxResults`).
+const PAGE_LIMIT: i32 = 100;
+const PAGE_DEFAULT: i32 = 10;
+
+/// ListServices.
+pub fn list_services(
+    context: &Context<'_>,
+    input: &ListServicesRequest,
+) -> Result<ListServicesResponse> {
+    let cluster = resolve::cluster(context, input.cluster.as_deref())?;
+    let launch_type = input.launch_type.as_ref().map(|l| LaunchType::parse(l.as_str()));
+    // All services are of type REPLICA and managed by the customer.
+    let none = input.scheduling_strategy == Some(SchedulingStrategy::Daemon)
+        || input.resource_management_type == Some(ResourceManagementType::Ecs);
+    let wanted = |s: &Service| {
+        !none
+            && s.status != ServiceStatus::Inactive
+            && launch_type.is_none_or(|l| l.is_some() && s.launch_type == l)
+    };
+    let services = context.snapshot.services(&cluster.name).filter(|s| wanted(s));
+    let listed = services.map(|s| (s.name.to_string(), context.arns.service(&s.key())));
+    let request = Request {
+        next_token: input.next_token.as_deref(),
+        max_results: Some(input.max_results.unwrap_or(PAGE_DEFAULT)),
+        limit: PAGE_LIMIT,
+    };
+    let page = page(listed, request)?;
+    Ok(Outcome::read(ListServicesResponse {
+        service_arns: Some(page.items),
+        next_token: page.next_token,
+    }))
+}
