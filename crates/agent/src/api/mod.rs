@@ -1,0 +1,192 @@
+//! The ECS API as the agent calls it: signed awsJson 1.1 over one pooled HTTP client.
+//!
+//! - [`sign`]: SigV4.
+//! - [`register`]: RegisterContainerInstance and what this host offers.
+//! - [`report`]: SubmitTaskStateChange.
+
+pub mod register;
+pub mod report;
+pub mod sign;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use wharf_wire::{OperationShape, ecs, json};
+
+use crate::options::AgentOptions;
+use sign::Signer;
+
+/// How long one call may take.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest answer that is read.
+const MAX_ANSWER_BYTES: usize = 4 << 20;
+
+/// Why a call to the control plane failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The endpoint isn't a URL that can be called.
+    #[error("the server's address {0:?} is not an http or https URL")]
+    Endpoint(String),
+    /// The certificate authorities couldn't be read.
+    #[error("certificate authorities: {0}")]
+    Certificates(String),
+    /// Signing failed.
+    #[error("signing a request: {0}")]
+    Sign(String),
+    /// No answer came.
+    #[error("{operation}: {reason}")]
+    Unreachable {
+        /// The operation.
+        operation: &'static str,
+        /// What went wrong on the way.
+        reason: String,
+    },
+    /// The control plane refused.
+    #[error("{operation}: {code}: {message}")]
+    Refused {
+        /// The operation.
+        operation: &'static str,
+        /// The HTTP status.
+        status: u16,
+        /// The error's code (`ClientException`).
+        code: String,
+        /// Its text.
+        message: String,
+    },
+    /// The answer isn't what the API says.
+    #[error("{operation}: the answer can't be read: {reason}")]
+    Answer {
+        /// The operation.
+        operation: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// Whether the same call may succeed later: network trouble, throttling, errors of the
+    /// server. Everything else is final.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Answer { .. } => true,
+            Self::Refused { status, code, .. } => {
+                *status >= 500 || *status == 429 || code.contains("Throttl")
+            }
+            Self::Endpoint(_) | Self::Certificates(_) | Self::Sign(_) => false,
+        }
+    }
+}
+
+/// The client. Clones share the pool.
+#[derive(Clone)]
+pub struct EcsClient {
+    http: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    endpoint: http::Uri,
+    signer: Signer,
+    tls: Arc<rustls::ClientConfig>,
+}
+
+impl EcsClient {
+    /// A client of `options.server` with the agent's key.
+    pub fn new(options: &AgentOptions) -> Result<Self, Error> {
+        let bad = || Error::Endpoint(options.server.clone());
+        let endpoint: http::Uri = options.server.parse().map_err(|_| bad())?;
+        if !matches!(endpoint.scheme_str(), Some("http" | "https")) || endpoint.host().is_none() {
+            return Err(bad());
+        }
+        let tls = Arc::new(tls_config(options)?);
+        let connector = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_tls_config((*tls).clone())
+            .https_or_http()
+            .enable_http1()
+            .build();
+        let http = Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(Duration::from_secs(20))
+            .build(connector);
+        let signer = Signer::new(&options.credentials, &options.region);
+        Ok(Self { http, endpoint, signer, tls })
+    }
+
+    /// The signer, for websocket upgrades.
+    pub fn signer(&self) -> &Signer {
+        &self.signer
+    }
+
+    /// The TLS settings, for websockets.
+    pub fn tls(&self) -> Arc<rustls::ClientConfig> {
+        self.tls.clone()
+    }
+
+    /// Calls an operation of ECS once.
+    pub async fn call<O: OperationShape>(&self, input: O::Input) -> Result<O::Output, Error> {
+        let operation = O::NAME;
+        let body = json::to_vec(input);
+        let mut request = http::Request::post(self.endpoint.clone())
+            .header(http::header::CONTENT_TYPE, json::CONTENT_TYPE_1_1)
+            .header("x-amz-target", format!("{}.{operation}", ecs::SERVICE.target_prefix))
+            .body(Full::new(Bytes::from(body.clone())))
+            .map_err(|_| Error::Endpoint(self.endpoint.to_string()))?;
+        self.signer.sign(&mut request, &body)?;
+        let unreachable =
+            |reason: String| Error::Unreachable { operation, reason };
+        let exchange = async {
+            let answer = self.http.request(request).await.map_err(|e| unreachable(chain(&e)))?;
+            let (head, body) = answer.into_parts();
+            let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await;
+            let body = body.map_err(|error| unreachable(error.to_string()))?.to_bytes();
+            Ok::<_, Error>((head, body))
+        };
+        let (head, body) = tokio::time::timeout(CALL_TIMEOUT, exchange)
+            .await
+            .map_err(|_| unreachable(format!("no answer within {CALL_TIMEOUT:?}")))??;
+        if !head.status.is_success() {
+            let kind = head.headers.get("x-amzn-errortype").and_then(|v| v.to_str().ok());
+            let (code, message) = json::decode_error(&body, kind);
+            return Err(Error::Refused { operation, status: head.status.as_u16(), code, message });
+        }
+        json::from_slice(&body)
+            .map_err(|error| Error::Answer { operation, reason: error.to_string() })
+    }
+}
+
+/// An error with its sources: hyper's own text alone says "client error (Connect)".
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let inner = error.to_string();
+        if !text.ends_with(&inner) {
+            text = format!("{text}: {inner}");
+        }
+        source = error.source();
+    }
+    text
+}
+
+fn tls_config(options: &AgentOptions) -> Result<rustls::ClientConfig, Error> {
+    let mut roots = rustls::RootCertStore::empty();
+    if options.server.starts_with("https") {
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    }
+    if let Some(path) = &options.ca_file {
+        let failed =
+            |error: &dyn std::fmt::Display| Error::Certificates(format!("{}: {error}", path.display()));
+        let found = rustls_pki_types::CertificateDer::pem_file_iter(path)
+            .map_err(|error| failed(&error))?;
+        for certificate in found {
+            let certificate = certificate.map_err(|error| failed(&error))?;
+            roots.add(certificate).map_err(|error| failed(&error))?;
+        }
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Error::Certificates(error.to_string()))?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}

@@ -1,0 +1,453 @@
+//! One container from the wire: the plain members first, then the Docker Engine API JSON of
+//! `dockerConfig` over them, which wins.
+
+use std::collections::BTreeMap;
+
+use wharf_runtime::spec::{Capabilities, Device, Mount, MountSource, PortMapping, Protocol, Ulimit};
+use wharf_wire::acs::{self, docker};
+
+use super::parse::{Error, ipv4, positive};
+use super::{
+    Condition, Container, DEFAULT_STOP_TIMEOUT_S, Dependency, HealthCheck, LogConfig, Network,
+    VolumeMount, VolumeSource,
+};
+
+/// The task's volumes by name.
+pub(super) type Volumes = BTreeMap<String, VolumeSource>;
+
+/// The longest timeout that is taken, in seconds: a day.
+const MAX_TIMEOUT_S: u64 = 86_400;
+/// Docker's least memory limit in MiB; smaller ones are raised to it.
+const MIN_MEMORY_MIB: u64 = 6;
+
+pub(super) fn parse(
+    wire: &acs::Container,
+    volumes: &Volumes,
+    network: &Network,
+) -> Result<Container, Error> {
+    let name = wire.name.clone().ok_or(Error::Missing("containers[].name"))?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    if name.is_empty() || name.len() > 255 || !name.chars().all(plain) {
+        return Err(Error::invalid("containers[].name", format!("{name:?}")));
+    }
+    refuse_unsupported(wire, &name)?;
+    let timeout = |member, value| {
+        positive(member, value).map(|seconds| seconds.map(|seconds| seconds.min(MAX_TIMEOUT_S)))
+    };
+    let image = wire.image.clone().filter(|image| !image.is_empty());
+    let linux = wire.linux_parameters.clone().unwrap_or_default();
+    let mut container = Container {
+        image: image.ok_or(Error::Missing("containers[].image"))?,
+        arn: wire.container_arn.clone(),
+        essential: wire.essential.unwrap_or(true),
+        cpu: positive("cpu", wire.cpu)?.unwrap_or(0),
+        memory_mib: positive("memory", wire.memory)?.map(|mib| mib.max(MIN_MEMORY_MIB)),
+        memory_reservation_bytes: None,
+        memory_swap_bytes: None,
+        entry_point: wire.entry_point.clone().filter(|list| !list.is_empty()),
+        command: wire.command.clone().filter(|list| !list.is_empty()),
+        environment: environment(wire)?,
+        ports: ports(wire, network)?,
+        mounts: mounts(wire, volumes)?,
+        tmpfs: Vec::new(),
+        depends_on: depends_on(wire)?,
+        start_timeout_s: timeout("startTimeout", wire.start_timeout)?,
+        stop_timeout_s: timeout("stopTimeout", wire.stop_timeout)?
+            .unwrap_or(DEFAULT_STOP_TIMEOUT_S),
+        user: String::new(),
+        working_dir: String::new(),
+        hostname: None,
+        labels: BTreeMap::new(),
+        readonly_rootfs: false,
+        privileged: wire.privileged.unwrap_or(false),
+        no_new_privileges: false,
+        ulimits: Vec::new(),
+        capabilities: Capabilities {
+            add: linux.capabilities.as_ref().and_then(|c| c.add.clone()).unwrap_or_default(),
+            drop: linux.capabilities.as_ref().and_then(|c| c.drop.clone()).unwrap_or_default(),
+        },
+        devices: linux.devices.iter().flatten().map(device).collect::<Result<_, _>>()?,
+        sysctls: BTreeMap::new(),
+        extra_hosts: Vec::new(),
+        dns: Default::default(),
+        shm_bytes: positive("sharedMemorySize", linux.shared_memory_size)?.map(|mib| mib << 20),
+        stop_signal: None,
+        log: LogConfig::default(),
+        health_check: None,
+        name,
+    };
+    overrides(wire, &mut container)?;
+    if let Some(docker) = &wire.docker_config {
+        if let Some(text) = docker.config.as_deref().filter(|text| !text.is_empty()) {
+            let config = docker::Config::from_json(text);
+            config_over(config.map_err(|e| docker_error("config", &e))?, &mut container)?;
+        }
+        if let Some(text) = docker.host_config.as_deref().filter(|text| !text.is_empty()) {
+            let config = docker::HostConfig::from_json(text);
+            host_config_over(config.map_err(|e| docker_error("hostConfig", &e))?, &mut container)?;
+        }
+    }
+    if wire.health_check_type.as_deref() == Some("docker") && container.health_check.is_none() {
+        return Err(Error::invalid("dockerConfig.config", "healthCheckType without Healthcheck"));
+    }
+    Ok(container)
+}
+
+/// The text of serde's error could quote the document, which may hold secrets: only its place is
+/// told.
+fn docker_error(member: &str, error: &serde_json::Error) -> Error {
+    let place = format!("line {} column {}", error.line(), error.column());
+    Error::invalid(format!("dockerConfig.{member}"), format!("malformed JSON at {place}"))
+}
+
+fn refuse_unsupported(wire: &acs::Container, name: &str) -> Result<(), Error> {
+    fn any<T>(list: &Option<Vec<T>>) -> bool {
+        list.as_ref().is_some_and(|list| !list.is_empty())
+    }
+    let linux = wire.linux_parameters.as_ref();
+    let refused = [
+        ("environmentFiles", any(&wire.environment_files)),
+        ("links", any(&wire.links)),
+        ("secrets", any(&wire.secrets)),
+        ("credentialSpecs", any(&wire.credential_specs)),
+        ("managedAgents", any(&wire.managed_agents)),
+        ("resourceRequirements", any(&wire.resource_requirements)),
+        ("firelensConfiguration", wire.firelens_configuration.is_some()),
+        ("registryAuthentication", wire.registry_authentication.is_some()),
+        ("restartPolicy", wire.restart_policy.as_ref().is_some_and(|p| p.enabled == Some(true))),
+        (
+            "linuxParameters.initProcessEnabled",
+            linux.is_some_and(|linux| linux.init_process_enabled == Some(true)),
+        ),
+    ];
+    match refused.iter().find(|(_, asked)| *asked) {
+        Some((member, _)) => Err(Error::Unsupported(format!("container {name}: {member}"))),
+        None => Ok(()),
+    }
+}
+
+fn environment(wire: &acs::Container) -> Result<BTreeMap<String, String>, Error> {
+    let environment = wire.environment.clone().unwrap_or_default();
+    let bad = |(name, value): (&String, &String)| {
+        name.is_empty() || name.contains(['=', '\0']) || value.contains('\0')
+    };
+    match environment.iter().any(bad) {
+        true => Err(Error::invalid("environment", "a name or value that no environment can hold")),
+        false => Ok(environment),
+    }
+}
+
+fn port(member: &str, value: Option<i64>) -> Result<u16, Error> {
+    let value = value.unwrap_or(0);
+    u16::try_from(value).map_err(|_| Error::invalid(member, format!("{value} is out of range")))
+}
+
+fn ports(wire: &acs::Container, network: &Network) -> Result<Vec<PortMapping>, Error> {
+    let mut ports = Vec::new();
+    for mapping in wire.port_mappings.iter().flatten() {
+        if mapping.container_port_range.as_ref().is_some_and(|range| !range.is_empty()) {
+            return Err(Error::Unsupported("containerPortRange".to_owned()));
+        }
+        let container_port = port("containerPort", mapping.container_port)?;
+        let host_port = port("hostPort", mapping.host_port)?;
+        let protocol = match mapping.protocol.as_deref().unwrap_or("tcp") {
+            "" | "tcp" => Protocol::Tcp,
+            "udp" => Protocol::Udp,
+            other => return Err(Error::invalid("protocol", format!("{other:?}"))),
+        };
+        if container_port == 0 {
+            return Err(Error::invalid("containerPort", "0 is out of range"));
+        }
+        // Outside bridge mode nothing is mapped: the container's port is the one.
+        let host_port = match network {
+            Network::Bridge => host_port,
+            _ => container_port,
+        };
+        ports.push(PortMapping { container_port, host_port, protocol });
+    }
+    Ok(ports)
+}
+
+fn mounts(wire: &acs::Container, volumes: &Volumes) -> Result<Vec<VolumeMount>, Error> {
+    let mut mounts = Vec::new();
+    for point in wire.mount_points.iter().flatten() {
+        let volume = point.source_volume.clone().ok_or(Error::Missing("sourceVolume"))?;
+        let target = point.container_path.clone().ok_or(Error::Missing("containerPath"))?;
+        let source = volumes.get(&volume).cloned();
+        let source =
+            source.ok_or_else(|| Error::invalid("sourceVolume", format!("no volume {volume:?}")))?;
+        let read_only = point.read_only.unwrap_or(false);
+        mounts.push(VolumeMount { volume, source, target: absolute(target)?, read_only });
+    }
+    Ok(mounts)
+}
+
+fn absolute(path: String) -> Result<String, Error> {
+    match path.starts_with('/') && !path.contains('\0') {
+        true => Ok(path),
+        false => Err(Error::invalid("containerPath", format!("{path:?} is not absolute"))),
+    }
+}
+
+/// `volumesFrom`: the other container's mounts, also those that it has from others before it.
+pub(super) fn take_volumes_from(
+    wire: &[acs::Container],
+    containers: &mut [Container],
+) -> Result<(), Error> {
+    for (index, wire) in wire.iter().enumerate() {
+        for from in wire.volumes_from.iter().flatten() {
+            let name = from.source_container.as_deref().unwrap_or_default();
+            let other = containers.iter().find(|container| container.name == name);
+            let missing = || Error::invalid("volumesFrom", format!("no container {name:?}"));
+            let mut mounts = other.ok_or_else(missing)?.mounts.clone();
+            if from.read_only == Some(true) {
+                mounts.iter_mut().for_each(|mount| mount.read_only = true);
+            }
+            let own: Vec<String> =
+                containers[index].mounts.iter().map(|mount| mount.target.clone()).collect();
+            mounts.retain(|mount| !own.contains(&mount.target));
+            containers[index].mounts.extend(mounts);
+        }
+    }
+    Ok(())
+}
+
+fn depends_on(wire: &acs::Container) -> Result<Vec<Dependency>, Error> {
+    let mut list = Vec::new();
+    for on in wire.depends_on.iter().flatten() {
+        let container = on.container_name.clone().ok_or(Error::Missing("dependsOn"))?;
+        let word = on.condition.as_deref().unwrap_or_default();
+        let condition = Condition::parse(word)
+            .ok_or_else(|| Error::invalid("dependsOn.condition", format!("{word:?}")))?;
+        list.push(Dependency { container, condition });
+    }
+    Ok(list)
+}
+
+fn device(wire: &acs::Device) -> Result<Device, Error> {
+    let host_path = wire.host_path.clone().ok_or(Error::Missing("hostPath"))?;
+    let mut permissions = String::new();
+    for word in wire.permissions.iter().flatten() {
+        permissions.push(match word.as_str() {
+            "read" => 'r',
+            "write" => 'w',
+            "mknod" => 'm',
+            other => return Err(Error::invalid("permissions", format!("{other:?}"))),
+        });
+    }
+    if permissions.is_empty() {
+        permissions = "rwm".to_owned();
+    }
+    let container_path = wire.container_path.clone().filter(|path| !path.is_empty());
+    Ok(Device { host_path: host_path.into(), container_path, permissions })
+}
+
+/// A container's `overrides`: JSON text whose only member may be `command`.
+fn overrides(wire: &acs::Container, container: &mut Container) -> Result<(), Error> {
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Overrides {
+        #[serde(default)]
+        command: Option<Vec<String>>,
+    }
+    let Some(text) = wire.overrides.as_deref().filter(|text| !text.is_empty()) else {
+        return Ok(());
+    };
+    let overrides: Overrides = serde_json::from_str(text)
+        .map_err(|error| Error::invalid(format!("container {}: overrides", container.name), error))?;
+    if let Some(command) = overrides.command {
+        container.command = Some(command);
+    }
+    Ok(())
+}
+
+fn config_over(config: docker::Config, container: &mut Container) -> Result<(), Error> {
+    if config.tty == Some(true) {
+        return Err(Error::Unsupported(format!("container {}: pseudoTerminal", container.name)));
+    }
+    if config.open_stdin == Some(true) {
+        return Err(Error::Unsupported(format!("container {}: interactive", container.name)));
+    }
+    container.user = config.user.unwrap_or_default();
+    container.working_dir = config.working_dir.unwrap_or_default();
+    container.hostname = config.hostname.filter(|name| !name.is_empty());
+    container.labels = config.labels.unwrap_or_default();
+    if let Some(text) = config.stop_signal.filter(|text| !text.is_empty()) {
+        let signal = signal_number(&text);
+        container.stop_signal =
+            Some(signal.ok_or_else(|| Error::invalid("StopSignal", format!("{text:?}")))?);
+    }
+    if let Some(check) = config.healthcheck {
+        container.health_check = health_check(&check)?;
+    }
+    Ok(())
+}
+
+/// Docker's check with ECS's defaults; `NONE` and an empty test are no check.
+fn health_check(wire: &docker::HealthCheck) -> Result<Option<HealthCheck>, Error> {
+    let test = wire.test.as_deref().unwrap_or_default();
+    let command = match test {
+        [] => return Ok(None),
+        [kind, ..] if kind == "NONE" => return Ok(None),
+        [kind, line] if kind == "CMD-SHELL" => {
+            vec!["/bin/sh".to_owned(), "-c".to_owned(), line.clone()]
+        }
+        [kind, command @ ..] if kind == "CMD" && !command.is_empty() => command.to_vec(),
+        _ => return Err(Error::invalid("Healthcheck.Test", "neither CMD nor CMD-SHELL")),
+    };
+    let millis = |nanos: Option<i64>, default_ms: u64| match nanos.unwrap_or(0) {
+        nanos if nanos > 0 => (nanos / 1_000_000).clamp(1, 86_400_000) as u64,
+        _ => default_ms,
+    };
+    Ok(Some(HealthCheck {
+        command,
+        interval_ms: millis(wire.interval, 30_000),
+        timeout_ms: millis(wire.timeout, 5_000),
+        retries: wire.retries.filter(|n| *n > 0).map_or(3, |n| n.min(1000) as u32),
+        start_period_ms: millis(wire.start_period, 0),
+    }))
+}
+
+fn host_config_over(config: docker::HostConfig, container: &mut Container) -> Result<(), Error> {
+    let unsupported =
+        |member: &str| Err(Error::Unsupported(format!("container {}: {member}", container.name)));
+    if config.init == Some(true) {
+        return unsupported("linuxParameters.initProcessEnabled");
+    }
+    if config.pid_mode.is_some_and(|mode| !mode.is_empty()) {
+        return unsupported("pidMode");
+    }
+    if config.ipc_mode.is_some_and(|mode| !matches!(mode.as_str(), "" | "private")) {
+        return unsupported("ipcMode");
+    }
+    if config.memory_swappiness.is_some_and(|value| value > 0) {
+        return unsupported("linuxParameters.swappiness");
+    }
+    if let Some(log) = config.log_config {
+        let driver = log.kind.unwrap_or_default();
+        if !matches!(driver.as_str(), "" | "json-file" | "none") {
+            return Err(Error::Unsupported(format!("log driver {driver:?}")));
+        }
+        container.log = LogConfig { driver, options: log.config.unwrap_or_default() };
+    }
+    for option in config.security_opt.iter().flatten() {
+        match option.as_str() {
+            "no-new-privileges" | "no-new-privileges:true" => container.no_new_privileges = true,
+            other => return Err(Error::Unsupported(format!("dockerSecurityOptions {other:?}"))),
+        }
+    }
+    if let Some(add) = config.cap_add {
+        container.capabilities.add = add;
+    }
+    if let Some(drop) = config.cap_drop {
+        container.capabilities.drop = drop;
+    }
+    container.privileged = config.privileged.unwrap_or(container.privileged);
+    container.readonly_rootfs = config.readonly_rootfs.unwrap_or(false);
+    if let Some(bytes) = positive("Memory", config.memory)? {
+        container.memory_mib = Some((bytes >> 20).max(MIN_MEMORY_MIB));
+    }
+    container.memory_reservation_bytes = positive("MemoryReservation", config.memory_reservation)?;
+    container.memory_swap_bytes =
+        positive("MemorySwap", config.memory_swap.filter(|bytes| *bytes > 0))?;
+    container.shm_bytes = positive("ShmSize", config.shm_size)?.or(container.shm_bytes);
+    container.sysctls = config.sysctls.unwrap_or_default();
+    container.ulimits = config.ulimits.iter().flatten().map(ulimit).collect::<Result<_, _>>()?;
+    for server in config.dns.iter().flatten() {
+        container.dns.servers.push(ipv4("Dns", server)?);
+    }
+    container.dns.search = config.dns_search.unwrap_or_default();
+    for line in config.extra_hosts.iter().flatten() {
+        let (name, address) = line
+            .split_once(':')
+            .ok_or_else(|| Error::invalid("ExtraHosts", format!("{line:?}")))?;
+        container.extra_hosts.push((name.to_owned(), ipv4("ExtraHosts", address)?));
+    }
+    for device in config.devices.iter().flatten() {
+        container.devices.push(Device {
+            host_path: device.path_on_host.clone().ok_or(Error::Missing("PathOnHost"))?.into(),
+            container_path: device.path_in_container.clone().filter(|path| !path.is_empty()),
+            permissions: device.cgroup_permissions.clone().unwrap_or_else(|| "rwm".to_owned()),
+        });
+    }
+    for (target, options) in config.tmpfs.iter().flatten() {
+        container.tmpfs.push(tmpfs(target, options)?);
+    }
+    Ok(())
+}
+
+fn ulimit(wire: &docker::Ulimit) -> Result<Ulimit, Error> {
+    let limit = |value: Option<i64>| match value.unwrap_or(0) {
+        -1 => Ok(u64::MAX),
+        value => u64::try_from(value).map_err(|_| Error::invalid("Ulimits", value)),
+    };
+    let name = wire.name.clone().ok_or(Error::Missing("Ulimits.Name"))?;
+    Ok(Ulimit { name, soft: limit(wire.soft)?, hard: limit(wire.hard)? })
+}
+
+/// Docker's options: `size=64m,mode=1777`.
+fn tmpfs(target: &str, options: &str) -> Result<Mount, Error> {
+    let mut size_bytes = 0;
+    let mut rest = Vec::new();
+    let mut read_only = false;
+    for option in options.split(',').filter(|option| !option.is_empty()) {
+        match option.strip_prefix("size=") {
+            Some(size) => {
+                let size = size.to_ascii_lowercase();
+                size_bytes = parse_size(&size)
+                    .ok_or_else(|| Error::invalid("Tmpfs", format!("size {size:?}")))?;
+            }
+            None if option == "ro" => read_only = true,
+            None if option == "rw" => {}
+            None => rest.push(option.to_owned()),
+        }
+    }
+    let source = MountSource::Tmpfs { size_bytes, options: rest };
+    Ok(Mount { target: absolute(target.to_owned())?, source, read_only })
+}
+
+/// A number of bytes with docker's suffixes (`64m`, `1g`), lower case.
+pub(crate) fn parse_size(text: &str) -> Option<u64> {
+    let text = text.strip_suffix('b').unwrap_or(text);
+    let (digits, factor) = match text.chars().last()? {
+        'k' => (&text[..text.len() - 1], 1 << 10),
+        'm' => (&text[..text.len() - 1], 1 << 20),
+        'g' => (&text[..text.len() - 1], 1 << 30),
+        _ => (text, 1u64),
+    };
+    digits.parse::<u64>().ok()?.checked_mul(factor)
+}
+
+/// A signal by number or name (`15`, `SIGTERM`, `term`).
+pub(crate) fn signal_number(text: &str) -> Option<i32> {
+    if let Ok(number) = text.parse::<i32>() {
+        return (1..=64).contains(&number).then_some(number);
+    }
+    let name = text.to_ascii_uppercase();
+    let name = name.strip_prefix("SIG").unwrap_or(&name);
+    let names = [
+        ("HUP", 1),
+        ("INT", 2),
+        ("QUIT", 3),
+        ("ABRT", 6),
+        ("KILL", 9),
+        ("USR1", 10),
+        ("USR2", 12),
+        ("PIPE", 13),
+        ("ALRM", 14),
+        ("TERM", 15),
+        ("CONT", 18),
+        ("STOP", 19),
+        ("TSTP", 20),
+        ("WINCH", 28),
+        ("PWR", 30),
+    ];
+    match name.strip_prefix("RTMIN+").map(str::parse::<i32>) {
+        Some(Ok(offset)) if (0..=30).contains(&offset) => return Some(34 + offset),
+        _ => {}
+    }
+    if name == "RTMIN" {
+        return Some(34);
+    }
+    names.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)
+}

@@ -1,0 +1,388 @@
+//! A task as the agent carries it out: validated, complete, independent of the wire.
+//!
+//! The control plane sends ACS `Task` objects in which every member is optional and half of the
+//! settings are strings of Docker Engine API JSON. [`parse`] turns one into a [`Task`], or says
+//! what is wrong with it; nothing behind this module looks at the wire form again.
+
+mod container;
+pub mod parse;
+mod secret;
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+use wharf_runtime::spec::{
+    Capabilities, Device, Dns, Eni, Mount, PortMapping, SandboxId, Ulimit,
+};
+
+pub use parse::{Error, parse};
+pub use secret::Secret;
+
+/// How long a container has to react to its stop signal when its definition doesn't say
+/// (`ECS_CONTAINER_STOP_TIMEOUT`), in seconds.
+pub const DEFAULT_STOP_TIMEOUT_S: u64 = 30;
+
+/// A task to be run (ACS `Task`).
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Task {
+    /// The task's ARN.
+    pub arn: String,
+    /// The last part of the ARN: names the sandbox.
+    pub id: SandboxId,
+    /// The task definition's family.
+    pub family: String,
+    /// The task definition's revision, as text.
+    pub version: String,
+    /// The cluster's ARN as the control plane gave it.
+    #[serde(default)]
+    pub cluster_arn: Option<String>,
+    /// The service's name, if a service started the task.
+    #[serde(default)]
+    pub service_name: Option<String>,
+    /// The task group (`service:web`, `family:web`).
+    #[serde(default)]
+    pub group: Option<String>,
+    /// `EC2`, `FARGATE` or `EXTERNAL`.
+    #[serde(default)]
+    pub launch_type: Option<String>,
+    /// Hard limit of the task in vCPUs.
+    #[serde(default)]
+    pub cpu: Option<f64>,
+    /// Hard limit of the task in MiB.
+    #[serde(default)]
+    pub memory_mib: Option<u64>,
+    /// How the task is connected.
+    pub network: Network,
+    /// Name servers that came with the network interface.
+    #[serde(default)]
+    pub dns: Dns,
+    /// The containers, in the order of the task definition.
+    pub containers: Vec<Container>,
+    /// The task role's credentials, if the task has a role.
+    #[serde(default)]
+    pub role_credentials: Option<RoleCredentials>,
+    /// The execution role's credentials.
+    #[serde(default)]
+    pub execution_role_credentials: Option<RoleCredentials>,
+}
+
+impl Task {
+    /// The container of that name.
+    pub fn container(&self, name: &str) -> Option<&Container> {
+        self.containers.iter().find(|container| container.name == name)
+    }
+}
+
+/// The task definition's `networkMode` with what it needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Network {
+    /// A bridge on the instance, ports published on the host.
+    Bridge,
+    /// The host's own network.
+    Host,
+    /// Loopback only.
+    None,
+    /// An interface in the VPC.
+    Awsvpc(Interface),
+}
+
+impl Network {
+    /// ECS's word for the mode.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Bridge => "bridge",
+            Self::Host => "host",
+            Self::None => "none",
+            Self::Awsvpc(_) => "awsvpc",
+        }
+    }
+}
+
+/// An `awsvpc` task's network interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// What the runtime makes of it.
+    pub eni: Eni,
+    /// The attachment to report ATTACHED.
+    #[serde(default)]
+    pub attachment_arn: Option<String>,
+}
+
+/// Credentials of a role, handed to the task's processes on request (ACS `IAMRoleCredentials`).
+#[derive(Clone, Serialize, Deserialize)]
+pub struct RoleCredentials {
+    /// The id under which they are asked for; unguessable.
+    pub id: Secret,
+    /// The role's ARN.
+    pub role_arn: String,
+    /// Access key id.
+    pub access_key_id: String,
+    /// Secret access key.
+    pub secret_access_key: Secret,
+    /// Session token.
+    pub session_token: Secret,
+    /// When they expire (RFC 3339).
+    pub expiration: String,
+}
+
+/// A container of a task (ACS `Container`).
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Container {
+    /// Its name, unique within the task.
+    pub name: String,
+    /// The image as the task definition names it.
+    pub image: String,
+    /// The container's ARN.
+    #[serde(default)]
+    pub arn: Option<String>,
+    /// Whether the task ends with it.
+    pub essential: bool,
+    /// CPU shares (1024 is one CPU's worth).
+    #[serde(default)]
+    pub cpu: u64,
+    /// Hard limit in MiB.
+    #[serde(default)]
+    pub memory_mib: Option<u64>,
+    /// Soft limit in bytes.
+    #[serde(default)]
+    pub memory_reservation_bytes: Option<u64>,
+    /// Memory and swap in bytes.
+    #[serde(default)]
+    pub memory_swap_bytes: Option<u64>,
+    /// Replaces the image's entry point when set.
+    #[serde(default)]
+    pub entry_point: Option<Vec<String>>,
+    /// Replaces the image's command when set.
+    #[serde(default)]
+    pub command: Option<Vec<String>>,
+    /// Environment from the task definition and the overrides.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+    /// Published ports.
+    #[serde(default)]
+    pub ports: Vec<PortMapping>,
+    /// Volumes with their sources on the host.
+    #[serde(default)]
+    pub mounts: Vec<VolumeMount>,
+    /// Memory file systems.
+    #[serde(default)]
+    pub tmpfs: Vec<Mount>,
+    /// What must have happened to other containers before this one is made.
+    #[serde(default)]
+    pub depends_on: Vec<Dependency>,
+    /// How long others wait for this one to fulfil their condition, in seconds.
+    #[serde(default)]
+    pub start_timeout_s: Option<u64>,
+    /// How long it has between its stop signal and SIGKILL, in seconds.
+    pub stop_timeout_s: u64,
+    /// `user`.
+    #[serde(default)]
+    pub user: String,
+    /// `workingDirectory`.
+    #[serde(default)]
+    pub working_dir: String,
+    /// `hostname`.
+    #[serde(default)]
+    pub hostname: Option<String>,
+    /// `dockerLabels`.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// `readonlyRootFilesystem`.
+    #[serde(default)]
+    pub readonly_rootfs: bool,
+    /// `privileged`.
+    #[serde(default)]
+    pub privileged: bool,
+    /// `dockerSecurityOptions: no-new-privileges`.
+    #[serde(default)]
+    pub no_new_privileges: bool,
+    /// `ulimits`.
+    #[serde(default)]
+    pub ulimits: Vec<Ulimit>,
+    /// `linuxParameters.capabilities`.
+    #[serde(default)]
+    pub capabilities: Capabilities,
+    /// `linuxParameters.devices`.
+    #[serde(default)]
+    pub devices: Vec<Device>,
+    /// `systemControls`.
+    #[serde(default)]
+    pub sysctls: BTreeMap<String, String>,
+    /// `extraHosts`.
+    #[serde(default)]
+    pub extra_hosts: Vec<(String, Ipv4Addr)>,
+    /// `dnsServers`, `dnsSearchDomains`.
+    #[serde(default)]
+    pub dns: Dns,
+    /// `linuxParameters.sharedMemorySize` in bytes.
+    #[serde(default)]
+    pub shm_bytes: Option<u64>,
+    /// The signal that asks it to stop; the image's, or SIGTERM, when not set.
+    #[serde(default)]
+    pub stop_signal: Option<i32>,
+    /// Log driver and options (`json-file` or `none`).
+    #[serde(default)]
+    pub log: LogConfig,
+    /// Health check.
+    #[serde(default)]
+    pub health_check: Option<HealthCheck>,
+}
+
+/// Log settings of a container (`logConfiguration`).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogConfig {
+    /// The driver as asked for; empty means the default, `json-file`.
+    pub driver: String,
+    /// Its options.
+    pub options: BTreeMap<String, String>,
+}
+
+/// A volume mounted into a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeMount {
+    /// The volume's name in the task definition.
+    pub volume: String,
+    /// Where its content lies.
+    pub source: VolumeSource,
+    /// The path in the container.
+    pub target: String,
+    /// Whether it is mounted read-only.
+    pub read_only: bool,
+}
+
+/// Where a volume's content lies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum VolumeSource {
+    /// A path of the host (`host.sourcePath`).
+    Host(String),
+    /// A directory of the agent that lives as long as the task.
+    Task,
+    /// A directory of the agent that outlives tasks (`dockerVolumeConfiguration.scope: shared`).
+    Shared,
+}
+
+/// An entry of `dependsOn`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dependency {
+    /// The other container's name.
+    pub container: String,
+    /// What must have happened to it.
+    pub condition: Condition,
+}
+
+/// `dependsOn` conditions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Condition {
+    /// It has been started.
+    Start,
+    /// It has ended, however.
+    Complete,
+    /// It has ended with code 0.
+    Success,
+    /// Its health check passes.
+    Healthy,
+}
+
+impl Condition {
+    /// The API's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "START",
+            Self::Complete => "COMPLETE",
+            Self::Success => "SUCCESS",
+            Self::Healthy => "HEALTHY",
+        }
+    }
+
+    /// The condition that the API's word names.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Start, Self::Complete, Self::Success, Self::Healthy]
+            .into_iter()
+            .find(|condition| condition.as_str() == word)
+    }
+}
+
+/// A container's health check (Docker's `Healthcheck`); ECS's defaults are filled in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthCheck {
+    /// The command line to run in the container.
+    pub command: Vec<String>,
+    /// Time between checks in milliseconds.
+    pub interval_ms: u64,
+    /// Time a check may take in milliseconds.
+    pub timeout_ms: u64,
+    /// Failures in a row until the container counts as unhealthy.
+    pub retries: u32,
+    /// Time after the start in which failures don't count, in milliseconds.
+    pub start_period_ms: u64,
+}
+
+#[cfg(test)]
+pub(crate) mod fixtures {
+    //! Small tasks for tests.
+
+    use super::*;
+
+    /// A container with nothing special about it.
+    pub(crate) fn container(name: &str) -> Container {
+        Container {
+            name: name.to_owned(),
+            image: "busybox".to_owned(),
+            arn: None,
+            essential: true,
+            cpu: 0,
+            memory_mib: None,
+            memory_reservation_bytes: None,
+            memory_swap_bytes: None,
+            entry_point: None,
+            command: None,
+            environment: BTreeMap::new(),
+            ports: Vec::new(),
+            mounts: Vec::new(),
+            tmpfs: Vec::new(),
+            depends_on: Vec::new(),
+            start_timeout_s: None,
+            stop_timeout_s: DEFAULT_STOP_TIMEOUT_S,
+            user: String::new(),
+            working_dir: String::new(),
+            hostname: None,
+            labels: BTreeMap::new(),
+            readonly_rootfs: false,
+            privileged: false,
+            no_new_privileges: false,
+            ulimits: Vec::new(),
+            capabilities: Capabilities::default(),
+            devices: Vec::new(),
+            sysctls: BTreeMap::new(),
+            extra_hosts: Vec::new(),
+            dns: Dns::default(),
+            shm_bytes: None,
+            stop_signal: None,
+            log: LogConfig::default(),
+            health_check: None,
+        }
+    }
+
+    /// A task of these containers in network mode bridge.
+    pub(crate) fn task(containers: Vec<Container>) -> Task {
+        Task {
+            arn: "arn:aws:ecs:us-east-1:123456789012:task/default/0123".to_owned(),
+            id: SandboxId::new("0123").unwrap(),
+            family: "web".to_owned(),
+            version: "1".to_owned(),
+            cluster_arn: None,
+            service_name: None,
+            group: None,
+            launch_type: None,
+            cpu: None,
+            memory_mib: None,
+            network: Network::Bridge,
+            dns: Dns::default(),
+            containers,
+            role_credentials: None,
+            execution_role_credentials: None,
+        }
+    }
+}
