@@ -9,13 +9,16 @@
 //! This crate never runs anything found in an image, and never gives a path below a layer to
 //! `std::fs`: what an image names is reached through descriptors only.
 
+pub mod archive;
 pub mod build;
 pub mod config;
 pub mod digest;
 pub mod manifest;
 pub mod platform;
 pub mod progress;
+pub mod pull;
 pub mod reference;
+pub mod registry;
 pub mod store;
 pub mod unpack;
 
@@ -24,5 +27,7 @@ pub use config::{HealthCheck, ImageConfig};
 pub use digest::Digest;
 pub use platform::Platform;
 pub use progress::{NoProgress, Progress};
+pub use pull::{PullError, PullOptions};
 pub use reference::Reference;
+pub use registry::{Credentials, RegistryClient, RegistryOptions};
 pub use store::{CleanupPolicy, CleanupReport, Image, ImageStore, ImageSummary, Source};

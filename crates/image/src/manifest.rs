@@ -4,6 +4,8 @@
 //! be read in one way only: its media type agrees with what the registry's header said, and a body
 //! that is manifest and index at once is refused (CVE-2021-41190).
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::config::{MAX_CONFIG_BYTES, MAX_LAYERS};
@@ -52,6 +54,17 @@ pub struct Descriptor {
     /// For which platform it is (in indexes).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<Platform>,
+    /// Annotations; only names are ever read from them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl Descriptor {
+    /// A descriptor without platform and annotations.
+    pub fn new(media_type: &str, digest: Digest, size: u64) -> Self {
+        let annotations = BTreeMap::new();
+        Self { media_type: media_type.to_owned(), digest, size, platform: None, annotations }
+    }
 }
 
 /// An image manifest.

@@ -169,18 +169,12 @@ impl ImageStore {
             rootfs: RootFs { kind: "layers".to_owned(), diff_ids: vec![diff_id] },
         };
         let config = encode(&config)?;
-        let descriptor = |media_type: &str, digest, size| Descriptor {
-            media_type: media_type.to_owned(),
-            digest,
-            size,
-            platform: None,
-        };
         let config_digest = store::put_blob(layout, &config)?;
         let manifest = Manifest {
             schema_version: 2,
             media_type: Some(OCI_MANIFEST.to_owned()),
-            config: descriptor(OCI_CONFIG, config_digest, config.len() as u64),
-            layers: vec![descriptor(OCI_LAYER_GZIP, layer, layer_size)],
+            config: Descriptor::new(OCI_CONFIG, config_digest, config.len() as u64),
+            layers: vec![Descriptor::new(OCI_LAYER_GZIP, layer, layer_size)],
         };
         Ok(store::put_blob(layout, &encode(&manifest)?)?)
     }

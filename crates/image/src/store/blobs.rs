@@ -3,11 +3,11 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::files::{sync_dir, unique};
 use super::{Error, Layout};
-use crate::digest::{Digest, HashingReader, HashingWriter};
+use crate::digest::{Digest, HashingWriter};
 
 /// A blob being written; nothing is visible until [`BlobWriter::commit`].
 pub(crate) struct BlobWriter {
@@ -95,11 +95,4 @@ pub(crate) fn read(layout: &Layout, digest: &Digest, limit: u64) -> Result<Optio
         return Err(Error::Corrupt { digest: *digest });
     }
     Ok(Some(bytes))
-}
-
-/// The digest and size of a file on disk, for partial downloads that are complete.
-pub(crate) fn digest_file(path: &Path) -> io::Result<(Digest, u64)> {
-    let mut reader = HashingReader::new(File::open(path)?);
-    io::copy(&mut reader, &mut io::sink())?;
-    Ok(reader.finish())
 }

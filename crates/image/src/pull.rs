@@ -1,0 +1,557 @@
+//! Pulls an image: manifest, configuration, layers; at most three downloads at once, resumed where
+//! a connection broke.
+//!
+//! Errors come in ECS's words. What can't get better (not found, denied, a wrong digest twice)
+//! fails at once; what may (a refused connection, a 503) is tried again within half a minute, and
+//! a download that makes progress never runs out of attempts.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::StatusCode;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::config::MAX_CONFIG_BYTES;
+use crate::digest::{Digest, Hasher};
+use crate::manifest::{Descriptor, Document, Manifest};
+use crate::platform::Platform;
+use crate::progress::Progress;
+use crate::reference::{self, Reference};
+use crate::registry::{self, Credentials, DockerConfigError, FetchedManifest, RegistryClient};
+use crate::store::{self, Image, ImageStore, Source};
+
+/// Docker's default.
+const MAX_DOWNLOADS: usize = 3;
+/// Attempts without any progress, the first included: containerd's number in ECS's messages.
+const MAX_ATTEMPTS: u32 = 5;
+/// All attempts without progress end within this time.
+const MAX_RETRY_TIME: Duration = Duration::from_secs(30);
+const FIRST_BACKOFF: Duration = Duration::from_millis(250);
+/// The largest layer that is downloaded, compressed.
+const MAX_LAYER_BYTES: u64 = 64 << 30;
+/// Chunks between the network and the disk.
+const WRITE_QUEUE: usize = 16;
+
+/// How to pull.
+#[derive(Clone, Default)]
+pub struct PullOptions {
+    /// Credentials; without them docker's configuration file is asked.
+    pub credentials: Option<Credentials>,
+}
+
+/// Why a pull failed; displays as the ECS agent's stopped reason.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {phase} has been retried {attempts} time(s): {source}", self.name())]
+pub struct PullError {
+    /// What was being done.
+    pub phase: Phase,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// The cause of the last failure.
+    pub source: Cause,
+}
+
+/// The part of a pull that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Finding out which image it is: `pull image manifest`.
+    Manifest,
+    /// Getting and unpacking the content: `ref pull`.
+    Content,
+}
+
+impl std::fmt::Display for Phase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Manifest => "pull image manifest",
+            Self::Content => "ref pull",
+        })
+    }
+}
+
+/// The cause of a failed pull, in containerd's words.
+#[derive(Debug, thiserror::Error)]
+pub enum Cause {
+    /// The name isn't a reference.
+    #[error(transparent)]
+    Reference(#[from] reference::Error),
+    /// The registry has no such image.
+    #[error("failed to resolve ref {0}: {0}: not found")]
+    NotFound(Reference),
+    /// The registry wants credentials, or other ones.
+    #[error(
+        "failed to resolve ref {reference}: pull access denied, repository does not exist or may \
+         require authorization: server message: {message}"
+    )]
+    Denied {
+        /// The image.
+        reference: Reference,
+        /// The registry's words.
+        message: String,
+    },
+    /// The registry couldn't be asked.
+    #[error("failed to resolve ref {reference}: failed to do request: {error}")]
+    Resolve {
+        /// The image.
+        reference: Reference,
+        /// Why.
+        error: registry::Error,
+    },
+    /// A blob couldn't be fetched.
+    #[error("failed to copy: httpReadSeeker: failed open: {error}")]
+    Copy {
+        /// Why.
+        error: registry::Error,
+    },
+    /// Credentials couldn't be found.
+    #[error(transparent)]
+    DockerConfig(#[from] DockerConfigError),
+    /// A descriptor promises more than is accepted.
+    #[error("blob {digest} has {size} bytes, at most {limit} are allowed")]
+    BlobTooLarge {
+        /// The blob.
+        digest: Digest,
+        /// Its size.
+        size: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// A manifest isn't the size its index says.
+    #[error("manifest {digest} has {found} bytes, its index says {expected}")]
+    ManifestSize {
+        /// The manifest.
+        digest: Digest,
+        /// In the descriptor.
+        expected: u64,
+        /// Received.
+        found: u64,
+    },
+    /// A manifest isn't usable.
+    #[error("{0}")]
+    Manifest(#[from] crate::manifest::Error),
+    /// The content couldn't be kept or unpacked.
+    #[error("failed to extract: {0}")]
+    Store(#[from] store::Error),
+    /// A download couldn't be written.
+    #[error("failed to write {digest}: {error}")]
+    Write {
+        /// The blob.
+        digest: Digest,
+        /// The kernel's answer.
+        error: io::Error,
+    },
+    /// The pull was cut off by the end of the process.
+    #[error("the pull was cancelled")]
+    Cancelled,
+}
+
+impl PullError {
+    /// The ECS agent's name of the error.
+    pub fn name(&self) -> &'static str {
+        "CannotPullContainerError"
+    }
+
+    /// True when trying again later may help, as far as anybody knows.
+    pub fn is_transient(&self) -> bool {
+        self.source.is_transient()
+    }
+}
+
+impl Cause {
+    fn is_transient(&self) -> bool {
+        match self {
+            Self::Resolve { error, .. } | Self::Copy { error } => error.is_transient(),
+            _ => false,
+        }
+    }
+
+    fn once(self, phase: Phase) -> PullError {
+        PullError { phase, attempts: 1, source: self }
+    }
+}
+
+/// Sorts a registry's answer to "which manifest?".
+fn resolve_cause(reference: &Reference, error: registry::Error) -> Cause {
+    let reference = reference.clone();
+    let registry::Error::Status { status, code, message, .. } = &error else {
+        return Cause::Resolve { reference, error };
+    };
+    match *status {
+        StatusCode::NOT_FOUND => Cause::NotFound(reference),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            let words = if message.is_empty() { "authorization failed" } else { message };
+            let code = if code.is_empty() { "insufficient_scope" } else { code };
+            let message = format!("{}: {words}", code.to_lowercase());
+            Cause::Denied { reference, message }
+        }
+        _ => Cause::Resolve { reference, error },
+    }
+}
+
+/// Attempts with growing pauses, counted anew whenever there was progress.
+struct Retry {
+    attempts: u32,
+    since: Instant,
+}
+
+impl Retry {
+    fn new() -> Self {
+        Self { attempts: 0, since: Instant::now() }
+    }
+
+    fn progressed(&mut self) {
+        *self = Self::new();
+    }
+
+    /// Waits for the next attempt, or returns the error if there is none.
+    async fn again(
+        &mut self,
+        phase: Phase,
+        cause: Cause,
+        progress: &dyn Progress,
+    ) -> Result<(), PullError> {
+        self.attempts += 1;
+        let pause = FIRST_BACKOFF * 2_u32.pow(self.attempts.min(6) - 1);
+        let pause = pause.mul_f64(0.75 + fastrand::f64() / 2.0);
+        let over = self.attempts >= MAX_ATTEMPTS || self.since.elapsed() + pause > MAX_RETRY_TIME;
+        if over || !cause.is_transient() {
+            return Err(PullError { phase, attempts: self.attempts, source: cause });
+        }
+        progress.retry(self.attempts, &cause.to_string());
+        tokio::time::sleep(pause).await;
+        Ok(())
+    }
+}
+
+/// One pull's companions.
+#[derive(Clone)]
+struct Pull {
+    store: ImageStore,
+    client: RegistryClient,
+    reference: Reference,
+    credentials: Option<Credentials>,
+    progress: Arc<dyn Progress>,
+}
+
+impl ImageStore {
+    /// Pulls `name` and names it in this store. Content that is here already isn't fetched again,
+    /// and pulls of the same image, also in other processes, share their work.
+    pub async fn pull(
+        &self,
+        client: &RegistryClient,
+        name: &str,
+        options: &PullOptions,
+        progress: Arc<dyn Progress>,
+    ) -> Result<Image, PullError> {
+        let fail = |cause: Cause| cause.once(Phase::Manifest);
+        let reference = Reference::parse(name).map_err(|error| fail(error.into()))?;
+        let credentials = client
+            .credentials(&reference, options.credentials.as_ref())
+            .map_err(|error| fail(error.into()))?;
+        let (store, client) = (self.clone(), client.clone());
+        Pull { store, client, reference, credentials, progress }.run().await
+    }
+}
+
+impl Pull {
+    async fn run(self) -> Result<Image, PullError> {
+        if let Some(image) = self.up_to_date().await? {
+            return Ok(image);
+        }
+        let store = self.store.clone();
+        let guard = blocking(move || store.import().map_err(Cause::from)).await;
+        let guard = guard.map_err(|cause| cause.once(Phase::Content))?;
+        let top = self.fetch_manifest(None).await?;
+        let repo_digest = top.digest;
+        let (digest, manifest) = self.manifest(top).await?;
+        self.blobs(&manifest).await?;
+        let image = blocking(move || {
+            let (name, progress) = (&self.reference, self.progress.as_ref());
+            let (source, repo) = (Source::Pulled, Some(repo_digest));
+            let image =
+                self.store.commit_unpacked(&guard, name, &digest, repo, source, progress)?;
+            Ok(image)
+        });
+        image.await.map_err(|cause: Cause| cause.once(Phase::Content))
+    }
+
+    /// A HEAD request tells whether what is here is still what the registry has; Docker Hub
+    /// doesn't count it as a pull.
+    async fn up_to_date(&self) -> Result<Option<Image>, PullError> {
+        let known = self
+            .store
+            .resolve(&self.reference.to_string())
+            .map_err(|error| Cause::from(error).once(Phase::Content))?;
+        let Some(known) = known.filter(|image| image.source == Source::Pulled) else {
+            return Ok(None);
+        };
+        let here = known.repo_digest.as_ref().and_then(|r| r.digest().copied());
+        let there = self.client.head_manifest(&self.reference, self.credentials.as_ref()).await;
+        // Whatever went wrong will go wrong again with GET, and is reported then.
+        Ok(there.ok().flatten().filter(|digest| Some(*digest) == here).map(|_| known))
+    }
+
+    async fn fetch_manifest(&self, pinned: Option<&Digest>) -> Result<FetchedManifest, PullError> {
+        let mut retry = Retry::new();
+        loop {
+            let credentials = self.credentials.as_ref();
+            match self.client.manifest(&self.reference, pinned, credentials).await {
+                Ok(fetched) => return Ok(fetched),
+                Err(error) => {
+                    let cause = resolve_cause(&self.reference, error);
+                    retry.again(Phase::Manifest, cause, self.progress.as_ref()).await?;
+                }
+            }
+        }
+    }
+
+    /// From whatever the reference names to this platform's manifest; both are kept as blobs.
+    async fn manifest(&self, top: FetchedManifest) -> Result<(Digest, Manifest), PullError> {
+        let fail = |cause: Cause| cause.once(Phase::Manifest);
+        let document = |fetched: &FetchedManifest, announced: Option<&str>| {
+            Document::parse(&fetched.bytes, announced).map_err(|error| fail(error.into()))
+        };
+        let keep = |fetched: FetchedManifest| {
+            let layout = self.store.clone();
+            blocking(move || Ok(store::put_blob(layout.layout(), &fetched.bytes)?))
+        };
+        let index = match document(&top, top.media_type.as_deref())? {
+            Document::Manifest(manifest) => {
+                return Ok((keep(top).await.map_err(fail)?, manifest));
+            }
+            Document::Index(index) => index,
+        };
+        let chosen = index.select(&Platform::host()).map_err(|error| fail(error.into()))?;
+        let fetched = self.fetch_manifest(Some(&chosen.digest)).await?;
+        let found = fetched.bytes.len() as u64;
+        if found != chosen.size {
+            let (digest, expected) = (chosen.digest, chosen.size);
+            return Err(fail(Cause::ManifestSize { digest, expected, found }));
+        }
+        document(&fetched, fetched.media_type.as_deref())?;
+        match document(&fetched, Some(&chosen.media_type))? {
+            Document::Manifest(manifest) => {
+                keep(top).await.map_err(fail)?;
+                Ok((keep(fetched).await.map_err(fail)?, manifest))
+            }
+            Document::Index(_) => Err(fail(crate::manifest::Error::NestedIndex.into())),
+        }
+    }
+
+    /// Fetches configuration and layers.
+    async fn blobs(&self, manifest: &Manifest) -> Result<(), PullError> {
+        let check = |blob: &Descriptor, limit: u64| match blob.size > limit {
+            true => {
+                let (digest, size) = (blob.digest, blob.size);
+                Err(Cause::BlobTooLarge { digest, size, limit }.once(Phase::Content))
+            }
+            false => Ok(()),
+        };
+        check(&manifest.config, MAX_CONFIG_BYTES)?;
+        for layer in &manifest.layers {
+            check(layer, MAX_LAYER_BYTES)?;
+        }
+        let sizes: Vec<_> = manifest.layers.iter().map(|l| (l.digest, l.size)).collect();
+        self.progress.layers(&sizes);
+        let slots = Arc::new(Semaphore::new(MAX_DOWNLOADS));
+        let mut downloads = JoinSet::new();
+        let mut seen = std::collections::BTreeSet::new();
+        for blob in std::iter::once(&manifest.config).chain(&manifest.layers) {
+            if !seen.insert(blob.digest) {
+                continue;
+            }
+            let (pull, blob, slots) = (self.clone(), blob.clone(), Arc::clone(&slots));
+            downloads.spawn(async move {
+                let _slot = slots.acquire_owned().await;
+                pull.blob(&blob).await
+            });
+        }
+        // The first failure drops the set and with it the other downloads.
+        while let Some(done) = downloads.join_next().await {
+            done.map_err(|_| Cause::Cancelled.once(Phase::Content))??;
+        }
+        Ok(())
+    }
+
+    async fn blob(&self, blob: &Descriptor) -> Result<(), PullError> {
+        let (store, descriptor) = (self.store.clone(), blob.clone());
+        // Whoever else fetches this blob is waited for; then it is here.
+        let lock = blocking(move || {
+            let layout = store.layout();
+            let path = layout.lock(&format!("blob-{}", descriptor.digest.hex()));
+            let fail = |error| Cause::Write { digest: descriptor.digest, error };
+            store::files::Lock::exclusive(&path).map_err(fail)
+        });
+        let _lock = lock.await.map_err(|cause| cause.once(Phase::Content))?;
+        if store::has_blob(self.store.layout(), &blob.digest, blob.size) {
+            self.progress.exists(&blob.digest);
+            return Ok(());
+        }
+        let mut retry = Retry::new();
+        loop {
+            let before = partial_size(self.store.layout().download(&blob.digest).as_path());
+            let Err(cause) = self.attempt(blob).await else { return Ok(()) };
+            let after = partial_size(self.store.layout().download(&blob.digest).as_path());
+            if after > before {
+                retry.progressed();
+            }
+            retry.again(Phase::Content, cause, self.progress.as_ref()).await?;
+        }
+    }
+
+    /// One connection's worth of a download; what arrived stays for the next.
+    async fn attempt(&self, blob: &Descriptor) -> Result<(), Cause> {
+        let path = self.store.layout().download(&blob.digest);
+        let digest = blob.digest;
+        let write_error = move |error| Cause::Write { digest, error };
+        let (size, place) = (blob.size, path.clone());
+        let partial = blocking(move || Partial::open(&place, size).map_err(write_error)).await?;
+        let mut partial = partial;
+        if partial.written() < blob.size || blob.size == 0 {
+            let credentials = self.credentials.as_ref();
+            let stream =
+                self.client.blob(&self.reference, &digest, partial.written(), credentials).await;
+            let mut stream = stream.map_err(|error| Cause::Copy { error })?;
+            if stream.offset != partial.written() {
+                partial = blocking(move || partial.restart().map_err(write_error)).await?;
+                if stream.offset != 0 {
+                    let url = digest.to_string();
+                    let error = registry::Error::Answer { url, what: "Content-Range" };
+                    return Err(Cause::Copy { error });
+                }
+            }
+            partial = self.receive(blob, partial, &mut stream).await?;
+        }
+        let store = self.store.clone();
+        let descriptor = blob.clone();
+        blocking(move || partial.finish(&store, &descriptor)).await
+    }
+
+    /// Moves bytes from the network to a thread that hashes and writes them.
+    async fn receive(
+        &self,
+        blob: &Descriptor,
+        mut partial: Partial,
+        stream: &mut registry::BlobStream,
+    ) -> Result<Partial, Cause> {
+        let (sender, mut receiver) = mpsc::channel::<Bytes>(WRITE_QUEUE);
+        let (digest, total) = (blob.digest, blob.size);
+        let mut done = partial.written();
+        let writer = tokio::task::spawn_blocking(move || {
+            while let Some(chunk) = receiver.blocking_recv() {
+                partial.write(&chunk)?;
+            }
+            Ok::<_, io::Error>(partial)
+        });
+        let received = loop {
+            let chunk = match stream.next().await {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(Cause::Copy { error }),
+            };
+            done += chunk.len() as u64;
+            if done > total {
+                let error =
+                    registry::Error::TooLarge { url: format!("blob {digest}"), limit: total };
+                break Err(Cause::Copy { error });
+            }
+            // A closed channel means that writing failed: the writer says why.
+            if sender.send(chunk).await.is_err() {
+                break Ok(());
+            }
+            self.progress.downloaded(&digest, done, total);
+        };
+        drop(sender);
+        let written = writer.await.map_err(|_| Cause::Cancelled)?;
+        let partial = written.map_err(|error| Cause::Write { digest, error })?;
+        received.map(|()| partial)
+    }
+}
+
+/// A download on disk, hashed as far as it goes.
+struct Partial {
+    file: File,
+    hasher: Hasher,
+    path: std::path::PathBuf,
+}
+
+impl Partial {
+    /// Opens or begins the download; a file longer than the blob is begun anew.
+    fn open(path: &Path, size: u64) -> io::Result<Self> {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)?;
+        if file.metadata()?.len() > size {
+            file.set_len(0)?;
+        }
+        let mut hasher = Hasher::default();
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            match io::Read::read(&mut file, &mut buffer)? {
+                0 => break,
+                read => hasher.update(&buffer[..read]),
+            }
+        }
+        Ok(Self { file, hasher, path: path.to_owned() })
+    }
+
+    fn written(&self) -> u64 {
+        self.hasher.bytes()
+    }
+
+    fn restart(mut self) -> io::Result<Self> {
+        self.file.set_len(0)?;
+        self.file.seek(SeekFrom::Start(0))?;
+        self.hasher = Hasher::default();
+        Ok(self)
+    }
+
+    fn write(&mut self, chunk: &[u8]) -> io::Result<()> {
+        self.file.write_all(chunk)?;
+        self.hasher.update(chunk);
+        Ok(())
+    }
+
+    /// Checks size and digest and makes it a blob; what is wrong is thrown away.
+    fn finish(self, store: &ImageStore, blob: &Descriptor) -> Result<(), Cause> {
+        let digest = blob.digest;
+        let write_error = |error| Cause::Write { digest, error };
+        let size = self.written();
+        if size < blob.size {
+            // The registry closed early but properly; the rest is asked for next.
+            let url = format!("blob {digest}");
+            return Err(Cause::Copy { error: registry::Error::CutShort { url } });
+        }
+        let found = self.hasher.finish();
+        if found != digest {
+            fs::remove_file(&self.path).map_err(write_error)?;
+            let error = registry::Error::Digest { expected: digest, found };
+            return Err(Cause::Copy { error });
+        }
+        self.file.sync_all().map_err(write_error)?;
+        let place = store.layout().blob(&digest);
+        fs::rename(&self.path, &place).map_err(write_error)?;
+        place.parent().map_or(Ok(()), store::files::sync_dir).map_err(write_error)
+    }
+}
+
+fn partial_size(path: &Path) -> u64 {
+    fs::metadata(path).map(|meta| meta.len()).unwrap_or(0)
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Cause> + Send + 'static,
+) -> Result<T, Cause> {
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(Cause::Cancelled))
+}
