@@ -29,11 +29,10 @@ command -v cargo >/dev/null || {
 }
 
 venv=target/venv
-wanted="awscli==1.45.11 boto3==1.43.11 botocore==1.43.11 ecs-deploy==1.17.0"
-if [[ "$(cat "$venv/.installed" 2>/dev/null)" != "$wanted" ]]; then
+wanted=tests/e2e/requirements.txt
+if ! cmp -s "$wanted" "$venv/.installed"; then
   say "installing the Python clients into $venv"
   python3 -m venv "$venv"
-  # shellcheck disable=SC2086 # a list of words
-  "$venv/bin/pip" install --quiet $wanted
-  printf '%s' "$wanted" >"$venv/.installed"
+  "$venv/bin/pip" install --quiet --requirement "$wanted"
+  cp "$wanted" "$venv/.installed"
 fi

@@ -1,0 +1,158 @@
+//! A task's record in the agent's terms: one ACS `Task`, complete with what RunTask overrode.
+//!
+//! The agent of Amazon's kind takes only a command as an override, so everything else is merged
+//! here; what docker calls differently travels as Docker Engine API JSON (see agent protocol).
+
+use std::collections::BTreeMap;
+use wharf_model::network::BuiltinVpc;
+use wharf_model::task::ContainerOverride;
+use wharf_model::task_definition::ContainerDefinition;
+use wharf_model::{ArnScope, NetworkInterface, NetworkMode, Snapshot, Task, TaskStatus};
+use wharf_wire::acs::{self, docker};
+
+const MIB: i64 = 1024 * 1024;
+
+/// Lowest Docker Engine API that the containers' configuration needs.
+const DOCKER_API_VERSION: &str = "1.18";
+
+/// The ACS form of `task`; `None` if its task definition is gone, which no live task's is.
+pub fn task(
+    snapshot: &Snapshot,
+    arns: &ArnScope,
+    vpc: &BuiltinVpc,
+    task: &Task,
+) -> Option<acs::Task> {
+    let arn = Some(arns.task(&task.key()));
+    let desired_status = Some(task.desired_status.as_str().to_owned());
+    if task.desired_status == TaskStatus::Stopped {
+        return Some(acs::Task { arn, desired_status, ..acs::Task::default() });
+    }
+    let definition = snapshot.task_definition(&task.task_definition)?;
+    let mode = definition.effective_network_mode();
+    let containers = definition.containers.iter().map(|container| {
+        let change = task.overrides.containers.iter().find(|o| o.name == container.name);
+        let id = task.container(&container.name).map(|c| c.id.as_str()).unwrap_or_default();
+        self::container(container, change, mode, arns.container(&task.key(), id))
+    });
+    let interfaces =
+        task.network_interface.as_ref().map(|eni| vec![network_interface(arns, vpc, eni)]);
+    let cpu = task.overrides.cpu.or(definition.cpu);
+    Some(acs::Task {
+        arn,
+        desired_status,
+        family: Some(definition.family.clone()),
+        version: Some(definition.revision.to_string()),
+        task_definition_account_id: Some(arns.account.clone()),
+        task_cluster_arn: Some(arns.cluster(&task.cluster)),
+        containers: Some(containers.collect()),
+        #[allow(clippy::cast_precision_loss)] // CPU units are far below 2^52
+        cpu: cpu.map(|units| units as f64 / 1024.0),
+        memory: task.overrides.memory.or(definition.memory),
+        elastic_network_interfaces: interfaces,
+        launch_type: Some(task.launch_type.as_str().to_owned()),
+        network_mode: Some(mode.as_str().to_owned()),
+        service_name: task.service.as_ref().map(|s| s.0.clone()),
+        group: Some(task.group.clone()),
+        ..acs::Task::default()
+    })
+}
+
+fn container(
+    definition: &ContainerDefinition,
+    change: Option<&ContainerOverride>,
+    mode: NetworkMode,
+    arn: String,
+) -> acs::Container {
+    let mut environment: BTreeMap<String, String> = definition.environment.iter().cloned().collect();
+    environment.extend(change.iter().flat_map(|o| o.environment.iter().cloned()));
+    let ports = definition.port_mappings.iter().map(|mapping| acs::PortMapping {
+        container_port: Some(mapping.container_port.into()),
+        host_port: Some(match mode {
+            NetworkMode::Bridge => mapping.host_port.unwrap_or(0).into(),
+            _ => mapping.container_port.into(),
+        }),
+        protocol: Some(mapping.protocol.as_str().to_owned()),
+        ..acs::PortMapping::default()
+    });
+    let dependencies = definition.depends_on.iter().map(|dependency| acs::ContainerDependency {
+        container_name: Some(dependency.container_name.clone()),
+        condition: Some(dependency.condition.as_str().to_owned()),
+    });
+    acs::Container {
+        name: Some(definition.name.clone()),
+        image: Some(definition.image.clone()),
+        container_arn: Some(arn),
+        essential: Some(definition.essential),
+        cpu: Some(change.and_then(|o| o.cpu).unwrap_or(definition.cpu)),
+        memory: change.and_then(|o| o.memory).or(definition.memory),
+        command: change.and_then(|o| o.command.clone()).or_else(|| definition.command.clone()),
+        entry_point: definition.entry_point.clone(),
+        environment: Some(environment),
+        port_mappings: Some(ports.collect()),
+        depends_on: Some(dependencies.collect()),
+        start_timeout: definition.start_timeout.map(i64::from),
+        stop_timeout: definition.stop_timeout.map(i64::from),
+        docker_config: Some(docker_config(definition, change)),
+        ..acs::Container::default()
+    }
+}
+
+fn docker_config(
+    definition: &ContainerDefinition,
+    change: Option<&ContainerOverride>,
+) -> acs::DockerConfig {
+    let config = docker::Config {
+        user: definition.user.clone(),
+        working_dir: definition.working_directory.clone(),
+        hostname: definition.hostname.clone(),
+        labels: definition.docker_labels.clone(),
+        ..docker::Config::default()
+    };
+    let reservation =
+        change.and_then(|o| o.memory_reservation).or(definition.memory_reservation);
+    let ulimits = definition.ulimits.iter().map(|limit| docker::Ulimit {
+        name: Some(limit.name.clone()),
+        soft: Some(limit.soft_limit),
+        hard: Some(limit.hard_limit),
+    });
+    let log = definition.log_configuration.as_ref().map(|log| docker::LogConfig {
+        kind: Some(log.log_driver.clone()),
+        config: Some(log.options.clone()),
+    });
+    let host_config = docker::HostConfig {
+        readonly_rootfs: definition.readonly_root_filesystem,
+        memory_reservation: reservation.map(|mib| mib.saturating_mul(MIB)),
+        ulimits: Some(ulimits.collect()),
+        log_config: log,
+        ..docker::HostConfig::default()
+    };
+    acs::DockerConfig {
+        version: Some(DOCKER_API_VERSION.to_owned()),
+        config: config.to_json().ok(),
+        host_config: host_config.to_json().ok(),
+    }
+}
+
+fn network_interface(
+    arns: &ArnScope,
+    vpc: &BuiltinVpc,
+    eni: &NetworkInterface,
+) -> acs::ElasticNetworkInterface {
+    let gateway = vpc
+        .subnet(&eni.subnet_id)
+        .map(|subnet| format!("{}/{}", subnet.gateway(), subnet.range.prefix));
+    let dashed = eni.private_ip.to_string().replace('.', "-");
+    acs::ElasticNetworkInterface {
+        ec2_id: Some(eni.eni_id.clone()),
+        mac_address: Some(eni.mac_address.clone()),
+        attachment_arn: Some(arns.attachment(&eni.attachment_id)),
+        index: Some(0),
+        ipv4_addresses: Some(vec![acs::IPv4AddressAssignment {
+            private_address: Some(eni.private_ip.to_string()),
+            primary: Some(true),
+        }]),
+        subnet_gateway_ipv4_address: gateway,
+        private_dns_name: Some(format!("ip-{dashed}.{}.compute.internal", arns.region)),
+        ..acs::ElasticNetworkInterface::default()
+    }
+}

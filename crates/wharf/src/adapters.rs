@@ -1,0 +1,105 @@
+//! Joins the layers: gives the gateway what it asks of control, history and keys.
+
+use crate::credentials::Credentials;
+use async_trait::async_trait;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use wharf_control::{SERVICE_EVENT, Sessions};
+use wharf_gateway::agent_sessions::{AgentSessions, AgentStream, SessionRequest};
+use wharf_gateway::app::HistoryWriter;
+use wharf_gateway::context::{HistoryEntry, HistoryReader, ServiceEvent, SoftState};
+use wharf_gateway::sigv4::{Key, KeySource, Secret};
+use wharf_journal::{Event, History};
+use wharf_model::{ArnScope, ContainerInstanceKey, Principal, ServiceKey, Timestamp};
+use wharf_scheduler::Connectivity;
+
+/// The keys that sign requests on this server: the root's and this host's agent's.
+pub struct Keys(BTreeMap<String, (String, Principal)>);
+
+impl Keys {
+    /// The given keys with their owners.
+    pub fn new(keys: impl IntoIterator<Item = (Credentials, Principal)>) -> Self {
+        let entry = |(key, principal): (Credentials, Principal)| {
+            (key.access_key_id, (key.secret_access_key, principal))
+        };
+        Self(keys.into_iter().map(entry).collect())
+    }
+}
+
+impl KeySource for Keys {
+    fn find(&self, access_key_id: &str, session_token: Option<&str>) -> Option<Key> {
+        let (secret, principal) = self.0.get(access_key_id)?;
+        session_token.is_none().then(|| Key {
+            secret: Secret::new(secret.clone()),
+            principal: principal.clone(),
+            expires_at: None,
+            session: None,
+        })
+    }
+}
+
+/// Control's sessions as the gateway sees them.
+pub struct ControlSessions(pub Arc<Sessions>);
+
+impl Connectivity for ControlSessions {
+    fn agent_connected(&self, instance: &ContainerInstanceKey) -> bool {
+        self.0.agent_connected(instance)
+    }
+}
+
+impl SoftState for ControlSessions {
+    fn instance_health(
+        &self,
+        instance: &ContainerInstanceKey,
+    ) -> Option<(String, Timestamp, Timestamp)> {
+        let health = self.0.instance_health(instance)?;
+        Some((health.status, health.last_updated, health.last_changed))
+    }
+}
+
+#[async_trait]
+impl AgentSessions for ControlSessions {
+    async fn accept_acs(&self, stream: AgentStream, request: SessionRequest) {
+        self.0.serve_acs(stream, request.container_instance).await;
+    }
+
+    async fn accept_tcs(&self, stream: AgentStream, request: SessionRequest) {
+        self.0.serve_tcs(stream, request.container_instance).await;
+    }
+}
+
+/// The history as the gateway reads and writes it.
+pub struct GatewayHistory {
+    /// The store.
+    pub history: Arc<History>,
+    /// Region and account of the subjects' ARNs.
+    pub arns: ArnScope,
+}
+
+impl HistoryReader for GatewayHistory {
+    fn service_events(&self, service: &ServiceKey, limit: usize) -> Vec<ServiceEvent> {
+        let text = |event: &Event, name: &str| {
+            event.payload.get(name).and_then(|v| v.as_str()).unwrap_or_default().to_owned()
+        };
+        let recent = self.history.recent(&self.arns.service(service), limit);
+        let events = recent.iter().filter(|e| e.kind == SERVICE_EVENT);
+        events
+            .map(|e| ServiceEvent {
+                id: text(e, "id"),
+                created_at: Timestamp(e.at_ms),
+                message: text(e, "message"),
+            })
+            .collect()
+    }
+}
+
+impl HistoryWriter for GatewayHistory {
+    fn append(&self, at: Timestamp, entry: HistoryEntry) {
+        self.history.record([Event {
+            at_ms: at.as_millis(),
+            subject: entry.subject,
+            kind: entry.kind.to_owned(),
+            payload: entry.body,
+        }]);
+    }
+}

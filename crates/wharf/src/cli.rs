@@ -1,0 +1,347 @@
+//! The command line: what can be said to `wharf`. What is done about it stands in the modules
+//! named after the commands.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// A self-hosted Amazon ECS: one binary that speaks the AWS API and runs the tasks for real.
+#[derive(Debug, Parser)]
+#[command(name = "wharf", version, propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = "Examples:\n  \
+    wharf up                      start wharf on this machine\n  \
+    eval \"$(wharf env)\"           point the aws CLI, boto3, SDKs and Terraform at it\n  \
+    wharf image build ./app       make an image from a directory or a binary\n  \
+    wharf run hello:latest        run an image as a task and follow its output\n  \
+    wharf explain TASK            why a task is where it is, or isn't running")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Where wharf keeps everything [default: /var/lib/wharf as root, else below the user's data
+    /// directory].
+    #[arg(long, global = true, env = "WHARF_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// When to use colour.
+    #[arg(long, global = true, env = "WHARF_COLOR", value_enum, default_value_t = Color::Auto)]
+    pub color: Color,
+}
+
+/// When output is coloured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR or TERM=dumb is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start wharf on this machine: server and agent, supervised, in the background.
+    Up(Up),
+    /// Stop wharf. Tasks go on running unless --tasks is given.
+    Down(Down),
+    /// Show wharf's processes: pid, version, addresses.
+    Status(OutputArgs),
+    /// Say what this host lacks to run containers.
+    Doctor(OutputArgs),
+    /// Print the shell exports that point AWS clients at this wharf.
+    Env(Env),
+    /// List tasks and their containers.
+    Ps(Ps),
+    /// Show a task's logs.
+    Logs(Logs),
+    /// Run an image as a task, follow its output and return its exit code.
+    Run(Run),
+    /// Say why a task or service is where it is, or isn't running.
+    Explain(Explain),
+    /// Build, load and list images.
+    #[command(subcommand)]
+    Image(Image),
+    /// Look after the journal.
+    #[command(subcommand)]
+    Journal(Journal),
+    /// Run the server alone, in the foreground.
+    Server(Server),
+    /// Run an agent alone, in the foreground.
+    Agent(Agent),
+    /// Print shell completions.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Keep server and agent running (started by `wharf up`).
+    #[command(hide = true)]
+    Supervise(Up),
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Table,
+    /// The API's own field names.
+    Json,
+    /// Tab-separated, no header.
+    Tsv,
+}
+
+/// Output options that every listing command has.
+#[derive(Debug, Clone, Args)]
+pub struct OutputArgs {
+    /// How to print the result.
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub output: Format,
+    /// Short for --output json.
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl OutputArgs {
+    /// The format in force.
+    pub fn format(&self) -> Format {
+        if self.json { Format::Json } else { self.output }
+    }
+}
+
+/// `wharf up`.
+#[derive(Debug, Clone, Args)]
+pub struct Up {
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// Cluster that this host is registered in.
+    #[arg(long, env = "WHARF_CLUSTER", default_value = "default")]
+    pub cluster: String,
+    /// Stay in the foreground.
+    #[arg(long)]
+    pub foreground: bool,
+    /// Serve the API alone, without an agent: needs no root.
+    #[arg(long)]
+    pub no_agent: bool,
+    /// Which OCI runtime the agent uses: embedded, or the path or name of crun or runc.
+    #[arg(long, env = "WHARF_RUNTIME", default_value = "embedded")]
+    pub runtime: String,
+    /// Seconds to wait until everything answers.
+    #[arg(long, default_value_t = 60)]
+    pub timeout: u64,
+}
+
+/// What the server needs to know.
+#[derive(Debug, Clone, Args)]
+pub struct ServerArgs {
+    /// Address of the API.
+    #[arg(long, env = "WHARF_LISTEN", default_value = "127.0.0.1:4580")]
+    pub listen: SocketAddr,
+    /// Region that this server is.
+    #[arg(long, env = "WHARF_REGION", default_value = "us-east-1")]
+    pub region: String,
+    /// Account id.
+    #[arg(long, env = "WHARF_ACCOUNT", default_value = "123456789012", value_parser = account_id)]
+    pub account: String,
+    /// Address range of the built-in VPC.
+    #[arg(long, env = "WHARF_VPC_CIDR", default_value = wharf_model::network::DEFAULT_VPC_CIDR)]
+    pub vpc_cidr: String,
+    /// Days for which stopped tasks, events and reasons are kept.
+    #[arg(long, env = "WHARF_HISTORY", default_value_t = 7, value_name = "DAYS")]
+    pub history: u32,
+}
+
+fn account_id(text: &str) -> Result<String, String> {
+    if text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit()) {
+        Ok(text.to_owned())
+    } else {
+        Err("an account id has twelve digits".to_owned())
+    }
+}
+
+/// `wharf down`.
+#[derive(Debug, Args)]
+pub struct Down {
+    /// Stop the tasks too, and remove networks, mounts and cgroups.
+    #[arg(long)]
+    pub tasks: bool,
+    /// Seconds to wait for processes to end.
+    #[arg(long, default_value_t = 30)]
+    pub timeout: u64,
+}
+
+/// `wharf env`.
+#[derive(Debug, Args)]
+pub struct Env {
+    /// Print JSON instead of exports.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `wharf ps`.
+#[derive(Debug, Args)]
+pub struct Ps {
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// Cluster.
+    #[arg(long, env = "WHARF_CLUSTER", default_value = "default")]
+    pub cluster: String,
+    /// Stopped tasks too, for as long as the history goes back.
+    #[arg(short, long)]
+    pub all: bool,
+    /// Print task ARNs only.
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// `wharf logs`.
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// Task: ARN, id, or the beginning of an id.
+    pub task: String,
+    /// Container; all unless given.
+    pub container: Option<String>,
+    /// Go on printing until the task stops.
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Print only the last N lines.
+    #[arg(short = 'n', long)]
+    pub tail: Option<usize>,
+    /// Cluster.
+    #[arg(long, env = "WHARF_CLUSTER", default_value = "default")]
+    pub cluster: String,
+}
+
+/// `wharf run`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  wharf run --memory 64 hello:latest app")]
+pub struct Run {
+    /// Image.
+    pub image: String,
+    /// Command; the image's own unless given.
+    #[arg(trailing_var_arg = true)]
+    pub args: Vec<String>,
+    /// Hard memory limit in MiB.
+    #[arg(long, default_value_t = 128)]
+    pub memory: i32,
+    /// CPU units.
+    #[arg(long, default_value_t = 0)]
+    pub cpu: i32,
+    /// NAME=VALUE for the environment; may be repeated.
+    #[arg(short, long = "env", value_name = "NAME=VALUE")]
+    pub environment: Vec<String>,
+    /// Publish a container port on a dynamic host port; may be repeated.
+    #[arg(short, long = "publish", value_name = "PORT")]
+    pub ports: Vec<u16>,
+    /// Print the task's ARN and return at once.
+    #[arg(short, long)]
+    pub detach: bool,
+    /// Cluster.
+    #[arg(long, env = "WHARF_CLUSTER", default_value = "default")]
+    pub cluster: String,
+}
+
+/// `wharf explain`.
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// Task or service: ARN, id or name.
+    pub what: String,
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// Cluster.
+    #[arg(long, env = "WHARF_CLUSTER", default_value = "default")]
+    pub cluster: String,
+}
+
+/// `wharf image`.
+#[derive(Debug, Subcommand)]
+pub enum Image {
+    /// Make an image from a directory (its root file system) or a binary, without a daemon.
+    Build(ImageBuild),
+    /// Load a docker-archive or oci-archive; `-` reads standard input.
+    Load {
+        /// The archive.
+        file: PathBuf,
+        /// Name for an archive that holds none.
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// List images.
+    Ls(OutputArgs),
+    /// Remove images.
+    Rm {
+        /// Names.
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+    /// Pull an image from its registry.
+    Pull {
+        /// Reference.
+        reference: String,
+    },
+}
+
+/// `wharf image build`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    wharf image build --name hello:latest target/release/hello\n  \
+    wharf image build --name site:1 --entrypoint /usr/sbin/nginx ./rootfs")]
+pub struct ImageBuild {
+    /// Directory or binary.
+    pub source: PathBuf,
+    /// Image name; the source's name with tag latest unless given.
+    #[arg(short, long)]
+    pub name: Option<String>,
+    /// Entry point; a binary's own path unless given. May be repeated for its arguments.
+    #[arg(long)]
+    pub entrypoint: Vec<String>,
+    /// Default arguments; may be repeated.
+    #[arg(long)]
+    pub cmd: Vec<String>,
+    /// NAME=VALUE for the environment; may be repeated.
+    #[arg(short, long = "env", value_name = "NAME=VALUE")]
+    pub environment: Vec<String>,
+    /// User.
+    #[arg(long)]
+    pub user: Option<String>,
+    /// Working directory.
+    #[arg(long)]
+    pub workdir: Option<String>,
+}
+
+/// `wharf journal`.
+#[derive(Debug, Subcommand)]
+pub enum Journal {
+    /// Write every readable record as a JSON line, also of a damaged journal.
+    Export {
+        /// File to write; standard output unless given.
+        #[arg(short, long)]
+        file: Option<PathBuf>,
+    },
+}
+
+/// `wharf server`.
+#[derive(Debug, Args)]
+pub struct Server {
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// `wharf agent`.
+#[derive(Debug, Args)]
+pub struct Agent {
+    /// The server's endpoint.
+    #[arg(long, env = "WHARF_SERVER", default_value = "http://127.0.0.1:4580")]
+    pub server: String,
+    /// Cluster to join.
+    #[arg(long, env = "WHARF_CLUSTER", default_value = "default")]
+    pub cluster: String,
+    /// Region.
+    #[arg(long, env = "WHARF_REGION", default_value = "us-east-1")]
+    pub region: String,
+    /// Address range of the built-in VPC.
+    #[arg(long, env = "WHARF_VPC_CIDR", default_value = wharf_model::network::DEFAULT_VPC_CIDR)]
+    pub vpc_cidr: String,
+    /// Which OCI runtime: embedded, or the path or name of crun or runc.
+    #[arg(long, env = "WHARF_RUNTIME", default_value = "embedded")]
+    pub runtime: String,
+}

@@ -1,0 +1,170 @@
+//! `wharf supervise`: keeps server and agent running.
+//!
+//! Each of them is a process in a session of its own and lives on when the supervisor is killed. A
+//! new supervisor adopts what runs and starts what doesn't. It restarts a process that ends at
+//! once, more slowly one that keeps ending.
+
+use crate::cli::Up;
+use crate::data_dir::{self, DataDir, Lock};
+use crate::process::{self, ProcessFile};
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// How often a supervised process is looked at when nothing wakes the supervisor.
+const TICK: Duration = Duration::from_millis(100);
+/// A process that lived this long starts again without a pause.
+const STEADY: Duration = Duration::from_secs(10);
+/// Longest pause before a process that keeps ending is started again.
+const MAX_PAUSE: Duration = Duration::from_secs(10);
+
+/// Why the supervisor ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another one runs.
+    #[error("another wharf already supervises {0}")]
+    AlreadyRunning(std::path::PathBuf),
+    /// A file can't be used.
+    #[error(transparent)]
+    DataDir(#[from] data_dir::Error),
+    /// Signals or processes can't be used.
+    #[error("can't supervise")]
+    Io(#[from] std::io::Error),
+}
+
+/// One supervised process.
+struct Supervised {
+    name: &'static str,
+    arguments: Vec<OsString>,
+    child: Option<std::process::Child>,
+    started: Instant,
+    not_before: Instant,
+    pause: Duration,
+}
+
+/// Runs until SIGTERM or SIGINT, then stops what it supervises (tasks go on).
+///
+/// # Errors
+/// If another supervisor runs on the same data directory, or a file can't be used.
+pub fn run(data_dir: &DataDir, up: &Up) -> Result<(), Error> {
+    let lock = Lock::try_take(&data_dir.run().join("supervisor.lock"))?;
+    let _lock = lock.ok_or_else(|| Error::AlreadyRunning(data_dir.path().to_owned()))?;
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    ProcessFile::of_this_process("supervisor", Vec::new()).write(data_dir)?;
+    let mut processes = vec![Supervised::new("server", server_arguments(data_dir, up))];
+    if !up.no_agent {
+        processes.push(Supervised::new("agent", agent_arguments(data_dir, up)));
+    }
+    while !stop.load(Ordering::Relaxed) {
+        for process in &mut processes {
+            process.look(data_dir)?;
+        }
+        std::thread::sleep(TICK);
+    }
+    // The agent first: its last reports still find the server.
+    for process in processes.iter().rev() {
+        if let Some(file) = ProcessFile::read_live(data_dir, process.name) {
+            tracing::info!(process = process.name, pid = file.pid, "stopping");
+            if !file.stop(rustix::process::Signal::TERM, Duration::from_secs(15)) {
+                tracing::warn!(process = process.name, pid = file.pid, "did not end in 15 s");
+                file.stop(rustix::process::Signal::KILL, Duration::from_secs(5));
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Supervised {
+    fn new(name: &'static str, arguments: Vec<OsString>) -> Self {
+        let now = Instant::now();
+        let pause = Duration::ZERO;
+        Self { name, arguments, child: None, started: now, not_before: now, pause }
+    }
+
+    /// Starts the process unless it runs, be it as our child or adopted.
+    fn look(&mut self, data_dir: &DataDir) -> Result<(), Error> {
+        if let Some(child) = &mut self.child {
+            let Some(status) = child.try_wait()? else { return Ok(()) };
+            self.child = None;
+            self.pause = if self.started.elapsed() > STEADY {
+                Duration::ZERO
+            } else {
+                (self.pause * 2).clamp(Duration::from_millis(100), MAX_PAUSE)
+            };
+            self.not_before = Instant::now() + self.pause;
+            tracing::warn!(process = self.name, %status, "ended; starting it again");
+        }
+        // One that an earlier supervisor started, and that outlived it.
+        if let Some(file) = ProcessFile::read_live(data_dir, self.name) {
+            if let Some(fd) = file.open() {
+                process::wait(&fd, Duration::from_millis(1));
+            }
+            return Ok(());
+        }
+        if Instant::now() >= self.not_before {
+            self.start(data_dir)?;
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, data_dir: &DataDir) -> Result<(), Error> {
+        data_dir::make_private_dir(&data_dir.log())?;
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(data_dir.log().join(format!("{}.log", self.name)))?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(&self.arguments).stdin(Stdio::null());
+        command.stdout(log.try_clone()?).stderr(log);
+        in_own_session(&mut command);
+        let child = command.spawn()?;
+        tracing::info!(process = self.name, pid = child.id(), "started");
+        self.child = Some(child);
+        self.started = Instant::now();
+        Ok(())
+    }
+}
+
+/// Lets the command's process begin a session, so that no signal to our group reaches it.
+#[allow(unsafe_code)]
+pub fn in_own_session(command: &mut Command) {
+    // SAFETY: setsid is async-signal-safe and touches no memory of the parent.
+    unsafe {
+        command.pre_exec(|| rustix::process::setsid().map(|_| ()).map_err(Into::into));
+    }
+}
+
+fn server_arguments(data_dir: &DataDir, up: &Up) -> Vec<OsString> {
+    let server = &up.server;
+    let mut arguments = vec!["server".into(), "--data-dir".into(), data_dir.path().into()];
+    for (name, value) in [
+        ("--listen", server.listen.to_string()),
+        ("--region", server.region.clone()),
+        ("--account", server.account.clone()),
+        ("--vpc-cidr", server.vpc_cidr.clone()),
+        ("--history", server.history.to_string()),
+    ] {
+        arguments.extend([name.into(), value.into()]);
+    }
+    arguments
+}
+
+fn agent_arguments(data_dir: &DataDir, up: &Up) -> Vec<OsString> {
+    let mut arguments = vec!["agent".into(), "--data-dir".into(), data_dir.path().into()];
+    for (name, value) in [
+        ("--server", format!("http://{}", up.server.listen)),
+        ("--cluster", up.cluster.clone()),
+        ("--region", up.server.region.clone()),
+        ("--vpc-cidr", up.server.vpc_cidr.clone()),
+        ("--runtime", up.runtime.clone()),
+    ] {
+        arguments.extend([name.into(), value.into()]);
+    }
+    arguments
+}

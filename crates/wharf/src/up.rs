@@ -1,0 +1,160 @@
+//! `wharf up`: starts the supervisor and waits until everything that it prints works.
+
+use crate::cli::Up;
+use crate::credentials::{self, Credentials};
+use crate::data_dir::{self, DataDir};
+use crate::output::spinner;
+use crate::process::ProcessFile;
+use crate::supervisor;
+use std::ffi::OsString;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Why wharf isn't up.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Containers need root.
+    #[error(
+        "running containers needs root: try `sudo {}`, or `wharf up --no-agent` for the API alone",
+        .0
+    )]
+    NotRoot(String),
+    /// The data directory can't be used.
+    #[error(transparent)]
+    DataDir(#[from] data_dir::Error),
+    /// No key.
+    #[error(transparent)]
+    Credentials(#[from] credentials::Error),
+    /// A process can't be started.
+    #[error("can't start wharf's supervisor")]
+    Spawn(#[source] std::io::Error),
+    /// The supervisor ended.
+    #[error(transparent)]
+    Supervisor(#[from] supervisor::Error),
+    /// Something did not answer in time.
+    #[error("{what} did not answer within {seconds} s; the end of {log}:\n{tail}")]
+    NotReady {
+        /// `the server` or `the agent`.
+        what: &'static str,
+        /// The time given.
+        seconds: u64,
+        /// Its log.
+        log: String,
+        /// The log's last lines.
+        tail: String,
+    },
+}
+
+/// Starts wharf unless it runs, waits until it answers, and prints where.
+///
+/// # Errors
+/// If something is missing or does not answer in time.
+pub fn run(data_dir: &DataDir, up: &Up) -> Result<(), Error> {
+    if !up.no_agent && !rustix::process::geteuid().is_root() {
+        let line: Vec<String> = std::env::args().collect();
+        return Err(Error::NotRoot(line.join(" ")));
+    }
+    let endpoint = format!("http://{}", up.server.listen);
+    let key =
+        Credentials::load_or_create(&data_dir.credentials(), &endpoint, &up.server.region)?;
+    key.copy_for_sudo_user()?;
+    if !up.no_agent {
+        // The agent's own key: the server takes it over as that of this host alone.
+        Credentials::load_or_create(&data_dir.agent_credentials(), &endpoint, &up.server.region)?;
+    }
+    if up.foreground {
+        return Ok(supervisor::run(data_dir, up)?);
+    }
+    if ProcessFile::read_live(data_dir, "supervisor").is_none() {
+        spawn_supervisor(data_dir)?;
+    }
+    wait_until_ready(data_dir, up)?;
+    println!("wharf is up at {endpoint} (data in {})", data_dir.path().display());
+    eprintln!("Point AWS clients at it with: eval \"$(wharf env)\"");
+    Ok(())
+}
+
+/// Starts this program again with the same arguments as `supervise`, in a session of its own.
+fn spawn_supervisor(data_dir: &DataDir) -> Result<(), Error> {
+    data_dir::make_private_dir(&data_dir.log())?;
+    let spawn = || -> std::io::Result<()> {
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(data_dir.log().join("supervisor.log"))?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(supervise_arguments(std::env::args_os().skip(1)));
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        command.current_dir("/");
+        command.env("WHARF_DATA_DIR", data_dir.path());
+        supervisor::in_own_session(&mut command);
+        command.spawn().map(drop)
+    };
+    spawn().map_err(Error::Spawn)
+}
+
+/// The arguments of `up` with the command replaced; a relative --data-dir comes in resolved by
+/// the environment instead.
+fn supervise_arguments(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let (mut replaced, mut skip, mut result) = (false, false, Vec::new());
+    for argument in arguments {
+        let text = argument.to_string_lossy();
+        if std::mem::take(&mut skip) || text.starts_with("--data-dir=") {
+            continue;
+        }
+        if text == "--data-dir" {
+            skip = true;
+        } else if !replaced && text == "up" {
+            replaced = true;
+            result.push("supervise".into());
+        } else {
+            result.push(argument);
+        }
+    }
+    result
+}
+
+fn wait_until_ready(data_dir: &DataDir, up: &Up) -> Result<(), Error> {
+    let deadline = Instant::now() + Duration::from_secs(up.timeout);
+    let bar = spinner("waiting for the server");
+    let wait = |what: &'static str, name: &str, ready: &dyn Fn() -> bool| {
+        while !ready() {
+            if Instant::now() > deadline {
+                let log = data_dir.log().join(format!("{name}.log"));
+                let tail = last_lines(&std::fs::read_to_string(&log).unwrap_or_default(), 15);
+                let log = log.display().to_string();
+                return Err(Error::NotReady { what, seconds: up.timeout, log, tail });
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    };
+    wait("the server", "server", &|| {
+        ProcessFile::read_live(data_dir, "server").is_some_and(|p| !p.addresses.is_empty())
+    })?;
+    if !up.no_agent {
+        bar.set_message("waiting for the agent to register");
+        wait("the agent", "agent", &|| {
+            ProcessFile::read_live(data_dir, "agent").is_some_and(|p| !p.addresses.is_empty())
+        })?;
+    }
+    bar.finish_and_clear();
+    Ok(())
+}
+
+fn last_lines(text: &str, count: usize) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(count)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_supervisor_gets_the_same_options() {
+        let arguments = ["--data-dir", "x", "up", "--listen", "127.0.0.1:1", "--data-dir=y"];
+        let got = supervise_arguments(arguments.iter().map(OsString::from));
+        assert_eq!(got, ["supervise", "--listen", "127.0.0.1:1"]);
+    }
+}
