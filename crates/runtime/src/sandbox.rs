@@ -199,32 +199,31 @@ impl Sandbox {
         if let Ok(Err(error)) = removed {
             tracing::warn!(sandbox = %self.id, %error, "remove the cgroup of a lost sandbox");
         }
+        let mut info = self.info();
         let mut ends = Vec::new();
-        self.info.send_modify(|info| {
-            info.shim_pid = None;
-            for container in &mut info.containers {
-                let started_at_ms = match container.status {
-                    ContainerStatus::Exited(_) => continue,
-                    ContainerStatus::Running { started_at_ms, .. } => Some(started_at_ms),
-                    ContainerStatus::Created { .. } => None,
-                };
-                let exit = ExitStatus {
-                    code: KILLED_CODE,
-                    signal: Some(libc::SIGKILL),
-                    oom_killed: false,
-                    at_ms: now_ms(),
-                    reason: ExitReason::ShimLost,
-                    started_at_ms,
-                };
-                container.status = ContainerStatus::Exited(exit.clone());
-                ends.push((container.name.clone(), exit));
-            }
-        });
-        if self.directory.exists()
-            && let Err(error) = store::write(&self.directory.join("state.json"), &self.info(), true)
-        {
+        info.shim_pid = None;
+        for container in &mut info.containers {
+            let started_at_ms = match container.status {
+                ContainerStatus::Exited(_) => continue,
+                ContainerStatus::Running { started_at_ms, .. } => Some(started_at_ms),
+                ContainerStatus::Created { .. } => None,
+            };
+            let exit = ExitStatus {
+                code: KILLED_CODE,
+                signal: Some(libc::SIGKILL),
+                oom_killed: false,
+                at_ms: now_ms(),
+                reason: ExitReason::ShimLost,
+                started_at_ms,
+            };
+            container.status = ContainerStatus::Exited(exit.clone());
+            ends.push((container.name.clone(), exit));
+        }
+        // On disk first: whoever waits for the shim's end may remove the directory then.
+        if let Err(error) = store::write(&self.directory.join("state.json"), &info, false) {
             tracing::warn!(sandbox = %self.id, %error, "note the end of a lost sandbox");
         }
+        self.info.send_replace(info);
         for (container, exit) in ends {
             let kind = EventKind::Exited(exit);
             let _ = events.send(ContainerEvent { sandbox: self.id.clone(), container, kind });

@@ -98,10 +98,9 @@ impl Netlink {
         self.new_link(message)
     }
 
-    /// Makes a pair of interfaces, both up.
+    /// Makes a pair of interfaces, the host's up. The other can't be up before the pair is whole.
     pub fn add_veth(&mut self, pair: &VethPair<'_>) -> io::Result<()> {
         let mut peer = LinkMessage::default();
-        bring_up(&mut peer);
         peer.attributes = vec![
             LinkAttribute::IfName(pair.peer_name.to_owned()),
             LinkAttribute::Address(pair.peer_mac.0.to_vec()),

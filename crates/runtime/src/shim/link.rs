@@ -98,6 +98,7 @@ fn connect(netns: BorrowedFd<'_>, interface: &Interface<'_>) -> Result<(), Error
         let link = inside.link(TASK_INTERFACE).map_err(failed(what()))?;
         let index = link.ok_or_else(|| Error::NoBridge(TASK_INTERFACE.to_owned()))?.index;
         inside.add_address(index, address, prefix).map_err(failed(what()))?;
+        inside.set_up(index).map_err(failed(format!("bring {TASK_INTERFACE} up")))?;
         inside.add_default_route(gateway).map_err(failed(format!("route by {gateway}")))
     })
 }
