@@ -9,7 +9,7 @@ use super::format::{
     BLOCK_HEADER, FILE_HEADER, FORMAT, FileHeader, FileKind, HeaderProblem, Reader, block_crc,
     decode_block, encode_record, seed,
 };
-use super::{io_error, snapshot_name};
+use super::{io_error, is_full, snapshot_name};
 use crate::disk::{Disk, DiskFile};
 use crate::error::Error;
 use crate::journal::{Key, Loaded, Versioned};
@@ -34,7 +34,7 @@ pub(super) fn write(
         let _ = disk.remove(&temporary);
         return written.map(|_| None);
     }
-    disk.rename(&temporary, &path).map_err(io_error("rename", temporary))?;
+    disk.rename(&temporary, &path).map_err(|error| rename_failed(&path, error))?;
     disk.sync_dir(dir).map_err(|error| sync_failed(dir, &error))?;
     Ok(Some(path))
 }
@@ -82,6 +82,15 @@ fn write_file(
 /// A failed sync of any file is final for the whole journal.
 pub(super) fn sync_failed(file: &Path, error: &std::io::Error) -> Error {
     Error::Failed { reason: format!("syncing {} failed: {error}", file.display()) }
+}
+
+/// A full disk leaves names as they were; after any other error either may stand.
+pub(super) fn rename_failed(file: &Path, error: std::io::Error) -> Error {
+    if is_full(&error) {
+        Error::NoSpace { file: file.into() }
+    } else {
+        Error::Failed { reason: format!("renaming to {} failed: {error}", file.display()) }
+    }
 }
 
 /// A snapshot as far as it could be read.

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::committer::Command;
 use super::format::{FILE_HEADER, FileHeader, FileKind};
 use super::recovery::Active;
-use super::snapshot::{self, sync_failed};
+use super::snapshot::{self, rename_failed, sync_failed};
 use super::{io_error, segment_name};
 use crate::disk::{Disk, DiskFile};
 use crate::error::Error;
@@ -164,7 +164,7 @@ pub(super) fn create_segment(
         .map_err(io_error("write", temporary.clone()))?;
     file.sync_data().map_err(|error| sync_failed(&temporary, &error))?;
     let path = dir.join(segment_name(spec.first_revision));
-    disk.rename(&temporary, &path).map_err(io_error("rename", temporary))?;
+    disk.rename(&temporary, &path).map_err(|error| rename_failed(&path, error))?;
     disk.sync_dir(dir).map_err(|error| sync_failed(dir, &error))?;
     Ok(Active { file, path, position: FILE_HEADER as u64, size })
 }

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 pub mod contract;
+pub mod ledger;
+pub mod sim_disk;
 
 use wharf_journal::{Append, Key, Value};
 
@@ -21,4 +23,9 @@ pub fn append(writes: &[(&str, &str)]) -> Append {
 /// A transaction that holds if the key is at the revision.
 pub fn append_if(key: &str, revision: u64, value: &str) -> Append {
     Append { reads: vec![(key.into(), revision)], writes: vec![put(key, value)], attachment: None }
+}
+
+/// Whether the full counts are asked for (`WHARF_SOAK=1`) and not those that fit into a short run.
+pub fn soak() -> bool {
+    std::env::var_os("WHARF_SOAK").is_some_and(|value| value == "1")
 }
