@@ -1,0 +1,162 @@
+//! One server's front: what all requests share.
+
+use crate::agent_sessions::AgentSessions;
+use crate::context::{Context, HistoryEntry, HistoryReader, SoftState};
+use crate::error::ApiError;
+use crate::identity::Verified;
+use crate::metrics::Metrics;
+use crate::sigv4::{Clock, Gate, KeySource};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use wharf_journal::Store;
+use wharf_model::network::BuiltinVpc;
+use wharf_model::{ArnScope, ClusterName, Snapshot, Timestamp};
+
+/// Takes entries for the history, after their transactions hold. Must not block.
+pub trait HistoryWriter: Send + Sync {
+    /// Remembers `entry` as of `at`. Losing it does no harm.
+    fn append(&self, at: Timestamp, entry: HistoryEntry);
+}
+
+/// Drops all entries.
+impl HistoryWriter for crate::context::NoHistory {
+    fn append(&self, _: Timestamp, _: HistoryEntry) {}
+}
+
+/// What an [`App`] is made of.
+pub struct Parts {
+    /// Region that the server serves.
+    pub region: String,
+    /// Account that it serves.
+    pub account: String,
+    /// The built-in VPC.
+    pub vpc: BuiltinVpc,
+    /// Base URL as agents reach it, such as `http://127.0.0.1:4580`.
+    pub endpoint: String,
+    /// All state.
+    pub store: Arc<Store>,
+    /// Keys that sign requests.
+    pub keys: Arc<dyn KeySource>,
+    /// The server's clock.
+    pub clock: Arc<dyn Clock>,
+    /// Live sessions and the health of the moment.
+    pub soft: Arc<dyn SoftState>,
+    /// Reads the history.
+    pub history: Arc<dyn HistoryReader>,
+    /// Writes the history.
+    pub history_writer: Arc<dyn HistoryWriter>,
+    /// Takes agents' websockets over.
+    pub sessions: Arc<dyn AgentSessions>,
+}
+
+/// What all requests share.
+pub struct App {
+    arns: ArnScope,
+    vpc: BuiltinVpc,
+    endpoint: String,
+    store: Arc<Store>,
+    gate: Gate,
+    clock: Arc<dyn Clock>,
+    soft: Arc<dyn SoftState>,
+    history: Arc<dyn HistoryReader>,
+    history_writer: Arc<dyn HistoryWriter>,
+    sessions: Arc<dyn AgentSessions>,
+    metrics: Metrics,
+    placement: Mutex<BTreeMap<ClusterName, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+impl App {
+    /// A server's front made of `parts`.
+    pub fn new(parts: Parts) -> Self {
+        Self {
+            gate: Gate::new(parts.keys, parts.account.clone(), parts.region.clone()),
+            arns: ArnScope { region: parts.region, account: parts.account },
+            vpc: parts.vpc,
+            endpoint: parts.endpoint,
+            store: parts.store,
+            clock: parts.clock,
+            soft: parts.soft,
+            history: parts.history,
+            history_writer: parts.history_writer,
+            sessions: parts.sessions,
+            metrics: Metrics::new(),
+            placement: Mutex::default(),
+        }
+    }
+
+    /// All state.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The gate.
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// The time now.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Region and account.
+    pub fn arns(&self) -> &ArnScope {
+        &self.arns
+    }
+
+    /// Who takes agents' websockets over.
+    pub fn sessions(&self) -> &Arc<dyn AgentSessions> {
+        &self.sessions
+    }
+
+    /// The front's own counters.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// An operation's view of `snapshot`.
+    pub(crate) fn context<'a>(
+        &'a self,
+        snapshot: &'a Snapshot,
+        identity: &'a Verified,
+        now: Timestamp,
+        seed: u64,
+    ) -> Context<'a> {
+        Context {
+            snapshot,
+            identity,
+            now,
+            seed,
+            arns: &self.arns,
+            vpc: &self.vpc,
+            endpoint: &self.endpoint,
+            soft: self.soft.as_ref(),
+            history: self.history.as_ref(),
+        }
+    }
+
+    /// Hands entries to the history.
+    pub(crate) fn remember(&self, at: Timestamp, entries: Vec<HistoryEntry>) {
+        for entry in entries {
+            self.history_writer.append(at, entry);
+        }
+    }
+
+    /// The lock that placements in a cluster take turns at.
+    pub(crate) fn placement_lock(&self, cluster: &ClusterName) -> Arc<tokio::sync::Mutex<()>> {
+        let mut locks = self.placement.lock().unwrap_or_else(PoisonError::into_inner);
+        // Names come from requests: forget locks that nobody holds before there are many.
+        if locks.len() > 1024 {
+            locks.retain(|_, lock| Arc::strong_count(lock) > 1);
+        }
+        Arc::clone(locks.entry(cluster.clone()).or_default())
+    }
+
+    /// A value that the model forbids, as the addressed service says it.
+    pub(crate) fn validation_error(&self, service: &str, text: String) -> ApiError {
+        match service {
+            "ecs" => ApiError::invalid_parameter(text),
+            _ => ApiError::new("ValidationError", 400, text),
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! From a decoded request to a committed answer: run the operation on a snapshot, commit, and on
+//! a conflict run it again on a newer one.
+
+use crate::app::App;
+use crate::context::{Context, Result as OperationResult};
+use crate::error::ApiError;
+use crate::identity::Verified;
+use wharf_journal::{CommitError, StoreError};
+use wharf_model::{ClusterName, Timestamp};
+use wharf_wire::{Document, OperationShape, Shape, validation};
+
+/// How often a request is decided anew before the caller is told to try again. Conflicts are
+/// between requests for the same record, so each round some other request has won.
+const MAX_ATTEMPTS: usize = 64;
+
+/// One verified request on its way to its operation.
+pub(crate) struct Call<'a> {
+    /// The server.
+    pub app: &'a App,
+    /// Who asks.
+    pub identity: &'a Verified,
+    /// When the request came in.
+    pub now: Timestamp,
+    /// The request's randomness.
+    pub seed: u64,
+    /// Its input, decoded along the operation's schema.
+    pub input: Document,
+}
+
+impl Call<'_> {
+    /// Validates the input against the model, then runs `operation` until its transaction holds.
+    pub(crate) async fn run<O: OperationShape>(
+        self,
+        operation: fn(&Context<'_>, &O::Input) -> OperationResult<O::Output>,
+    ) -> Result<Document, ApiError> {
+        let Self { app, identity, now, seed, input } = self;
+        let schema = <O::Input as Shape>::schema();
+        let violations = validation::validate(schema, &input, validation::Scope::All);
+        if let Some(text) = validation::message(&violations) {
+            return Err(app.validation_error(identity.service(), text));
+        }
+        let input = <O::Input as Shape>::from_document(input)
+            .map_err(|error| ApiError::new("SerializationException", 400, error.to_string()))?;
+        for _ in 0..MAX_ATTEMPTS {
+            let snapshot = app.store().snapshot();
+            let context = app.context(&snapshot, identity, now, seed);
+            let outcome = operation(&context, &input)?;
+            if outcome.transaction.is_empty() && outcome.transaction.reads.is_empty() {
+                app.remember(now, outcome.history);
+                return Ok(outcome.output.into_document());
+            }
+            match app.store().commit(outcome.transaction).await {
+                Ok(_) => {
+                    app.remember(now, outcome.history);
+                    return Ok(outcome.output.into_document());
+                }
+                Err(StoreError::Conflict { key, expected, found }) => {
+                    tracing::debug!(operation = O::NAME, %key, %expected, %found, "decided anew");
+                    app.metrics().conflict(O::NAME);
+                }
+                Err(error) => return Err(commit_failed(O::NAME, &error)),
+            }
+        }
+        tracing::warn!(operation = O::NAME, "gave up after {MAX_ATTEMPTS} conflicts");
+        Err(ApiError::server())
+    }
+
+    /// As [`Call::run`], for an operation that places tasks: one at a time in each cluster, so
+    /// that a burst of them onto one host doesn't fight itself.
+    pub(crate) async fn run_placing<O: OperationShape>(
+        self,
+        operation: fn(&Context<'_>, &O::Input) -> OperationResult<O::Output>,
+    ) -> Result<Document, ApiError> {
+        let cluster = self.input.get("cluster").and_then(Document::as_str).unwrap_or("default");
+        let cluster = ClusterName::from(cluster.rsplit('/').next().unwrap_or(cluster));
+        let lock = self.app.placement_lock(&cluster);
+        let _placing = lock.lock().await;
+        self.run::<O>(operation).await
+    }
+}
+
+/// What the caller hears of a transaction that the journal didn't take; the log has the reason.
+fn commit_failed(operation: &str, error: &CommitError) -> ApiError {
+    use wharf_journal::Error as Journal;
+    tracing::error!(operation, %error, "transaction not committed");
+    match error {
+        StoreError::Journal(Journal::TooLarge { what, limit, found }) => ApiError::client(format!(
+            "The request is too large to be stored: it has {found} {what}, the limit is {limit}."
+        )),
+        StoreError::Journal(Journal::NoSpace { .. }) => ApiError::new(
+            "ServerException",
+            500,
+            "The server's disk is full: nothing was changed. Free some space, then try again.",
+        ),
+        _ => ApiError::server(),
+    }
+}

@@ -1,0 +1,162 @@
+//! From a verified request to its operation: which protocol, which service, which operation.
+
+use super::answer::{Answer, answer};
+use super::service::{Failed, Trace};
+use crate::app::App;
+use crate::dispatch::Call;
+use crate::ecs;
+use crate::error::ApiError;
+use crate::identity::Verified;
+use crate::protocol::Protocol;
+use crate::sigv4::{Claim, Request};
+use hyper::header::CONTENT_TYPE;
+use hyper::{HeaderMap, Method};
+use wharf_wire::{DecodeError, DecodeReason, Document, json};
+
+/// What a request looks like before anything of it is believed: good enough to lay out an error.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Hint {
+    /// The protocol that the caller seems to speak.
+    pub protocol: Protocol,
+    /// XML namespace of the service that it seems to address.
+    pub namespace: &'static str,
+}
+
+impl Hint {
+    /// Looks at the headers and the query.
+    pub(super) fn of(method: &Method, headers: &HeaderMap, query: Option<&str>) -> Self {
+        let query = query.unwrap_or_default();
+        let service = claimed_service(method, headers, query);
+        let content_type = content_type(headers);
+        let in_query = form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "Action");
+        let protocol = match content_type.as_str() {
+            "application/x-amz-json-1.0" => Protocol::Json10,
+            "application/x-amz-json-1.1" => Protocol::Json11,
+            "application/cbor" => Protocol::Cbor,
+            _ if headers.contains_key("x-amz-target") => Protocol::Json11,
+            "application/x-www-form-urlencoded" if service == "ec2" => Protocol::Ec2Query,
+            "application/x-www-form-urlencoded" => Protocol::Query,
+            _ if in_query && service == "ec2" => Protocol::Ec2Query,
+            _ if in_query => Protocol::Query,
+            _ if matches!(service.as_str(), "s3" | "route53" | "cloudfront") => Protocol::RestXml,
+            _ if service == "ecs" || service.is_empty() => Protocol::Json11,
+            _ => Protocol::RestJson,
+        };
+        let namespace = match service.as_str() {
+            "sts" => wharf_wire::sts::SERVICE.xml_namespace,
+            _ => "",
+        };
+        Self { protocol, namespace }
+    }
+}
+
+/// The service in the credentials' scope, unverified.
+fn claimed_service(method: &Method, headers: &HeaderMap, query: &str) -> String {
+    let request = Request {
+        method: method.as_str(),
+        path: b"/",
+        query: query.as_bytes(),
+        headers: headers.iter().map(|(n, v)| (n.as_str(), v.as_bytes())).collect(),
+        body: b"",
+    };
+    Claim::parse(&request).map(|claim| claim.scope.service).unwrap_or_default()
+}
+
+/// The media type of the body in lower case, without parameters; empty if there is none.
+fn content_type(headers: &HeaderMap) -> String {
+    let value = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// Answers a verified request.
+pub(super) async fn call(
+    app: &App,
+    head: &http::request::Parts,
+    body: &[u8],
+    hint: Hint,
+    identity: &Verified,
+    request_id: &str,
+    trace: &mut Trace,
+) -> Result<Answer, Failed> {
+    let fail = |error: ApiError| (hint.protocol, hint.namespace, error);
+    match identity.service() {
+        "ecs" => ecs_call(app, head, body, identity, trace).await.map_err(fail),
+        "sts" | "ec2" => {
+            super::super::query_services::call(app, head, body, hint, identity, request_id, trace)
+                .await
+        }
+        other => Err(fail(absent_service(hint.protocol, other))),
+    }
+}
+
+/// An AWS service that wharf doesn't have.
+fn absent_service(protocol: Protocol, service: &str) -> ApiError {
+    let code = match protocol {
+        Protocol::Query | Protocol::Ec2Query | Protocol::RestXml => "UnsupportedOperation",
+        _ => "UnsupportedOperationException",
+    };
+    ApiError::new(
+        code,
+        400,
+        format!(
+            "The AWS service '{service}' is not available at this endpoint: this server has ecs, \
+             sts and a part of ec2."
+        ),
+    )
+}
+
+async fn ecs_call(
+    app: &App,
+    head: &http::request::Parts,
+    body: &[u8],
+    identity: &Verified,
+    trace: &mut Trace,
+) -> Result<Answer, ApiError> {
+    trace.service = "ecs";
+    let service = wharf_wire::ecs::SERVICE;
+    let unknown = |message: String| ApiError::new("UnknownOperationException", 404, message);
+    if head.method != Method::POST || head.uri.path() != "/" {
+        return Err(unknown(format!(
+            "ECS is called by POST to '/', not by {} to '{}'.",
+            head.method,
+            head.uri.path()
+        )));
+    }
+    let protocol = match content_type(&head.headers).as_str() {
+        "application/x-amz-json-1.1" => Protocol::Json11,
+        "application/x-amz-json-1.0" => Protocol::Json10,
+        other => {
+            return Err(ApiError::new(
+                "UnsupportedMediaTypeException",
+                415,
+                format!("The content type '{other}' is not application/x-amz-json-1.1."),
+            ));
+        }
+    };
+    let mut targets = head.headers.get_all("x-amz-target").iter();
+    let (Some(target), None) = (targets.next(), targets.next()) else {
+        return Err(unknown("Exactly one X-Amz-Target header is required.".to_owned()));
+    };
+    let target = target.to_str().unwrap_or_default();
+    let operation = target
+        .rsplit_once('.')
+        .filter(|(prefix, _)| *prefix == service.target_prefix)
+        .and_then(|(_, name)| name.parse::<wharf_wire::ecs::Operation>().ok())
+        .ok_or_else(|| unknown(format!("The operation '{target}' does not exist.")))?;
+    trace.operation = operation.as_str();
+    let input = json::decode(operation.input_schema(), body).map_err(|e| undecodable(&e))?;
+    let now = app.now();
+    let call = Call { app, identity, now, seed: rand::random(), input };
+    let output: Document = ecs::dispatch(operation, call).await?;
+    let bytes = json::encode(operation.output_schema(), &output);
+    Ok(answer(200, protocol.content_type(), bytes))
+}
+
+/// A body that isn't the operation's input.
+pub(crate) fn undecodable(error: &DecodeError) -> ApiError {
+    match error.reason {
+        // ECS takes numbers as they come and checks them later.
+        DecodeReason::OutOfRange(_) => ApiError::invalid_parameter(error.to_string()),
+        _ => ApiError::new("SerializationException", 400, error.to_string()),
+    }
+}

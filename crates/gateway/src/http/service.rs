@@ -1,0 +1,187 @@
+//! One request from its head to its answer, and its line in the log.
+
+use super::answer::{Answer, REQUEST_ID, answer, error};
+use super::guard::AllowedHosts;
+use super::route::{self, Hint};
+use super::server::Limits;
+use super::websocket;
+use crate::app::App;
+use crate::error::ApiError;
+use crate::identity::Verified;
+use crate::protocol::Protocol;
+use crate::sigv4;
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::header::HeaderValue;
+use hyper::{Method, Request};
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The front of the server: everything that a request needs.
+pub(super) struct Front {
+    app: Arc<App>,
+    hosts: AllowedHosts,
+    limits: Limits,
+}
+
+/// What the log line says of a request, filled in on its way.
+#[derive(Default)]
+pub(super) struct Trace {
+    /// The addressed service.
+    pub service: &'static str,
+    /// The operation, from the model's list of names.
+    pub operation: &'static str,
+    /// Who asked, once that is verified.
+    pub principal: Option<String>,
+    /// The error's code, if it ended in one.
+    pub error: Option<String>,
+}
+
+impl Front {
+    pub(super) fn new(app: Arc<App>, hosts: AllowedHosts, limits: Limits) -> Self {
+        Self { app, hosts, limits }
+    }
+
+    pub(super) fn app(&self) -> &App {
+        &self.app
+    }
+
+    /// Answers one request. There is always an answer.
+    pub(super) async fn serve(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> Result<Answer, Infallible> {
+        let started = Instant::now();
+        let request_id = uuid::Uuid::new_v4().to_string();
+        let method = request.method().clone();
+        let path = request.uri().path().to_owned();
+        let mut trace = Trace::default();
+        let mut response = self.answer(request, &request_id, &mut trace).await;
+        if let Ok(value) = HeaderValue::from_str(&request_id) {
+            response.headers_mut().insert(REQUEST_ID, value);
+        }
+        let took = started.elapsed();
+        let status = response.status().as_u16();
+        // The query stays out of the log: presigned requests carry their signature in it.
+        tracing::info!(
+            target: "wharf::access",
+            request_id,
+            %peer,
+            %method,
+            path,
+            service = trace.service,
+            operation = trace.operation,
+            principal = trace.principal,
+            status,
+            error = trace.error,
+            duration_ms = took.as_secs_f64() * 1000.0,
+        );
+        if !trace.operation.is_empty() {
+            self.app.metrics().request(trace.service, trace.operation, status, took);
+        }
+        Ok(response)
+    }
+
+    async fn answer(
+        &self,
+        mut request: Request<Incoming>,
+        request_id: &str,
+        trace: &mut Trace,
+    ) -> Answer {
+        let hint = Hint::of(request.method(), request.headers(), request.uri().query());
+        let refuse = |trace: &mut Trace, reason: &'static str, e: &ApiError| {
+            trace.error = Some(e.code.to_string());
+            self.app.metrics().refused(reason);
+            error(hint.protocol, e, hint.namespace, request_id)
+        };
+        if let Err(e) = self.hosts.check(request.headers()) {
+            return refuse(trace, "host", &e);
+        }
+        if let Some(response) = self.unsigned(&request) {
+            return response;
+        }
+        let upgrade = websocket::is_upgrade(&request).then(|| hyper::upgrade::on(&mut request));
+        let (head, body) = request.into_parts();
+        let body = match self.body(body).await {
+            Ok(body) => body,
+            Err(e) => return refuse(trace, "body", &e),
+        };
+        let identity = match self.verify(&head, &body) {
+            Ok(identity) => identity,
+            Err(e) => return refuse(trace, "signature", &hint.protocol.refusal(&e)),
+        };
+        trace.principal = Some(identity.principal_arn());
+        if let Some(upgrade) = upgrade {
+            let response = websocket::accept(&self.app, &head, upgrade, identity, trace);
+            return response;
+        }
+        match route::call(&self.app, &head, &body, hint, &identity, request_id, trace).await {
+            Ok(response) => response,
+            Err((protocol, namespace, e)) => {
+                trace.error = Some(e.code.to_string());
+                error(protocol, &e, namespace, request_id)
+            }
+        }
+    }
+
+    /// The few paths that need no signature: they tell nothing of the state.
+    fn unsigned(&self, request: &Request<Incoming>) -> Option<Answer> {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return None;
+        }
+        match request.uri().path() {
+            "/healthz" => Some(answer(200, "text/plain; charset=utf-8", "ok\n")),
+            "/readyz" => Some(match self.app.ready() {
+                Ok(()) => answer(200, "text/plain; charset=utf-8", "ready\n"),
+                Err(reason) => answer(503, "text/plain; charset=utf-8", format!("{reason}\n")),
+            }),
+            "/metrics" => Some(answer(
+                200,
+                "application/openmetrics-text; version=1.0.0; charset=utf-8",
+                self.app.metrics().text(),
+            )),
+            _ => None,
+        }
+    }
+
+    async fn body(&self, body: Incoming) -> Result<Bytes, ApiError> {
+        let limited = Limited::new(body, self.limits.body_bytes);
+        match tokio::time::timeout(self.limits.body_timeout, limited.collect()).await {
+            Ok(Ok(collected)) => Ok(collected.to_bytes()),
+            Ok(Err(e)) if e.is::<LengthLimitError>() => Err(ApiError::new(
+                "RequestEntityTooLargeException",
+                413,
+                format!("The request's body is larger than {} bytes.", self.limits.body_bytes),
+            )),
+            Ok(Err(_)) => Err(ApiError::new(
+                "MalformedHttpRequestException",
+                400,
+                "The request's body ended before it was complete.",
+            )),
+            Err(_) => Err(ApiError::new(
+                "RequestTimeoutException",
+                408,
+                "The request's body did not arrive in time.",
+            )),
+        }
+    }
+
+    fn verify(&self, head: &http::request::Parts, body: &[u8]) -> Result<Verified, sigv4::Error> {
+        let headers = head.headers.iter().map(|(n, v)| (n.as_str(), v.as_bytes())).collect();
+        let request = sigv4::Request {
+            method: head.method.as_str(),
+            path: head.uri.path().as_bytes(),
+            query: head.uri.query().unwrap_or_default().as_bytes(),
+            headers,
+            body,
+        };
+        self.app.gate().verify(&request, self.app.now())
+    }
+}
+
+/// The protocol, XML namespace and error of a call that failed.
+pub(super) type Failed = (Protocol, &'static str, ApiError);

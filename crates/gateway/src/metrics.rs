@@ -1,0 +1,125 @@
+//! The front's counters, in Prometheus' text format at `/metrics`.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Labels of a request. Operation names come from the model, never from the request.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    service: &'static str,
+    operation: &'static str,
+    status: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OperationLabels {
+    operation: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BuildLabels {
+    version: &'static str,
+}
+
+/// The front's counters. Other components add theirs by [`Metrics::register`].
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Arc<Mutex<Registry>>,
+    requests: Family<RequestLabels, Counter>,
+    duration: Family<OperationLabels, Histogram, fn() -> Histogram>,
+    conflicts: Family<OperationLabels, Counter>,
+    refused: Family<ReasonLabels, Counter>,
+    connections: Gauge,
+}
+
+impl Metrics {
+    /// Counters at zero.
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("wharf");
+        let requests = Family::default();
+        registry.register("requests", "API requests by operation and status", requests.clone());
+        let duration = Family::<OperationLabels, Histogram, fn() -> Histogram>::new_with_constructor(
+            || Histogram::new(exponential_buckets(0.0005, 2.0, 14)),
+        );
+        registry.register_with_unit(
+            "request_duration",
+            "Time from the request's last byte to the answer",
+            Unit::Seconds,
+            duration.clone(),
+        );
+        let conflicts = Family::default();
+        registry.register(
+            "transaction_conflicts",
+            "Decisions made anew because a record had changed",
+            conflicts.clone(),
+        );
+        let refused = Family::default();
+        registry.register("requests_refused", "Requests refused at the gate", refused.clone());
+        let connections = Gauge::default();
+        registry.register("connections", "Open connections", connections.clone());
+        let build = Family::<BuildLabels, Gauge>::default();
+        build.get_or_create(&BuildLabels { version: env!("CARGO_PKG_VERSION") }).set(1);
+        registry.register("build_info", "The running version", build);
+        let registry = Arc::new(Mutex::new(registry));
+        Self { registry, requests, duration, conflicts, refused, connections }
+    }
+
+    /// Lets another component register its metrics; the prefix is `wharf_`.
+    pub fn register(&self, add: impl FnOnce(&mut Registry)) {
+        add(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Counts an answered request.
+    pub(crate) fn request(
+        &self,
+        service: &'static str,
+        operation: &'static str,
+        status: u16,
+        took: Duration,
+    ) {
+        self.requests.get_or_create(&RequestLabels { service, operation, status }).inc();
+        self.duration.get_or_create(&OperationLabels { operation }).observe(took.as_secs_f64());
+    }
+
+    /// Counts a decision that had to be made anew.
+    pub(crate) fn conflict(&self, operation: &'static str) {
+        self.conflicts.get_or_create(&OperationLabels { operation }).inc();
+    }
+
+    /// Counts a request refused before its operation.
+    pub(crate) fn refused(&self, reason: &'static str) {
+        self.refused.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    /// The number of open connections.
+    pub(crate) fn connections(&self) -> &Gauge {
+        &self.connections
+    }
+
+    /// All metrics in Prometheus' text format.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        // Writing to a String doesn't fail.
+        let _ = encode(&mut text, &registry);
+        text
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
