@@ -25,16 +25,13 @@ impl Use {
     /// # Errors
     /// InvalidParameterException for a token of the wrong form; ConflictException if it was used
     /// with another request.
-    pub fn new<T: Shape>(
+    pub fn new<T: Shape + Clone>(
         context: &Context<'_>,
         cluster: &ClusterName,
         operation: &str,
         token: Option<&str>,
         request: &T,
-    ) -> Result<Self, ApiError>
-    where
-        T: Clone,
-    {
+    ) -> Result<Self, ApiError> {
         let Some(token) = token.filter(|t| !t.is_empty()) else {
             return Ok(Self { record: None, before: None });
         };

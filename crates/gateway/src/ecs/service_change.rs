@@ -3,7 +3,7 @@
 //! rest.
 
 use crate::context::Context;
-use wharf_model::service::{RolloutState, ServiceDeploymentStatus};
+use wharf_model::service::{Rollback, RolloutState, ServiceDeploymentStatus};
 use wharf_model::{
     Deployment, IdSource, RecordKey, Service, ServiceDeployment, ServiceRevision, Transaction,
 };
@@ -26,9 +26,8 @@ pub fn begin_deployment(
     let mut deployment_id = ids.hex32();
     deployment_id.truncate(DEPLOYMENT_ID_LENGTH);
     let key = service.key();
-    let id = format!("ecs-svc/{digits}");
     supersede(context, service, transaction);
-    transaction.put(ServiceRevision {
+    let revision = ServiceRevision {
         service: key.clone(),
         id: digits.clone(),
         task_definition: service.task_definition.clone(),
@@ -37,16 +36,18 @@ pub fn begin_deployment(
         platform_version: service.platform_version.clone(),
         network_configuration: service.network_configuration.clone(),
         created_at: context.now,
-    });
+    };
+    let primary = new_deployment(context, &revision, &deployment_id);
+    transaction.put(revision);
     transaction.put(ServiceDeployment {
         service: key,
-        id: deployment_id.clone(),
+        id: deployment_id,
         source_revision_ids: service
             .deployments
             .iter()
             .map(|d| d.service_revision_id.clone())
             .collect(),
-        target_revision_id: digits.clone(),
+        target_revision_id: digits,
         status: ServiceDeploymentStatus::InProgress,
         status_reason: None,
         created_at: context.now,
@@ -59,21 +60,6 @@ pub fn begin_deployment(
         circuit_breaker_triggered: false,
         rollback: None,
     });
-    let primary = Deployment {
-        rollout_state_reason: format!("ECS deployment {id} in progress."),
-        id,
-        primary: true,
-        task_definition: service.task_definition.clone(),
-        service_revision_id: digits,
-        service_deployment_id: deployment_id,
-        created_at: context.now,
-        updated_at: context.now,
-        rollout_state: RolloutState::InProgress,
-        failed_tasks: 0,
-        consecutive_failures: 0,
-        next_launch_at: None,
-        reached_steady_state: false,
-    };
     service.deployments.insert(0, primary);
 }
 
@@ -98,6 +84,76 @@ fn supersede(context: &Context<'_>, service: &mut Service, transaction: &mut Tra
         updated_at: context.now,
         ..ServiceDeployment::clone(record)
     });
+}
+
+/// Makes the service deploy an earlier revision again, as part of the deployment that is given up.
+/// The revision's own deployment becomes the primary once more; its tasks go on.
+pub fn roll_back(
+    context: &Context<'_>,
+    service: &mut Service,
+    given_up: &ServiceDeployment,
+    revision: &ServiceRevision,
+    reason: &str,
+    transaction: &mut Transaction,
+) {
+    service.task_definition = revision.task_definition.clone();
+    service.launch_type = revision.launch_type;
+    service.capacity_provider_strategy = revision.capacity_provider_strategy.clone();
+    service.platform_version = revision.platform_version.clone();
+    service.network_configuration = revision.network_configuration.clone();
+    for deployment in service.deployments.iter_mut().filter(|d| d.primary) {
+        deployment.primary = false;
+        deployment.rollout_state = RolloutState::Failed;
+        deployment.rollout_state_reason = format!("ECS deployment {} was stopped.", deployment.id);
+        deployment.updated_at = context.now;
+    }
+    let place = service.deployments.iter().position(|d| d.service_revision_id == revision.id);
+    let mut primary = match place {
+        Some(place) => service.deployments.remove(place),
+        None => new_deployment(context, revision, &given_up.id),
+    };
+    primary.primary = true;
+    primary.updated_at = context.now;
+    primary.rollout_state = RolloutState::InProgress;
+    primary.rollout_state_reason = format!("ECS deployment {} in progress.", primary.id);
+    primary.service_deployment_id.clone_from(&given_up.id);
+    service.deployments.insert(0, primary);
+    transaction.put(ServiceDeployment {
+        status: ServiceDeploymentStatus::RollbackInProgress,
+        status_reason: Some(reason.to_owned()),
+        stopped_at: Some(context.now),
+        updated_at: context.now,
+        rollback: Some(Rollback {
+            reason: reason.to_owned(),
+            started_at: context.now,
+            service_revision_id: revision.id.clone(),
+        }),
+        ..given_up.clone()
+    });
+}
+
+/// A primary deployment of `revision` without tasks yet.
+fn new_deployment(
+    context: &Context<'_>,
+    revision: &ServiceRevision,
+    service_deployment_id: &str,
+) -> Deployment {
+    let id = format!("ecs-svc/{}", revision.id);
+    Deployment {
+        rollout_state_reason: format!("ECS deployment {id} in progress."),
+        id,
+        primary: true,
+        task_definition: revision.task_definition.clone(),
+        service_revision_id: revision.id.clone(),
+        service_deployment_id: service_deployment_id.to_owned(),
+        created_at: context.now,
+        updated_at: context.now,
+        rollout_state: RolloutState::InProgress,
+        failed_tasks: 0,
+        consecutive_failures: 0,
+        next_launch_at: None,
+        reached_steady_state: false,
+    }
 }
 
 /// True while a service deployment may still change by itself.

@@ -7,7 +7,7 @@ use crate::context::{HistoryReader, ServiceEvent};
 use serde_json::{Value, json};
 use std::time::Duration;
 use wharf_model::cluster::CapacityProviderStrategyItem;
-use wharf_model::service::{RolloutState, ServiceDeploymentStatus, ServiceStatus};
+use wharf_model::service::ServiceStatus;
 use wharf_model::{Cluster, Service, ServiceKey, TaskStatus, Timestamp};
 use wharf_wire::ecs::operation as op;
 
@@ -500,4 +500,44 @@ fn protection_of_tasks() {
             "InvalidParameterException: expiresInMinutes must be between 1 and 2880."
         );
     }
+}
+
+#[test]
+fn a_stopped_deployment_goes_back_to_the_revision_before() {
+    let mut world = world();
+    create(&mut world, &json!({})).unwrap();
+    let stop = |world: &mut World, id: &str| {
+        call!(world, StopServiceDeployment, stop_service_deployment,
+            {"serviceDeploymentArn": format!("{ARN}service-deployment/default/app/{id}")})
+    };
+    let first = record(&world).deployments[0].clone();
+    let error = stop(&mut world, &first.service_deployment_id).unwrap_err();
+    assert_eq!(error, "ConflictException: There is no service revision to roll back to.");
+    let error = stop(&mut world, "nope").unwrap_err();
+    assert!(error.starts_with("ServiceDeploymentNotFoundException: "), "{error}");
+
+    update(&mut world, &json!({"taskDefinition": "web:2"})).unwrap();
+    let error = stop(&mut world, &first.service_deployment_id).unwrap_err();
+    assert_eq!(
+        error,
+        "ConflictException: The service deployment is in status STOPPED: it cannot be stopped."
+    );
+    let second = record(&world).deployments[0].clone();
+    pass(&mut world, 60);
+    stop(&mut world, &second.service_deployment_id).unwrap();
+    let after = record(&world);
+    assert_eq!(after.task_definition.revision, 1);
+    let deployments: Vec<_> =
+        after.deployments.iter().map(|d| (d.id.as_str(), d.primary)).collect();
+    assert_eq!(deployments, [(first.id.as_str(), true), (second.id.as_str(), false)]);
+    let arn = format!("{ARN}service-deployment/default/app/{}", second.service_deployment_id);
+    let described = call!(world, DescribeServiceDeployments, describe_service_deployments,
+        {"serviceDeploymentArns": [arn]})
+    .unwrap();
+    let part = json!({
+        "status": "ROLLBACK_IN_PROGRESS", "stoppedAt": 1_795_482_060,
+        "rollback": {"startedAt": 1_795_482_060, "serviceRevisionArn":
+            format!("{ARN}service-revision/default/app/{}", first.service_revision_id)},
+    });
+    assert!(contains(&described["serviceDeployments"][0], &part), "{described:#}");
 }

@@ -189,7 +189,7 @@ fn ulimits(container: &str, sent: &[types::Ulimit]) -> Result<Vec<Ulimit>, Error
         let soft = limit.soft_limit.ok_or(Error::Required("Ulimit.softLimit"))?;
         let hard = limit.hard_limit.ok_or(Error::Required("Ulimit.hardLimit"))?;
         // -1 is "no limit" and thus above every number.
-        let above = soft == -1 && hard != -1 || hard != -1 && soft > hard;
+        let above = hard != -1 && (soft == -1 || soft > hard);
         if above || soft < -1 || hard < -1 || limits.iter().any(|l| l.name == name) {
             return Err(Error::Ulimit { container: container.to_owned(), ulimit: name });
         }
