@@ -8,19 +8,26 @@
 pub mod acs;
 mod agent_message;
 mod document;
+pub mod ec2query;
 mod error;
+mod form;
 mod generated;
 pub mod json;
+pub mod query;
 mod schema;
 mod shape;
 pub mod tcs;
 mod timestamp;
 pub mod validation;
+mod xml;
 
 pub use document::Document;
 pub use error::{DecodeError, DecodeReason, Fault, UnknownOperation};
+pub use form::{Form, MAX_PARAMETERS};
 pub use generated::{ec2, ecs, sts};
-pub use schema::{Constraints, Kind, List, Map, Member, Schema, SchemaRef, TimestampFormat};
+pub use schema::{
+    Constraints, Kind, List, Map, Member, Namespace, Schema, SchemaRef, TimestampFormat,
+};
 pub use shape::{Blob, OperationShape, Shape, Value};
 pub use timestamp::Timestamp;
 

@@ -36,7 +36,7 @@ pub struct Schema {
     /// True when values must not show up in logs.
     pub sensitive: bool,
     /// The XML namespace that its element declares, if any.
-    pub xml_namespace: Option<&'static str>,
+    pub xml_namespace: Option<Namespace>,
 }
 
 /// What a shape is.
@@ -75,6 +75,8 @@ pub struct List {
     pub element: SchemaRef,
     /// The element's name where it isn't `member` (Query) or the protocol's default.
     pub element_name: Option<&'static str>,
+    /// The XML namespace that each element declares.
+    pub element_namespace: Option<Namespace>,
     /// True when elements stand directly in the parent.
     pub flattened: bool,
     /// True when elements may be null.
@@ -90,12 +92,61 @@ pub struct Map {
     pub value: SchemaRef,
     /// The key's element name where it isn't `key`.
     pub key_name: Option<&'static str>,
+    /// The XML namespace that each key declares.
+    pub key_namespace: Option<Namespace>,
     /// The value's element name where it isn't `value`.
     pub value_name: Option<&'static str>,
+    /// The XML namespace that each value declares.
+    pub value_namespace: Option<Namespace>,
     /// True when entries stand directly in the parent.
     pub flattened: bool,
     /// True when values may be null.
     pub sparse: bool,
+}
+
+/// An XML namespace as an element declares it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Namespace {
+    /// The prefix; empty for the default namespace.
+    pub prefix: &'static str,
+    /// The namespace's name.
+    pub uri: &'static str,
+}
+
+impl Namespace {
+    /// The default namespace of this name; `None` for an empty name.
+    pub(crate) fn default_of(uri: &'static str) -> Option<Self> {
+        (!uri.is_empty()).then_some(Namespace { prefix: "", uri })
+    }
+}
+
+impl List {
+    /// A dense list without names of its own.
+    pub const fn of(element: SchemaRef) -> Self {
+        List {
+            element,
+            element_name: None,
+            element_namespace: None,
+            flattened: false,
+            sparse: false,
+        }
+    }
+}
+
+impl Map {
+    /// A dense map without names of its own.
+    pub const fn of(key: SchemaRef, value: SchemaRef) -> Self {
+        Map {
+            key,
+            value,
+            key_name: None,
+            key_namespace: None,
+            value_name: None,
+            value_namespace: None,
+            flattened: false,
+            sparse: false,
+        }
+    }
 }
 
 /// How a timestamp is written.
@@ -126,10 +177,8 @@ pub struct Member {
     pub timestamp_format: Option<TimestampFormat>,
     /// True when its list or map stands directly in the parent's element.
     pub flattened: bool,
-    /// True when it is written as an attribute of the parent's XML element.
-    pub xml_attribute: bool,
-    /// The XML namespace that its element declares, with its prefix (empty for none).
-    pub xml_namespace: Option<(&'static str, &'static str)>,
+    /// The XML namespace that its element declares.
+    pub xml_namespace: Option<Namespace>,
 }
 
 /// Limits of a shape: on length for strings, blobs, lists and maps; on the value for numbers.
@@ -161,8 +210,7 @@ impl Schema {
     /// A dense list whose elements carry the default name.
     pub const fn list(name: &'static str, element: &'static Schema) -> Self {
         let element = SchemaRef::Known(element);
-        let list = List { element, element_name: None, flattened: false, sparse: false };
-        Schema::new(name, Kind::List(list))
+        Schema::new(name, Kind::List(List::of(element)))
     }
 
     /// A dense list whose elements are named `element_name` in XML and Query.
@@ -172,21 +220,13 @@ impl Schema {
         element_name: &'static str,
     ) -> Self {
         let element = SchemaRef::Known(element);
-        let list =
-            List { element, element_name: Some(element_name), flattened: false, sparse: false };
+        let list = List { element_name: Some(element_name), ..List::of(element) };
         Schema::new(name, Kind::List(list))
     }
 
     /// A dense map.
     pub const fn map(name: &'static str, key: &'static Schema, value: &'static Schema) -> Self {
-        let map = Map {
-            key: SchemaRef::Known(key),
-            value: SchemaRef::Known(value),
-            key_name: None,
-            value_name: None,
-            flattened: false,
-            sparse: false,
-        };
+        let map = Map::of(SchemaRef::Known(key), SchemaRef::Known(value));
         Schema::new(name, Kind::Map(map))
     }
 
@@ -244,7 +284,6 @@ impl Member {
             query_name: None,
             timestamp_format: None,
             flattened: false,
-            xml_attribute: false,
             xml_namespace: None,
         }
     }
