@@ -84,7 +84,7 @@ pub enum Cause {
     Reference(#[from] reference::Error),
     /// The registry has no such image.
     #[error("failed to resolve ref {0}: {0}: not found")]
-    NotFound(Reference),
+    NotFound(String),
     /// The registry wants credentials, or other ones.
     #[error(
         "failed to resolve ref {reference}: pull access denied, repository does not exist or may \
@@ -92,7 +92,7 @@ pub enum Cause {
     )]
     Denied {
         /// The image.
-        reference: Reference,
+        reference: String,
         /// The registry's words.
         message: String,
     },
@@ -100,15 +100,15 @@ pub enum Cause {
     #[error("failed to resolve ref {reference}: failed to do request: {error}")]
     Resolve {
         /// The image.
-        reference: Reference,
+        reference: String,
         /// Why.
-        error: registry::Error,
+        error: Box<registry::Error>,
     },
     /// A blob couldn't be fetched.
     #[error("failed to copy: httpReadSeeker: failed open: {error}")]
     Copy {
         /// Why.
-        error: registry::Error,
+        error: Box<registry::Error>,
     },
     /// Credentials couldn't be found.
     #[error(transparent)]
@@ -179,9 +179,9 @@ impl Cause {
 
 /// Sorts a registry's answer to "which manifest?".
 fn resolve_cause(reference: &Reference, error: registry::Error) -> Cause {
-    let reference = reference.clone();
+    let reference = reference.to_string();
     let registry::Error::Status { status, code, message, .. } = &error else {
-        return Cause::Resolve { reference, error };
+        return Cause::Resolve { reference, error: error.into() };
     };
     match *status {
         StatusCode::NOT_FOUND => Cause::NotFound(reference),
@@ -191,7 +191,7 @@ fn resolve_cause(reference: &Reference, error: registry::Error) -> Cause {
             let message = format!("{}: {words}", code.to_lowercase());
             Cause::Denied { reference, message }
         }
-        _ => Cause::Resolve { reference, error },
+        _ => Cause::Resolve { reference, error: error.into() },
     }
 }
 
@@ -418,13 +418,13 @@ impl Pull {
             let credentials = self.credentials.as_ref();
             let stream =
                 self.client.blob(&self.reference, &digest, partial.written(), credentials).await;
-            let mut stream = stream.map_err(|error| Cause::Copy { error })?;
+            let mut stream = stream.map_err(|error| Cause::Copy { error: error.into() })?;
             if stream.offset != partial.written() {
                 partial = blocking(move || partial.restart().map_err(write_error)).await?;
                 if stream.offset != 0 {
                     let url = digest.to_string();
                     let error = registry::Error::Answer { url, what: "Content-Range" };
-                    return Err(Cause::Copy { error });
+                    return Err(Cause::Copy { error: error.into() });
                 }
             }
             partial = self.receive(blob, partial, &mut stream).await?;
@@ -454,13 +454,13 @@ impl Pull {
             let chunk = match stream.next().await {
                 Ok(Some(chunk)) => chunk,
                 Ok(None) => break Ok(()),
-                Err(error) => break Err(Cause::Copy { error }),
+                Err(error) => break Err(Cause::Copy { error: error.into() }),
             };
             done += chunk.len() as u64;
             if done > total {
                 let error =
                     registry::Error::TooLarge { url: format!("blob {digest}"), limit: total };
-                break Err(Cause::Copy { error });
+                break Err(Cause::Copy { error: error.into() });
             }
             // A closed channel means that writing failed: the writer says why.
             if sender.send(chunk).await.is_err() {
@@ -531,13 +531,13 @@ impl Partial {
         if size < blob.size {
             // The registry closed early but properly; the rest is asked for next.
             let url = format!("blob {digest}");
-            return Err(Cause::Copy { error: registry::Error::CutShort { url } });
+            return Err(Cause::Copy { error: registry::Error::CutShort { url }.into() });
         }
         let found = self.hasher.finish();
         if found != digest {
             fs::remove_file(&self.path).map_err(write_error)?;
             let error = registry::Error::Digest { expected: digest, found };
-            return Err(Cause::Copy { error });
+            return Err(Cause::Copy { error: error.into() });
         }
         self.file.sync_all().map_err(write_error)?;
         let place = store.layout().blob(&digest);

@@ -45,9 +45,13 @@ impl Key {
     }
 }
 
+/// The value of an Authorization header.
+type Secret = Arc<Zeroizing<String>>;
+
+/// Headers that hold still.
 #[derive(Default)]
 pub(super) struct Tokens {
-    held: Mutex<BTreeMap<Key, (Arc<Zeroizing<String>>, Instant)>>,
+    held: Mutex<BTreeMap<Key, (Secret, Instant)>>,
 }
 
 impl Tokens {

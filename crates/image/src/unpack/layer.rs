@@ -202,7 +202,7 @@ impl Layer {
         match member.kind {
             Kind::Directory => {
                 rootfs::make_directory(&place.dir, &place.dir_path, &place.name, &metadata)?;
-                let path = [place.dir_path.as_slice(), &[place.name.clone()]].concat();
+                let path = place.path();
                 if whited_out {
                     self.root.set_opaque(&path)?;
                 }
@@ -292,7 +292,7 @@ impl Layer {
 
     /// Copies a file of a layer below, as overlay does when it is hard-linked.
     fn copy_up(&mut self, member: &Member, target: &Place) -> Result<fs::Stat, Error> {
-        let path = [target.dir_path.as_slice(), &[target.name.clone()]].concat();
+        let path = target.path();
         let Some((_, parent, stat)) = self.root.lower(&path)? else {
             return Err(refused(member, "a hard link to something that isn't in the image"));
         };
@@ -302,11 +302,8 @@ impl Layer {
         self.account(u64::try_from(stat.st_size).unwrap_or(0))?;
         let metadata = rootfs::copied_metadata(&parent, &target.name, &stat);
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW;
-        let source = rootfs::open_beneath(&parent, &[target.name.clone()], flags).map_err(at(
-            "open",
-            &target.dir_path,
-            &target.name,
-        ))?;
+        let source = rootfs::open_beneath(&parent, std::slice::from_ref(&target.name), flags)
+            .map_err(at("open", &target.dir_path, &target.name))?;
         let mut file = create_file(target)?;
         io::copy(&mut File::from(source), &mut file)
             .map_err(|error| Error::Write { path: display_path(target), error })?;
@@ -404,7 +401,7 @@ fn set_by_name(place: &Place, metadata: &Metadata) -> Result<(), Error> {
 }
 
 fn display_path(place: &Place) -> PathBuf {
-    join(&[place.dir_path.as_slice(), &[place.name.clone()]].concat())
+    join(&place.path())
 }
 
 /// Writes content and leaves holes where it is zero.

@@ -63,12 +63,26 @@ pub(super) struct Place {
     pub name: Vec<u8>,
 }
 
+impl Place {
+    /// The components of the whole path, canonical.
+    pub fn path(&self) -> Vec<Vec<u8>> {
+        [self.dir_path.as_slice(), std::slice::from_ref(&self.name)].concat()
+    }
+}
+
+/// A parent as members name it, as it really is, and its descriptor.
+struct Parent {
+    asked: Vec<Vec<u8>>,
+    dir_path: Vec<Vec<u8>>,
+    dir: Rc<OwnedFd>,
+}
+
 /// The layer being written, over the layers below it (topmost first).
 pub(super) struct Root {
     fd: OwnedFd,
     lowers: Vec<OwnedFd>,
     /// The last parent: members come sorted by directory.
-    cache: Option<(Vec<Vec<u8>>, Vec<Vec<u8>>, Rc<OwnedFd>)>,
+    cache: Option<Parent>,
 }
 
 /// Joins components for openat2 and for messages.
@@ -141,14 +155,15 @@ impl Root {
             return Err(Error::TooDeep(join(components)));
         }
         let name = name.clone();
-        if let Some((asked, dir_path, dir)) = &self.cache
+        if let Some(Parent { asked, dir_path, dir }) = &self.cache
             && asked == parents
         {
             return Ok(Place { dir_path: dir_path.clone(), dir: Rc::clone(dir), name });
         }
         let (dir_path, dir) = self.directory(parents)?;
         let dir = Rc::new(dir);
-        self.cache = Some((parents.to_vec(), dir_path.clone(), Rc::clone(&dir)));
+        let asked = parents.to_vec();
+        self.cache = Some(Parent { asked, dir_path: dir_path.clone(), dir: Rc::clone(&dir) });
         Ok(Place { dir_path, dir, name })
     }
 
