@@ -20,6 +20,7 @@ pub mod page;
 pub mod present;
 pub mod resolve;
 pub mod tags;
+pub mod task_protection;
 #[cfg(test)]
 mod instance_tests;
 #[cfg(test)]
@@ -37,6 +38,7 @@ pub mod deregister_task_definition;
 pub mod describe_container_instances;
 pub mod describe_task_definition;
 pub mod describe_tasks;
+pub mod get_task_protection;
 pub mod list_attributes;
 pub mod list_container_instances;
 pub mod list_task_definition_families;
@@ -55,10 +57,10 @@ pub mod list_service_deployments;
 pub mod list_services;
 pub mod list_services_by_namespace;
 pub mod update_service;
+pub mod update_task_protection;
 pub mod deregister_container_instance;
 pub mod register_task_definition;
 pub mod stop_service_deployment;
-pub mod task_protection;
 
 use crate::dispatch::Call;
 use crate::error::ApiError;
@@ -113,8 +115,8 @@ dispatch_table! {
     ListServices => run(list_services::list_services);
     ListServicesByNamespace => run(list_services_by_namespace::list_services_by_namespace);
     UpdateService => run(update_service::update_service);
-    GetTaskProtection => run(task_protection::get_task_protection);
-    UpdateTaskProtection => run(task_protection::update_task_protection);
+    GetTaskProtection => run(get_task_protection::get_task_protection);
+    UpdateTaskProtection => run(update_task_protection::update_task_protection);
     DeregisterContainerInstance => run(deregister_container_instance::deregister_container_instance);
     StopServiceDeployment => run(stop_service_deployment::stop_service_deployment);
     RegisterTaskDefinition => run(register_task_definition::register_task_definition);

@@ -462,7 +462,7 @@ fn protection_of_tasks() {
         let mut request = json!({"cluster": "default", "protectionEnabled": true});
         merge(&mut request, &more);
         world.call::<op::UpdateTaskProtection>(
-            super::task_protection::update_task_protection,
+            super::update_task_protection::update_task_protection,
             &request,
         )
     };
@@ -481,7 +481,7 @@ fn protection_of_tasks() {
     let get = |world: &mut World| {
         let answer = world
             .call::<op::GetTaskProtection>(
-                super::task_protection::get_task_protection,
+                super::get_task_protection::get_task_protection,
                 &json!({"cluster": "default", "tasks": [id(1), id(2), id(3)]}),
             )
             .unwrap();
