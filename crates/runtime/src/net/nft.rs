@@ -83,7 +83,8 @@ impl Table {
         // raw: before any translation. A task must never speak to, or as, the host's loopback
         // (route_localnet would let it), nor reach the cloud's own metadata service.
         // postrouting: a connection from 127/8, or from a container to itself by way of a host
-        // port, needs a source address that the container can answer.
+        // port, needs a source address that the container can answer. (No iifname there: bridged
+        // packets have none at this hook.)
         let mut text = format!(
             "add table ip {name}
 delete table ip {name}
@@ -105,7 +106,7 @@ table ip {name} {{
   chain postrouting {{
     type nat hook postrouting priority 100; policy accept;
     oifname \"{bridge}\" ip saddr 127.0.0.0/8 masquerade
-    iifname \"{bridge}\" oifname \"{bridge}\" ct status dnat masquerade
+    oifname \"{bridge}\" ip saddr {bridge_cidr} ct status dnat masquerade
     ip saddr {bridge_cidr} oifname != {tasks} masquerade
     ip saddr {vpc_cidr} oifname != {tasks} masquerade
   }}

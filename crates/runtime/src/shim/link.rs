@@ -90,6 +90,9 @@ fn connect(netns: BorrowedFd<'_>, interface: &Interface<'_>) -> Result<(), Error
         peer_netns: netns,
     };
     host.add_veth(&pair).map_err(failed(format!("make interface {veth}")))?;
+    // Where bridged packets pass through netfilter, a container that calls its own host port is
+    // answered by the bridge, back through the port that it came from.
+    let _ = std::fs::write(format!("/sys/class/net/{veth}/brport/hairpin_mode"), "1");
     within(netns, || {
         // Tasks have no IPv6 beyond loopback: without it, no router or address comes in unasked.
         let _ = set_sysctl(&format!("net/ipv6/conf/{TASK_INTERFACE}/disable_ipv6"), "1");

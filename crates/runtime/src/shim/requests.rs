@@ -265,12 +265,13 @@ impl Shim {
         let veth = container.bridge_port.as_ref().map(|port| port.veth.clone());
         let cgroups = self.cgroups.clone();
         let forked = Job::fork(Kind::Delete, &container.info.name, asked_by, None, || {
-            let removed = oci::delete(&bundle);
-            if let Some(veth) = veth {
-                crate::net::delete_link(&veth).map_err(|error| error.to_string())?;
-            }
-            cgroups.remove(&bundle.cgroup).map_err(|error| error.to_string())?;
-            removed.map_err(|error| error.to_string())?;
+            // Each step is tried, whatever became of the one before.
+            let removed = oci::delete(&bundle).map_err(|error| error.to_string());
+            let unlinked = veth.map_or(Ok(()), |veth| crate::net::delete_link(&veth));
+            let emptied = cgroups.remove(&bundle.cgroup);
+            removed?;
+            unlinked.map_err(|error| error.to_string())?;
+            emptied.map_err(|error| error.to_string())?;
             Ok(Output::default())
         });
         match forked {
@@ -363,8 +364,9 @@ impl Shim {
             }
             (Kind::Delete, Err(error)) => {
                 self.containers[index].delete_asked = None;
-                // A container that can't be removed must not keep the sandbox for ever.
-                if self.shutdown.is_some() {
+                // What can't be removed must not keep the sandbox, nor a name that nobody knows,
+                // for ever: the janitor sees to the rest.
+                if self.shutdown.is_some() || !self.containers[index].created {
                     eprintln!("shim: delete {}: {error}", job.container);
                     self.containers.remove(index);
                 }
