@@ -1,6 +1,7 @@
 //! Developer tasks, run as `cargo xtask TASK`. Few dependencies, so that it starts at once.
 
 mod codegen;
+mod fetch_cases;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -10,12 +11,19 @@ usage: cargo xtask TASK
 
   codegen [--check] [--botocore DIR]  write crates/wire/src/generated from botocore's models;
                                       with --check only compare
+  fetch-cases                         get botocore's protocol cases and signature vectors, which
+                                      the tests read from target/botocore-cases
 ";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match arguments.first().map(String::as_str) {
-        Some("codegen") => codegen::run(&workspace_root(), &arguments[1..]),
+        Some("codegen") => {
+            codegen::run(&workspace_root(), &arguments[1..]).map_err(|error| error.to_string())
+        }
+        Some("fetch-cases") => {
+            fetch_cases::run(&workspace_root()).map_err(|error| error.to_string())
+        }
         Some("-h" | "--help") => {
             print!("{USAGE}");
             return ExitCode::SUCCESS;
