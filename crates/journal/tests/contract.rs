@@ -1,4 +1,5 @@
 //! What every journal must do, run against each implementation as it is.
+#![allow(clippy::unwrap_used, reason = "what fails here fails the run")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! The power fails at every operation in turn; every operation fails once in turn.
+#![allow(clippy::unwrap_used, reason = "what fails here fails the run")]
 
 mod support;
 
@@ -110,6 +111,9 @@ async fn run(operation: u64, fault: Fault, planted: Option<Planted>) -> Run {
 async fn count_operations() -> u64 {
     let run = run(u64::MAX, Fault::PowerCut, None).await;
     assert!(run.all_answered);
+    // All kinds of operations are in the run: segments, snapshots, removals.
+    let files = run.disk.files();
+    assert!(files.iter().any(|(path, _)| path.extension().is_some_and(|found| found == "snap")));
     run.disk.operations()
 }
 

@@ -59,7 +59,6 @@ struct State {
     pending_names: Vec<NameOp>,
     next_inode: u64,
     operations: u64,
-    syncs: u64,
     fault: Option<(u64, Fault)>,
     faults_hit: u64,
     is_off: bool,
@@ -417,7 +416,6 @@ impl DiskFile for SimFile {
             return self.with("skipped sync", Kind::Other, |_| {}, |_| {});
         }
         let mut state = self.disk.state();
-        state.syncs += 1;
         let begun = state.begin("sync_data", &self.path, Kind::Other);
         let is_off = state.is_off;
         let file = state.files.get_mut(&self.inode).unwrap();
