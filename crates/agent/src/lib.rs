@@ -4,8 +4,28 @@
 //! change calls), drives `wharf-image` and `wharf-runtime`, and serves the task endpoints. It
 //! never decides where a task runs and never talks to the journal. Containers outlive it.
 //!
+//! - [`Agent`], [`options`]: the component.
 //! - [`task`]: a task as it is carried out, parsed from the wire.
 //! - [`engine`]: desired against known, pure.
+//! - `tasks`, `launch`: the engine's effects on images and containers.
+//! - [`store`]: what survives kill -9.
+//! - [`api`], `discover`: calls to the control plane.
+//! - `websocket`, `acs`, `tcs`: the sessions.
+//! - [`endpoints`]: metadata and credentials for tasks, introspection for the host.
 
+mod acs;
+pub mod agent;
+pub mod api;
+mod discover;
+pub mod endpoints;
 pub mod engine;
+mod launch;
+pub mod options;
+pub mod store;
 pub mod task;
+mod tasks;
+mod tcs;
+mod websocket;
+
+pub use agent::{Agent, Error};
+pub use options::{AgentCredentials, AgentOptions};

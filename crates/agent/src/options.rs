@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use wharf_image::RegistryOptions;
 use wharf_runtime::spec::Ipv4Cidr;
 use wharf_runtime::{OciRuntime, Zygote};
 
@@ -57,10 +58,10 @@ pub struct AgentOptions {
     pub attributes: BTreeMap<String, String>,
     /// What containers get as `AWS_ENDPOINT_URL` unless their definition sets it.
     pub task_endpoint_url: Option<String>,
-    /// Registry hosts that are spoken to in plain HTTP besides those on loopback.
-    pub insecure_registries: Vec<String>,
-    /// Image names that are another registry's: prefix of the name → host to ask instead.
-    pub registry_aliases: BTreeMap<String, String>,
+    /// Takes an OCI runtime that is older than its known holes.
+    pub allow_old_runtime: bool,
+    /// How registries are reached.
+    pub registry: RegistryOptions,
 }
 
 impl AgentOptions {
@@ -89,8 +90,8 @@ impl AgentOptions {
             reserved_ports_udp: Vec::new(),
             attributes: BTreeMap::new(),
             task_endpoint_url: None,
-            insecure_registries: Vec::new(),
-            registry_aliases: BTreeMap::new(),
+            allow_old_runtime: false,
+            registry: RegistryOptions::default(),
         })
     }
 }

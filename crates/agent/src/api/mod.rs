@@ -17,6 +17,7 @@ use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use rustls_pki_types::pem::PemObject;
 use wharf_wire::{OperationShape, ecs, json};
 
 use crate::options::AgentOptions;
@@ -133,8 +134,7 @@ impl EcsClient {
             .body(Full::new(Bytes::from(body.clone())))
             .map_err(|_| Error::Endpoint(self.endpoint.to_string()))?;
         self.signer.sign(&mut request, &body)?;
-        let unreachable =
-            |reason: String| Error::Unreachable { operation, reason };
+        let unreachable = |reason: String| Error::Unreachable { operation, reason };
         let exchange = async {
             let answer = self.http.request(request).await.map_err(|e| unreachable(chain(&e)))?;
             let (head, body) = answer.into_parts();
@@ -175,8 +175,9 @@ fn tls_config(options: &AgentOptions) -> Result<rustls::ClientConfig, Error> {
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     }
     if let Some(path) = &options.ca_file {
-        let failed =
-            |error: &dyn std::fmt::Display| Error::Certificates(format!("{}: {error}", path.display()));
+        let failed = |error: &dyn std::fmt::Display| {
+            Error::Certificates(format!("{}: {error}", path.display()))
+        };
         let found = rustls_pki_types::CertificateDer::pem_file_iter(path)
             .map_err(|error| failed(&error))?;
         for certificate in found {

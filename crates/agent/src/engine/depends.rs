@@ -18,7 +18,9 @@ pub enum Error {
     #[error("the dependencies of container {0} go round in a circle")]
     Cycle(String),
     /// HEALTHY is asked of a container without a health check.
-    #[error("container {container} waits for {dependency} to be HEALTHY, which has no health check")]
+    #[error(
+        "container {container} waits for {dependency} to be HEALTHY, which has no health check"
+    )]
     NoHealthCheck {
         /// The container with the dependency.
         container: String,
@@ -140,7 +142,8 @@ fn one(on: &Dependency, other: &Container, state: &ContainerState, now_ms: u64) 
 /// Whether `index` may get its stop signal: whatever depends on it must have ended.
 pub fn may_stop(task: &Task, states: &[ContainerState], index: usize) -> bool {
     let name = &task.containers[index].name;
-    let depends = |container: &Container| container.depends_on.iter().any(|on| &on.container == name);
+    let depends =
+        |container: &Container| container.depends_on.iter().any(|on| &on.container == name);
     !task
         .containers
         .iter()

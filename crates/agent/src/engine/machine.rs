@@ -185,17 +185,20 @@ impl Machine {
             at = earliest(at, Some(at_ms));
         }
         for (index, state) in self.state.containers.iter().enumerate() {
-            at = earliest(at, match state.phase {
-                Phase::Stopping { kill_at_ms } => Some(kill_at_ms),
-                Phase::Killing { again_at_ms } => Some(again_at_ms),
-                _ if self.state.desired == Desired::Running && state.known < Known::Created => {
-                    match depends::verdict(&self.task, &self.state.containers, index, now_ms) {
-                        Verdict::Wait(at) => at,
-                        _ => None,
+            at = earliest(
+                at,
+                match state.phase {
+                    Phase::Stopping { kill_at_ms } => Some(kill_at_ms),
+                    Phase::Killing { again_at_ms } => Some(again_at_ms),
+                    _ if self.state.desired == Desired::Running && state.known < Known::Created => {
+                        match depends::verdict(&self.task, &self.state.containers, index, now_ms) {
+                            Verdict::Wait(at) => at,
+                            _ => None,
+                        }
                     }
-                }
-                _ => None,
-            });
+                    _ => None,
+                },
+            );
         }
         at
     }
@@ -473,13 +476,14 @@ impl Machine {
     fn advance_stop(&mut self, now_ms: u64) -> bool {
         for index in 0..self.state.containers.len() {
             let state = &self.state.containers[index];
-            if state.known < Known::Running
-                && matches!(state.phase, Phase::Idle | Phase::Pulling)
-            {
+            if state.known < Known::Running && matches!(state.phase, Phase::Idle | Phase::Pulling) {
                 let began = state.pulled || state.phase == Phase::Pulling;
                 let reason = (!began).then(|| {
-                    Failure::new("TaskStoppedBeforePullBeginError", "Task stopped before pull begins")
-                        .reason()
+                    Failure::new(
+                        "TaskStoppedBeforePullBeginError",
+                        "Task stopped before pull begins",
+                    )
+                    .reason()
                 });
                 self.never_starts(index, reason, None, now_ms);
                 return false;
@@ -557,6 +561,16 @@ impl Machine {
             let change = TaskStateChange::take(&self.task, &mut self.state);
             self.report(change);
         }
+    }
+
+    /// All that is known, as one report: for a control plane that lost the earlier ones.
+    pub fn summary(&self) -> TaskStateChange {
+        let mut state = self.state.clone();
+        state.changes = self
+            .containers()
+            .map(|(container, state)| ContainerStateChange::of(&container.name, state))
+            .collect();
+        TaskStateChange::take(&self.task, &mut state)
     }
 
     /// The containers with their states.

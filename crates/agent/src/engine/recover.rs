@@ -92,6 +92,11 @@ impl Machine {
         inputs
     }
 
+    /// Whether every container has its state: false for a damaged file.
+    pub fn is_consistent(&self) -> bool {
+        self.task.containers.len() == self.state.containers.len()
+    }
+
     /// Whether the control plane still has to hear anything of the task, or the task still runs.
     pub fn is_live(&self) -> bool {
         self.state.known < TaskStatus::Stopped

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use wharf_runtime::spec::{Capabilities, Device, Mount, MountSource, PortMapping, Protocol, Ulimit};
+use wharf_runtime::spec::{
+    Capabilities, Device, Mount, MountSource, PortMapping, Protocol, Ulimit,
+};
 use wharf_wire::acs::{self, docker};
 
 use super::parse::{Error, ipv4, positive};
@@ -174,8 +176,8 @@ fn mounts(wire: &acs::Container, volumes: &Volumes) -> Result<Vec<VolumeMount>, 
         let volume = point.source_volume.clone().ok_or(Error::Missing("sourceVolume"))?;
         let target = point.container_path.clone().ok_or(Error::Missing("containerPath"))?;
         let source = volumes.get(&volume).cloned();
-        let source =
-            source.ok_or_else(|| Error::invalid("sourceVolume", format!("no volume {volume:?}")))?;
+        let source = source
+            .ok_or_else(|| Error::invalid("sourceVolume", format!("no volume {volume:?}")))?;
         let read_only = point.read_only.unwrap_or(false);
         mounts.push(VolumeMount { volume, source, target: absolute(target)?, read_only });
     }
@@ -253,8 +255,9 @@ fn overrides(wire: &acs::Container, container: &mut Container) -> Result<(), Err
     let Some(text) = wire.overrides.as_deref().filter(|text| !text.is_empty()) else {
         return Ok(());
     };
-    let overrides: Overrides = serde_json::from_str(text)
-        .map_err(|error| Error::invalid(format!("container {}: overrides", container.name), error))?;
+    let overrides: Overrides = serde_json::from_str(text).map_err(|error| {
+        Error::invalid(format!("container {}: overrides", container.name), error)
+    })?;
     if let Some(command) = overrides.command {
         container.command = Some(command);
     }
@@ -325,7 +328,7 @@ fn host_config_over(config: docker::HostConfig, container: &mut Container) -> Re
     }
     if let Some(log) = config.log_config {
         let driver = log.kind.unwrap_or_default();
-        if !matches!(driver.as_str(), "" | "json-file" | "none") {
+        if !matches!(driver.as_str(), "" | "json-file") {
             return Err(Error::Unsupported(format!("log driver {driver:?}")));
         }
         container.log = LogConfig { driver, options: log.config.unwrap_or_default() };

@@ -12,10 +12,9 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
-use wharf_runtime::spec::{
-    Capabilities, Device, Dns, Eni, Mount, PortMapping, SandboxId, Ulimit,
-};
+use wharf_runtime::spec::{Capabilities, Device, Dns, Eni, Mount, PortMapping, SandboxId, Ulimit};
 
+pub(crate) use container::{parse_size, signal_number};
 pub use parse::{Error, parse};
 pub use secret::Secret;
 
@@ -221,7 +220,7 @@ pub struct Container {
     /// The signal that asks it to stop; the image's, or SIGTERM, when not set.
     #[serde(default)]
     pub stop_signal: Option<i32>,
-    /// Log driver and options (`json-file` or `none`).
+    /// Log driver and options (`json-file`).
     #[serde(default)]
     pub log: LogConfig,
     /// Health check.

@@ -57,7 +57,8 @@ pub fn parse(wire: &acs::Task) -> Result<Task, Error> {
     let volumes = volumes(wire)?;
     let wire_containers = wire.containers.as_deref().unwrap_or_default();
     if wire_containers.is_empty() || wire_containers.len() > MAX_CONTAINERS {
-        let why = format!("{} containers, 1 to {MAX_CONTAINERS} are possible", wire_containers.len());
+        let why =
+            format!("{} containers, 1 to {MAX_CONTAINERS} are possible", wire_containers.len());
         return Err(Error::invalid("containers", why));
     }
     let mut containers = Vec::with_capacity(wire_containers.len());

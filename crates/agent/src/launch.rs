@@ -1,0 +1,249 @@
+//! From a task and an image to what the runtime is asked to make.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+use wharf_image::Image;
+use wharf_runtime::spec::{
+    ContainerResources, Dns, LogOptions, Mount, MountSource, NetworkMode, TaskResources,
+};
+use wharf_runtime::{ContainerSpec, SandboxSpec};
+
+use crate::engine::Failure;
+use crate::task::{Container, LogConfig, Network, Task, VolumeSource, parse_size, signal_number};
+
+/// The address by which tasks reach the agent's endpoints.
+pub(crate) const METADATA_URL: &str = "http://169.254.170.2";
+/// The label that remembers a container's stop signal over a restart of the agent.
+pub(crate) const STOP_SIGNAL_LABEL: &str = "wharf.stop-signal";
+/// Docker's least CPU shares.
+const MIN_CPU_SHARES: u64 = 2;
+/// SIGTERM.
+const DEFAULT_STOP_SIGNAL: i32 = 15;
+
+/// What containers are told about where they are.
+#[derive(Debug, Clone)]
+pub(crate) struct Surroundings {
+    pub(crate) cluster: String,
+    pub(crate) region: String,
+    pub(crate) task_endpoint_url: Option<String>,
+    /// Where volumes lie.
+    pub(crate) volumes: PathBuf,
+}
+
+/// The id by which a container asks for its metadata: stable over restarts of the agent. It isn't
+/// a secret; credentials have their own id and are bound to the task's address.
+pub(crate) fn metadata_id(task: &Task, container: &str) -> String {
+    let mut hasher = Sha256::new();
+    hasher.update(task.arn.as_bytes());
+    hasher.update([0]);
+    hasher.update(container.as_bytes());
+    let hex = hex::encode(hasher.finalize());
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..32])
+}
+
+/// The container's name as docker would show it: `ecs-<family>-<version>-<container>-<20 hex>`.
+pub(crate) fn docker_name(task: &Task, container: &str) -> String {
+    let id = metadata_id(task, container).replace('-', "");
+    format!("ecs-{}-{}-{}-{}", task.family, task.version, container, &id[..20])
+}
+
+/// The labels that ECS puts on a container.
+pub(crate) fn ecs_labels(task: &Task, container: &str, cluster: &str) -> BTreeMap<String, String> {
+    let label = |key: &str, value: &str| (format!("com.amazonaws.ecs.{key}"), value.to_owned());
+    BTreeMap::from([
+        label("cluster", cluster),
+        label("container-name", container),
+        label("task-arn", &task.arn),
+        label("task-definition-family", &task.family),
+        label("task-definition-version", &task.version),
+    ])
+}
+
+/// The sandbox of a task.
+pub(crate) fn sandbox(task: &Task) -> SandboxSpec {
+    let cpu_millis = task.cpu.map(|cpu| ((cpu * 1000.0) as u64).max(10));
+    let mut dns = task.dns.clone();
+    for container in &task.containers {
+        merge(&mut dns, &container.dns);
+    }
+    SandboxSpec {
+        id: task.id.clone(),
+        network: match &task.network {
+            Network::Bridge => NetworkMode::Bridge,
+            Network::Host => NetworkMode::Host,
+            Network::None => NetworkMode::None,
+            Network::Awsvpc(interface) => NetworkMode::Awsvpc(interface.eni.clone()),
+        },
+        resources: TaskResources {
+            cpu_millis,
+            cpu_shares: task.cpu.map(|cpu| ((cpu * 1024.0) as u64).max(MIN_CPU_SHARES)),
+            memory_bytes: task.memory_mib.map(|mib| mib << 20),
+        },
+        dns,
+        labels: BTreeMap::from([("com.amazonaws.ecs.task-arn".to_owned(), task.arn.clone())]),
+    }
+}
+
+fn merge(dns: &mut Dns, other: &Dns) {
+    let new: Vec<_> = other.servers.iter().filter(|s| !dns.servers.contains(s)).copied().collect();
+    dns.servers.extend(new);
+    let new: Vec<_> = other.search.iter().filter(|s| !dns.search.contains(s)).cloned().collect();
+    dns.search.extend(new);
+}
+
+/// The signal that asks a container of this image to stop.
+fn stop_signal(container: &Container, image: &Image) -> i32 {
+    let of_image = image.config.stop_signal.as_deref().and_then(signal_number);
+    container.stop_signal.or(of_image).unwrap_or(DEFAULT_STOP_SIGNAL)
+}
+
+/// The container, complete. Directories of the task's own volumes are made here.
+pub(crate) fn container(
+    task: &Task,
+    container: &Container,
+    image: &Image,
+    surroundings: &Surroundings,
+) -> Result<ContainerSpec, Failure> {
+    let config = &image.config;
+    let args = match (&container.entry_point, &container.command) {
+        (Some(entry_point), command) => {
+            [entry_point.as_slice(), command.as_deref().unwrap_or_default()].concat()
+        }
+        (None, Some(command)) => [config.entrypoint.as_slice(), command].concat(),
+        (None, None) => [config.entrypoint.as_slice(), &config.cmd].concat(),
+    };
+    if args.is_empty() {
+        return Err(Failure::new("CannotCreateContainerError", "No command specified"));
+    }
+    let signal = stop_signal(container, image);
+    let mut spec = ContainerSpec::new(&container.name, image.layers.clone(), args);
+    spec.env = environment(task, container, config, surroundings);
+    spec.cwd = non_empty(&container.working_dir).unwrap_or(&config.working_dir).to_owned();
+    spec.user = non_empty(&container.user).unwrap_or(&config.user).to_owned();
+    spec.hostname = container.hostname.clone();
+    spec.readonly_rootfs = container.readonly_rootfs;
+    spec.privileged = container.privileged;
+    spec.no_new_privileges = container.no_new_privileges;
+    spec.resources = ContainerResources {
+        cpu_shares: Some(container.cpu.max(MIN_CPU_SHARES)),
+        cpu_millis: None,
+        memory_bytes: container.memory_mib.map(|mib| mib << 20),
+        memory_reservation_bytes: container.memory_reservation_bytes,
+        memory_swap_bytes: container.memory_swap_bytes,
+        pids: None,
+    };
+    spec.ulimits = container.ulimits.clone();
+    spec.capabilities = container.capabilities.clone();
+    spec.devices = container.devices.clone();
+    spec.sysctls = container.sysctls.clone();
+    spec.extra_hosts = container.extra_hosts.clone();
+    spec.shm_bytes = container.shm_bytes;
+    spec.ports = container.ports.clone();
+    spec.stop_signal = Some(signal);
+    spec.log = log_options(&container.log)?;
+    spec.mounts = mounts(task, container, surroundings)?;
+    spec.labels = config.labels.clone();
+    spec.labels.extend(container.labels.clone());
+    spec.labels.extend(ecs_labels(task, &container.name, &surroundings.cluster));
+    spec.labels.insert(STOP_SIGNAL_LABEL.to_owned(), signal.to_string());
+    Ok(spec)
+}
+
+fn non_empty(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
+}
+
+/// The image's variables, the agent's, the task definition's: later ones win.
+fn environment(
+    task: &Task,
+    container: &Container,
+    config: &wharf_image::ImageConfig,
+    surroundings: &Surroundings,
+) -> Vec<String> {
+    let mut env = config.env.clone();
+    let set = |env: &Vec<String>, name: &str| {
+        let prefix = format!("{name}=");
+        env.iter().any(|entry| entry.starts_with(&prefix))
+    };
+    if !set(&env, "PATH") {
+        env.push("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned());
+    }
+    let region_is_set = ["AWS_REGION", "AWS_DEFAULT_REGION"]
+        .iter()
+        .any(|name| set(&env, name) || container.environment.contains_key(*name));
+    let mut put = |name: &str, value: &str| env.push(format!("{name}={value}"));
+    if !region_is_set {
+        put("AWS_REGION", &surroundings.region);
+        put("AWS_DEFAULT_REGION", &surroundings.region);
+    }
+    // Without a network of its own nothing leads to the agent.
+    if task.network != Network::None {
+        let id = metadata_id(task, &container.name);
+        put("ECS_CONTAINER_METADATA_URI", &format!("{METADATA_URL}/v3/{id}"));
+        put("ECS_CONTAINER_METADATA_URI_V4", &format!("{METADATA_URL}/v4/{id}"));
+        put("ECS_AGENT_URI", &format!("{METADATA_URL}/api/{id}"));
+        if let Some(credentials) = &task.role_credentials {
+            let path = format!("/v2/credentials/{}", credentials.id.expose());
+            put("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", &path);
+        }
+        if let Some(url) = &surroundings.task_endpoint_url {
+            put("AWS_ENDPOINT_URL", url);
+        }
+    }
+    env.extend(container.environment.iter().map(|(name, value)| format!("{name}={value}")));
+    env
+}
+
+/// docker's options of `json-file`.
+fn log_options(log: &LogConfig) -> Result<LogOptions, Failure> {
+    let mut options = LogOptions::default();
+    let bad = |name: &str, value: &str| {
+        Failure::new("CannotCreateContainerError", format!("log option {name}: invalid {value:?}"))
+    };
+    if let Some(size) = log.options.get("max-size") {
+        let bytes = parse_size(&size.to_ascii_lowercase());
+        options.max_size_bytes = bytes.filter(|n| *n > 0).ok_or_else(|| bad("max-size", size))?;
+    }
+    if let Some(files) = log.options.get("max-file") {
+        let count = files.parse().ok().filter(|count| *count > 0);
+        options.max_files = count.ok_or_else(|| bad("max-file", files))?;
+    }
+    Ok(options)
+}
+
+fn mounts(
+    task: &Task,
+    container: &Container,
+    surroundings: &Surroundings,
+) -> Result<Vec<Mount>, Failure> {
+    let mut mounts = container.tmpfs.clone();
+    for mount in &container.mounts {
+        let source = match &mount.source {
+            VolumeSource::Host(path) => PathBuf::from(path),
+            VolumeSource::Task => task_volumes(&surroundings.volumes, task).join(&mount.volume),
+            VolumeSource::Shared => surroundings.volumes.join("shared").join(&mount.volume),
+        };
+        // As docker does: a host path that is missing becomes a directory.
+        std::fs::create_dir_all(&source).or_else(exists).map_err(|error| {
+            Failure::new("CannotCreateVolumeError", format!("{}: {error}", source.display()))
+        })?;
+        mounts.push(Mount {
+            target: mount.target.clone(),
+            source: MountSource::Bind(source),
+            read_only: mount.read_only,
+        });
+    }
+    Ok(mounts)
+}
+
+/// A file may be mounted, too.
+fn exists(error: std::io::Error) -> std::io::Result<()> {
+    if error.kind() == std::io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) }
+}
+
+/// The directory of the volumes that live as long as the task.
+pub(crate) fn task_volumes(volumes: &Path, task: &Task) -> PathBuf {
+    volumes.join("task").join(task.id.as_str())
+}

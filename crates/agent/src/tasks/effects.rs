@@ -1,0 +1,233 @@
+//! Carries out the engine's effects on the image store and the runtime. Each call answers with
+//! the input that the engine gets back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+use wharf_image::store::Source;
+use wharf_image::{Image, ImageStore, NoProgress, PullOptions, RegistryClient};
+use wharf_runtime::{ContainerStatus, Runtime, SandboxId};
+
+use crate::engine::{Failure, Input};
+use crate::launch::{self, Surroundings};
+use crate::task::Task;
+
+/// `ECS_CONTAINER_CREATE_TIMEOUT` of Amazon's agent.
+const CREATE_TIMEOUT: Duration = Duration::from_secs(4 * 60);
+/// `ECS_CONTAINER_START_TIMEOUT`.
+const START_TIMEOUT: Duration = Duration::from_secs(3 * 60);
+/// How long the removal of a sandbox may take before it is tried again.
+const REMOVE_TIMEOUT: Duration = Duration::from_secs(60);
+const SIGKILL: i32 = 9;
+const SIGTERM: i32 = 15;
+
+/// This host as the engine acts on it.
+#[derive(Clone)]
+pub(crate) struct Host {
+    pub(crate) runtime: Runtime,
+    pub(crate) images: ImageStore,
+    pub(crate) registry: RegistryClient,
+    pub(crate) surroundings: Arc<Surroundings>,
+}
+
+/// Milliseconds since the epoch.
+pub(crate) fn now_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn timed_out(what: &str, limit: Duration) -> Failure {
+    let minutes = limit.as_secs() / 60;
+    let text = format!("Could not transition to {what}; timed out after waiting {minutes}m0s");
+    Failure::new("DockerTimeoutError", text)
+}
+
+/// The owner under which a container's image is kept from cleanup.
+fn pin_name(task: &Task, container: &str) -> String {
+    format!("{}.{container}", task.id)
+}
+
+impl Host {
+    /// The image, from the store or a registry: a locally built or loaded one is used as it is;
+    /// any other is asked for, and the cached one is used when the registry fails (the agent's
+    /// default pull behaviour).
+    async fn image(&self, name: &str) -> Result<Image, Failure> {
+        let failed =
+            |error: &dyn std::fmt::Display| Failure::new("CannotPullContainerError", error);
+        let (images, wanted) = (self.images.clone(), name.to_owned());
+        let cached = tokio::task::spawn_blocking(move || images.resolve(&wanted))
+            .await
+            .map_err(|error| failed(&error))?
+            .map_err(|error| failed(&error))?;
+        match cached {
+            Some(image) if image.source == Source::Local || name.contains('@') => Ok(image),
+            cached => {
+                let options = PullOptions::default();
+                let progress = Arc::new(NoProgress);
+                match (self.images.pull(&self.registry, name, &options, progress).await, cached) {
+                    (Ok(image), _) => Ok(image),
+                    (Err(error), Some(image)) => {
+                        tracing::warn!(image = name, %error, "pull failed: using the cached image");
+                        Ok(image)
+                    }
+                    (Err(error), None) => {
+                        let name = error.name();
+                        let text = error.to_string();
+                        let prefix = format!("{name}: ");
+                        Err(Failure::new(name, text.strip_prefix(&prefix).unwrap_or(&text)))
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) async fn pull(&self, task: &Task, index: usize) -> (Input, Option<Image>) {
+        let container = &task.containers[index];
+        match self.image(&container.image).await {
+            Err(failure) => (Input::Failed { index, failure }, None),
+            Ok(image) => {
+                let (images, pinned) = (self.images.clone(), image.clone());
+                let owner = pin_name(task, &container.name);
+                // Without a pin the image could only be cleaned up too early, which is told then.
+                tokio::task::spawn_blocking(move || {
+                    if let Err(error) = images.pin(&owner, &pinned) {
+                        tracing::warn!(%error, "could not pin an image");
+                    }
+                });
+                let input = Input::Pulled {
+                    index,
+                    image_digest: Some(image.image_digest().to_string()),
+                    image_id: Some(image.id.to_string()),
+                };
+                (input, Some(image))
+            }
+        }
+    }
+
+    pub(super) async fn create_sandbox(&self, task: &Task) -> Input {
+        let spec = launch::sandbox(task);
+        match timeout(CREATE_TIMEOUT, self.runtime.create_sandbox(spec)).await {
+            Ok(Ok(_)) => Input::SandboxReady,
+            Ok(Err(error @ wharf_runtime::Error::Net(_))) => {
+                Input::SandboxFailed(Failure::new("ContainerNetworkingError", error))
+            }
+            Ok(Err(error)) => {
+                Input::SandboxFailed(Failure::new("ResourceInitializationError", error))
+            }
+            Err(_) => Input::SandboxFailed(timed_out("resource created", CREATE_TIMEOUT)),
+        }
+    }
+
+    pub(super) async fn create(&self, task: &Task, index: usize, image: Option<Image>) -> Input {
+        match self.try_create(task, index, image).await {
+            Ok(input) => input,
+            Err(failure) => Input::Failed { index, failure },
+        }
+    }
+
+    async fn try_create(
+        &self,
+        task: &Task,
+        index: usize,
+        image: Option<Image>,
+    ) -> Result<Input, Failure> {
+        let container = &task.containers[index];
+        let image = match image {
+            Some(image) => image,
+            None => self.image(&container.image).await?,
+        };
+        let spec = launch::container(task, container, &image, &self.surroundings)?;
+        let created = |info: wharf_runtime::ContainerInfo| Input::Created {
+            index,
+            runtime_id: info.runtime_id,
+            ports: info.ports,
+            address: info.address,
+        };
+        match timeout(CREATE_TIMEOUT, self.runtime.create_container(&task.id, spec)).await {
+            Ok(Ok(info)) => Ok(created(info)),
+            Ok(Err(error)) => {
+                // The agent died after the runtime had begun to make it: it is there by now.
+                if let Some(info) = self.made(&task.id, &container.name).await {
+                    return Ok(created(info));
+                }
+                // Docker only writes down a container when it creates one; what an OCI runtime
+                // refuses shows when it is started.
+                let name = match error {
+                    wharf_runtime::Error::Spec(_) | wharf_runtime::Error::Unsupported(_) => {
+                        "CannotCreateContainerError"
+                    }
+                    _ => "CannotStartContainerError",
+                };
+                Err(Failure::new(name, error))
+            }
+            Err(_) => Err(timed_out("created", CREATE_TIMEOUT)),
+        }
+    }
+
+    async fn made(&self, id: &SandboxId, name: &str) -> Option<wharf_runtime::ContainerInfo> {
+        let info = self.runtime.sandbox(id).await.ok()?;
+        let created = |status: &ContainerStatus| matches!(status, ContainerStatus::Created { .. });
+        info.containers.into_iter().find(|c| c.name == name && created(&c.status))
+    }
+
+    pub(super) async fn start(&self, task: &Task, index: usize) -> Input {
+        let name = &task.containers[index].name;
+        match timeout(START_TIMEOUT, self.runtime.start_container(&task.id, name)).await {
+            Ok(Ok(_)) => Input::Started { index, at_ms: now_ms() },
+            Ok(Err(error)) => {
+                let failure = Failure::new("CannotStartContainerError", error);
+                Input::Failed { index, failure }
+            }
+            Err(_) => Input::Failed { index, failure: timed_out("started", START_TIMEOUT) },
+        }
+    }
+
+    pub(super) async fn stop(&self, task: &Task, index: usize) {
+        let container = &task.containers[index];
+        let info = self.runtime.sandbox(&task.id).await.ok();
+        let label = info.as_ref().and_then(|info| {
+            let found = info.containers.iter().find(|c| c.name == container.name)?;
+            found.labels.get(launch::STOP_SIGNAL_LABEL)?.parse().ok()
+        });
+        let signal = label.or(container.stop_signal).unwrap_or(SIGTERM);
+        self.signal(task, index, signal).await;
+    }
+
+    pub(super) async fn kill(&self, task: &Task, index: usize) {
+        self.signal(task, index, SIGKILL).await;
+    }
+
+    async fn signal(&self, task: &Task, index: usize, signal: i32) {
+        let name = &task.containers[index].name;
+        if let Err(error) = self.runtime.signal_container(&task.id, name, signal).await {
+            tracing::warn!(task = %task.arn, container = %name, signal, %error, "could not signal");
+        }
+    }
+
+    pub(super) async fn remove_sandbox(&self, task: &Task) -> Input {
+        match timeout(REMOVE_TIMEOUT, self.runtime.remove_sandbox(&task.id)).await {
+            Ok(Ok(()) | Err(wharf_runtime::Error::NoSandbox(_))) => {}
+            Ok(Err(error)) => return Input::SandboxRemoveFailed(error.to_string()),
+            Err(_) => return Input::SandboxRemoveFailed("timed out".to_owned()),
+        }
+        let volumes = launch::task_volumes(&self.surroundings.volumes, task);
+        let pins: Vec<String> =
+            task.containers.iter().map(|container| pin_name(task, &container.name)).collect();
+        let images = self.images.clone();
+        tokio::task::spawn_blocking(move || {
+            for pin in pins {
+                if let Err(error) = images.unpin(&pin) {
+                    tracing::warn!(%error, "could not unpin an image");
+                }
+            }
+            match std::fs::remove_dir_all(&volumes) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    tracing::warn!(path = %volumes.display(), %error, "could not remove volumes");
+                }
+                _ => {}
+            }
+        });
+        Input::SandboxRemoved
+    }
+}
