@@ -21,8 +21,6 @@ use wharf_wire::ecs::types::{
 /// an upgrade is gone.
 const CAPABILITIES: [&str; 2] = ["ecs.capability.", "com.amazonaws.ecs.capability."];
 const AVAILABILITY_ZONE: &str = "ecs.availability-zone";
-/// Sent by agents outside EC2 (ECS Anywhere).
-const EXTERNAL: &str = "ecs.capability.external";
 /// Sent by agents that can give a task an interface of its own.
 const TASK_ENI: &str = "ecs.capability.task-eni";
 /// Interfaces for tasks of one host: what a Linux bridge has ports for, less some.
@@ -102,11 +100,8 @@ fn registered(
 ) -> ContainerInstance {
     let mut ids = context.ids();
     let id = ContainerInstanceId(ids.hex32());
-    let external = sent.attributes.iter().any(|a| a.name == EXTERNAL);
     // Clients look instances up by this id (DescribeInstances), so every host has one.
-    let prefix = if external { "mi" } else { "i" };
-    let ec2_instance_id =
-        sent.identity.instance_id.unwrap_or_else(|| format!("{prefix}-{}", ids.hex17()));
+    let ec2_instance_id = sent.identity.instance_id.unwrap_or_else(|| format!("i-{}", ids.hex17()));
     ContainerInstance {
         id,
         cluster: cluster.name.clone(),

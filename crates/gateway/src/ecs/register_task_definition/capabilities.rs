@@ -1,9 +1,10 @@
 //! What a task definition needs of an instance (`requiresAttributes`) and where it can run
 //! (`compatibilities`), worked out as the real service does.
 //!
-//! Only attributes that every agent registers which can carry out the member are named here (the
-//! names are those of Amazon's agent): an attribute that none registers would make the task
-//! definition unplaceable.
+//! Only attributes that both wharf's and Amazon's agents register where they can carry out the
+//! member are named here: an attribute that none registers would make the task definition
+//! unplaceable. So `task-iam-role-network-host`, which the real service asks for in host mode, is
+//! left out: wharf's agent serves credentials in every network mode.
 
 use super::size;
 use std::collections::BTreeSet;
@@ -16,7 +17,6 @@ const API_1_21: &str = "com.amazonaws.ecs.capability.docker-remote-api.1.21";
 const ORDERING: &str = "ecs.capability.container-ordering";
 const TASK_ENI: &str = "ecs.capability.task-eni";
 const TASK_ROLE: &str = "com.amazonaws.ecs.capability.task-iam-role";
-const TASK_ROLE_HOST: &str = "com.amazonaws.ecs.capability.task-iam-role-network-host";
 const LOG_DRIVER: &str = "com.amazonaws.ecs.capability.logging-driver.";
 
 /// Attributes that an instance must have, by name.
@@ -27,8 +27,7 @@ pub(super) fn required_attributes(definition: &TaskDefinition) -> Vec<String> {
         attributes.extend([TASK_ENI.to_owned(), API_1_18.to_owned()]);
     }
     if definition.task_role_arn.is_some() {
-        let role = if mode == NetworkMode::Host { TASK_ROLE_HOST } else { TASK_ROLE };
-        attributes.extend([role.to_owned(), API_1_17.to_owned()]);
+        attributes.extend([TASK_ROLE.to_owned(), API_1_17.to_owned()]);
     }
     for container in &definition.containers {
         if let Some(log) = &container.log_configuration {
