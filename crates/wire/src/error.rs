@@ -31,12 +31,12 @@ pub enum DecodeReason {
     /// The bytes don't follow the format's grammar.
     #[error("malformed message: {0}")]
     Syntax(String),
-    /// A value of another kind than the model's.
-    #[error("{found} can not be converted to {expected}")]
+    /// A value of another kind than the model's, in AWS's words.
+    #[error("{}", wrong_type_text(expected, found))]
     WrongType {
-        /// The model's kind.
+        /// The model's kind (`Integer`, `List`).
         expected: &'static str,
-        /// The kind that was found.
+        /// The token that was found (`STRING_VALUE`, `START_ARRAY`).
         found: &'static str,
     },
     /// A number outside the range of its type.
@@ -53,6 +53,18 @@ pub enum DecodeReason {
     /// Nesting beyond [`crate::MAX_DEPTH`].
     #[error("nested more than {} levels deep", crate::MAX_DEPTH)]
     TooDeep,
+}
+
+/// What AWS's JSON services answer (their names for tokens, seen in public error reports).
+fn wrong_type_text(expected: &str, found: &str) -> String {
+    match (expected, found) {
+        (_, "START_OBJECT") => "Start of structure or map found where not expected".to_owned(),
+        (_, "START_ARRAY") => format!("Unrecognized collection type {expected}"),
+        ("Boolean", "STRING_VALUE") => "Unexpected token received from parser".to_owned(),
+        ("Blob", _) => "only base-64-encoded strings are convertible to bytes".to_owned(),
+        ("Structure" | "List" | "Map", _) => "Unexpected field type".to_owned(),
+        _ => format!("{found} cannot be converted to {expected}"),
+    }
 }
 
 impl DecodeError {

@@ -104,19 +104,10 @@ fn unescape(text: &[u8]) -> Vec<u8> {
 impl Dialect {
     /// A member's name in a request.
     fn name_of(self, member: &Member) -> String {
-        let flattened = self.flattened_element_name(member);
         match (self, member.query_name) {
             (Dialect::Ec2, Some(name)) => name.to_owned(),
             (Dialect::Ec2, None) => capitalized(member.wire_name()),
-            (Dialect::Query, _) => flattened.unwrap_or(member.wire_name()).to_owned(),
-        }
-    }
-
-    /// The element's name, which replaces the member's where a list is flattened.
-    fn flattened_element_name(self, member: &Member) -> Option<&'static str> {
-        match &member.schema.get().kind {
-            Kind::List(list) if list.flattened || member.flattened => list.element_name,
-            _ => None,
+            (Dialect::Query, _) => member.wire_name().to_owned(),
         }
     }
 

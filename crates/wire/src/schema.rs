@@ -35,8 +35,6 @@ pub struct Schema {
     pub constraints: Constraints,
     /// True when values must not show up in logs.
     pub sensitive: bool,
-    /// The XML namespace that its element declares, if any.
-    pub xml_namespace: Option<Namespace>,
 }
 
 /// What a shape is.
@@ -199,7 +197,7 @@ impl Schema {
     /// A schema without constraints or traits.
     pub const fn new(name: &'static str, kind: Kind) -> Self {
         let constraints = Constraints { min: None, max: None, pattern: None };
-        Schema { name, kind, constraints, sensitive: false, xml_namespace: None }
+        Schema { name, kind, constraints, sensitive: false }
     }
 
     /// A structure.

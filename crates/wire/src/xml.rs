@@ -62,8 +62,8 @@ impl Writer {
         let schema = member.schema.get();
         match (&schema.kind, value) {
             (Kind::List(list), Document::List(elements)) if list.flattened || member.flattened => {
-                let name = list.element_name.unwrap_or(member.wire_name());
                 for element in elements {
+                    let name = member.wire_name();
                     let namespace = list.element_namespace.or(member.xml_namespace);
                     self.element(name, namespace, list.element.get(), None, element);
                 }
@@ -72,7 +72,7 @@ impl Writer {
                 self.entries(member.wire_name(), member.xml_namespace, schema, value);
             }
             _ => {
-                let namespace = member.xml_namespace.or(schema.xml_namespace);
+                let namespace = member.xml_namespace;
                 let format = member.timestamp_format;
                 self.element(member.wire_name(), namespace, schema, format, value);
             }
@@ -87,7 +87,7 @@ impl Writer {
         format: Option<TimestampFormat>,
         value: &Document,
     ) {
-        self.open(name, namespace.or(schema.xml_namespace));
+        self.open(name, namespace);
         match (&schema.kind, value) {
             (Kind::Structure(_), _) => self.members(schema, value),
             (Kind::List(list), Document::List(elements)) => {

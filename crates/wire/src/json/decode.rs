@@ -6,7 +6,7 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 
 use crate::MAX_DEPTH;
 use crate::document::Document;
@@ -24,7 +24,9 @@ use crate::timestamp::Timestamp;
 /// and blobs of the wrong form, and nesting beyond [`MAX_DEPTH`].
 pub fn decode(schema: &'static Schema, body: &[u8]) -> Result<Document, DecodeError> {
     let failure = RefCell::new(None);
-    let mut parser = serde_json::Deserializer::from_slice(body);
+    let text = std::str::from_utf8(body)
+        .map_err(|error| DecodeError::new(DecodeReason::Syntax(error.to_string())))?;
+    let mut parser = serde_json::Deserializer::from_str(text);
     let seed = Seed { schema, format: None, depth: 0, failure: &failure };
     let decoded = seed.deserialize(&mut parser).and_then(|value| {
         parser.end()?;
@@ -105,17 +107,17 @@ impl<'a> Seed<'a> {
             Kind::Float | Kind::Double | Kind::Document => Ok(Some(Document::Float(number))),
             Kind::Integer | Kind::Long if number.fract() == 0.0 => {
                 if number.abs() >= 9_007_199_254_740_992.0 {
-                    return Err(self.fail(DecodeError::out_of_range(number.to_string())));
+                    return Err(self.fail(DecodeError::out_of_range(format!("{number:e}"))));
                 }
                 self.integer(number as i64)
             }
             Kind::Timestamp(_) if self.timestamp_format() == TimestampFormat::UnixTimestamp => {
                 match Timestamp::from_seconds_f64(number) {
                     Some(at) => Ok(Some(Document::Timestamp(at))),
-                    None => Err(self.fail(DecodeError::out_of_range(number.to_string()))),
+                    None => Err(self.fail(DecodeError::out_of_range(format!("{number:e}")))),
                 }
             }
-            _ => self.wrong("NUMBER_VALUE"),
+            _ => self.wrong(if number.fract() == 0.0 { "NUMBER_VALUE" } else { "DECIMAL_VALUE" }),
         }
     }
 
@@ -155,7 +157,8 @@ impl<'a> Seed<'a> {
         let mut document: Vec<(&'static str, Document)> = Vec::new();
         while let Some(position) = entries.next_key_seed(MemberSeed { members })? {
             let Some(member) = position.map(|position| &members[position]) else {
-                entries.next_value::<IgnoredAny>()?;
+                // Read like a known one, so that depth and text are checked there too.
+                entries.next_value_seed(self.nested(&DOCUMENT)?)?;
                 continue;
             };
             let mut seed = self.nested(member.schema.get())?;
@@ -323,17 +326,17 @@ impl Visitor<'_> for MemberSeed {
 /// The kind in the words of AWS's own error texts.
 fn kind_word(schema: &Schema) -> &'static str {
     match schema.kind {
-        Kind::Boolean => "a Boolean",
-        Kind::Integer => "an Integer",
-        Kind::Long => "a Long",
-        Kind::Float => "a Float",
-        Kind::Double => "a Double",
-        Kind::String(_) => "a String",
-        Kind::Blob => "a Blob",
-        Kind::Timestamp(_) => "a Timestamp",
-        Kind::Document => "a Document",
-        Kind::Structure(_) => "a Structure",
-        Kind::List(_) => "a List",
-        Kind::Map(_) => "a Map",
+        Kind::Boolean => "Boolean",
+        Kind::Integer => "Integer",
+        Kind::Long => "Long",
+        Kind::Float => "Float",
+        Kind::Double => "Double",
+        Kind::String(_) => "String",
+        Kind::Blob => "Blob",
+        Kind::Timestamp(_) => "Timestamp",
+        Kind::Document => "Document",
+        Kind::Structure(_) => "Structure",
+        Kind::List(_) => "List",
+        Kind::Map(_) => "Map",
     }
 }

@@ -63,9 +63,7 @@ impl Shapes {
             "timestamp" => Kind::Timestamp(format(&raw["timestampFormat"])),
             other => panic!("{name}: type {other}"),
         };
-        let mut schema = Schema::new(text(&Value::from(name)).unwrap(), kind);
-        schema.xml_namespace = namespace(&raw["xmlNamespace"]);
-        schema
+        Schema::new(text(&Value::from(name)).unwrap(), kind)
     }
 
     fn member(&self, name: &str, raw: &Value) -> Member {

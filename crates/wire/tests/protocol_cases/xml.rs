@@ -12,6 +12,16 @@ pub struct Element {
     children: Vec<Element>,
 }
 
+impl Element {
+    /// What a map's entry is sorted by: the text of the first of two children.
+    fn key(&self) -> String {
+        match self.children.as_slice() {
+            [key, _] => key.text.clone(),
+            _ => String::new(),
+        }
+    }
+}
+
 /// Parses a document. Siblings are sorted by name; elements of one name keep their order.
 pub fn parse(bytes: &[u8]) -> Result<Element, String> {
     let mut reader = Reader::from_reader(bytes);
@@ -29,7 +39,7 @@ pub fn parse(bytes: &[u8]) -> Result<Element, String> {
                 if !element.children.is_empty() || element.text.trim().is_empty() {
                     element.text.clear();
                 }
-                element.children.sort_by(|a, b| a.name.cmp(&b.name));
+                element.children.sort_by_cached_key(|child| (child.name.clone(), child.key()));
                 attach(&mut stack, element);
             }
             Event::Text(text) => {
