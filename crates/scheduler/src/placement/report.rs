@@ -1,5 +1,6 @@
 //! What placement says about its decision: for every host, why it was or wasn't chosen.
 
+use serde::{Serialize, Serializer};
 use std::fmt;
 use std::sync::Arc;
 use wharf_model::{ContainerInstance, ContainerInstanceKey, HostPort};
@@ -78,7 +79,8 @@ pub struct Failure {
 }
 
 /// What placement found out about one host.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Verdict {
     /// It took this many of the tasks, and may have room for more.
     Chosen {
@@ -210,9 +212,10 @@ impl fmt::Display for Verdict {
 }
 
 /// One host in a placement's report.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct HostReport {
-    /// The host.
+    /// The host; its id where the report is stored.
+    #[serde(serialize_with = "id")]
     pub instance: Arc<ContainerInstance>,
     /// What became of it.
     pub verdict: Verdict,
@@ -222,8 +225,12 @@ pub struct HostReport {
     pub scores: Vec<i64>,
 }
 
+fn id<S: Serializer>(instance: &Arc<ContainerInstance>, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(instance.id.as_str())
+}
+
 /// Why a placement is as it is.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct PlacementReport {
     /// Tasks asked for.
     pub requested: usize,

@@ -1,1 +1,20 @@
-//! task
+//! A task's life: launched onto a host, reported on by its agent, stopped.
+//!
+//! `desiredStatus` is written here alone; `lastStatus` is what the agent reported and only moves
+//! forward. Both directions are total functions of the snapshot: a report that comes late or twice
+//! changes nothing.
+
+mod address;
+mod launch;
+mod lifecycle;
+
+pub use launch::{
+    Error as LaunchError, LaunchPlan, LaunchRequest, MAX_LAUNCHED, Target, launch, managed_tags,
+};
+pub use lifecycle::{
+    Applied, ContainerStateChange, Error as LifecycleError, TaskEvent, TaskStateChange,
+    apply_health, apply_state_change, instance_deregistered, instance_lost, stop, stopped,
+};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,334 @@
+//! Launching: new tasks on hosts, as one transaction that holds only if the hosts are as seen.
+
+use super::address::Addresses;
+use crate::connectivity::Connectivity;
+use crate::placement::{
+    self, ConstraintError, Constraints, Failure, FailureReason, PlacementReport, PlacementRequest,
+    Strategy, StrategyError, Verdict,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use wharf_model::network::{AwsVpcConfiguration, BuiltinVpc, DEFAULT_SECURITY_GROUP_ID};
+use wharf_model::task::TaskOverride;
+use wharf_model::task_definition::{LaunchType, PlacementConstraint, PlacementStrategy};
+use wharf_model::{
+    ClusterName, Container, ContainerInstance, ContainerInstanceKey, IdSource, NetworkInterface,
+    NetworkMode, RecordKey, Reservation, ResourceAmount, ServiceName, Snapshot, Tag, Task,
+    TaskDefinition, TaskStatus, Timestamp, Transaction,
+};
+
+/// Most tasks of one launch: two records a task must fit a transaction's 100.
+pub const MAX_LAUNCHED: usize = 45;
+
+/// Why a request can't be carried out at all.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// A constraint isn't valid.
+    #[error(transparent)]
+    Constraint(#[from] ConstraintError),
+    /// The strategy isn't valid.
+    #[error(transparent)]
+    Strategy(#[from] StrategyError),
+}
+
+/// Which hosts.
+#[derive(Debug, Clone, Copy)]
+pub enum Target<'a> {
+    /// Placement chooses (RunTask, services).
+    Placed {
+        /// How many tasks.
+        count: usize,
+        /// The caller's constraints, on top of the task definition's.
+        constraints: &'a [PlacementConstraint],
+        /// The caller's strategy; empty for the default.
+        strategy: &'a [PlacementStrategy],
+    },
+    /// One task on each of these (StartTask).
+    Instances(&'a [ContainerInstanceKey]),
+}
+
+/// What is to be launched.
+#[derive(Debug, Clone, Copy)]
+pub struct LaunchRequest<'a> {
+    /// The cluster.
+    pub cluster: &'a ClusterName,
+    /// What the tasks run.
+    pub task_definition: &'a TaskDefinition,
+    /// Overrides, checked by the caller.
+    pub overrides: &'a TaskOverride,
+    /// Which hosts.
+    pub target: Target<'a>,
+    /// Group; `service:<name>` or `family:<family>` if none is given.
+    pub group: Option<&'a str>,
+    /// `startedBy`; the deployment's id for service tasks.
+    pub started_by: Option<&'a str>,
+    /// The service that they belong to.
+    pub service: Option<&'a ServiceName>,
+    /// EC2, FARGATE or EXTERNAL.
+    pub launch_type: LaunchType,
+    /// Capacity provider that the tasks count for.
+    pub capacity_provider: Option<&'a str>,
+    /// awsvpc configuration.
+    pub network: Option<&'a AwsVpcConfiguration>,
+    /// Where awsvpc addresses come from.
+    pub vpc: &'a BuiltinVpc,
+    /// Tags of every task.
+    pub tags: &'a [Tag],
+    /// ECS Exec was asked for.
+    pub enable_execute_command: bool,
+}
+
+/// What comes of a launch.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct LaunchPlan {
+    /// The new tasks, as the transaction writes them.
+    pub tasks: Vec<Task>,
+    /// Puts the tasks and rewrites the reservation of every host used.
+    pub transaction: Transaction,
+    /// Why not all could be launched.
+    pub failures: Vec<Failure>,
+    /// The placement's report; empty for named instances.
+    pub report: PlacementReport,
+}
+
+/// ECS's managed tags of a task: `aws:ecs:clusterName` and, for a service's, `aws:ecs:serviceName`.
+pub fn managed_tags(cluster: &ClusterName, service: Option<&ServiceName>) -> Vec<Tag> {
+    let tag = |key: &str, value: &str| Tag { key: key.to_owned(), value: value.to_owned() };
+    let service = service.map(|s| tag("aws:ecs:serviceName", s.as_str()));
+    service.into_iter().chain([tag("aws:ecs:clusterName", cluster.as_str())]).collect()
+}
+
+/// Decides where new tasks go and writes them down. The same arguments give the same plan.
+///
+/// # Errors
+/// If the constraints or the strategy aren't valid, which the API's operations check beforehand.
+pub fn launch(
+    snapshot: &Snapshot,
+    connectivity: &dyn Connectivity,
+    request: &LaunchRequest<'_>,
+    now: Timestamp,
+    seed: u64,
+) -> Result<LaunchPlan, Error> {
+    let group = match (request.group, request.service) {
+        (Some(group), _) => group.to_owned(),
+        (None, Some(service)) => format!("service:{service}"),
+        (None, None) => format!("family:{}", request.task_definition.family),
+    };
+    let resources = request.task_definition.resources(request.overrides);
+    let (hosts, mut failures, report) =
+        choose(snapshot, connectivity, request, &group, &resources, seed)?;
+    let mut ids = IdSource::new(seed.wrapping_add(1));
+    let mut transaction = Transaction::new();
+    let awsvpc = request.task_definition.effective_network_mode() == NetworkMode::Awsvpc;
+    let network = request.network.filter(|_| awsvpc);
+    let mut addresses = network.map(|n| Addresses::new(snapshot, request.vpc, n));
+    let mut used = BTreeSet::new();
+    let mut tasks = Vec::with_capacity(hosts.len());
+    for host in hosts {
+        let zone = snapshot
+            .container_instance(&host)
+            .and_then(|i| i.attribute_value("ecs.availability-zone"));
+        let interface = match (&mut addresses, network) {
+            (Some(addresses), Some(network)) => match addresses.take(zone) {
+                Some((subnet, ip)) => Some(interface(&mut ids, &subnet.id, ip, network)),
+                None => {
+                    failures.push(no_address(&host));
+                    continue;
+                }
+            },
+            _ => None,
+        };
+        tasks.push(new_task(request, &mut ids, &host, &group, &resources, interface, now));
+        used.insert(host);
+    }
+    reserve(snapshot, &mut transaction, request, &used);
+    if let Some(addresses) = addresses {
+        addresses.commit(&mut transaction);
+    }
+    for task in &tasks {
+        transaction.put(task.clone());
+    }
+    Ok(LaunchPlan { tasks, transaction, failures, report })
+}
+
+type Choice = (Vec<ContainerInstanceKey>, Vec<Failure>, PlacementReport);
+
+fn choose(
+    snapshot: &Snapshot,
+    connectivity: &dyn Connectivity,
+    request: &LaunchRequest<'_>,
+    group: &str,
+    resources: &ResourceAmount,
+    seed: u64,
+) -> Result<Choice, Error> {
+    let (count, own, strategy) = match request.target {
+        Target::Placed { count, constraints, strategy } => (count, constraints, strategy),
+        Target::Instances(instances) => (instances.len(), [].as_slice(), [].as_slice()),
+    };
+    let constraints =
+        Constraints::parse(request.task_definition.placement_constraints.iter().chain(own))?;
+    let strategy = match request.service {
+        Some(_) => Strategy::parse_for_service(strategy)?,
+        None => Strategy::parse(strategy)?,
+    };
+    let placement = PlacementRequest {
+        cluster: request.cluster,
+        task_definition: request.task_definition,
+        resources,
+        count: count.min(MAX_LAUNCHED),
+        group,
+        constraints: &constraints,
+        strategy: &strategy,
+    };
+    if let Target::Instances(instances) = request.target {
+        let (hosts, failures) = named(snapshot, connectivity, &placement, instances);
+        return Ok((hosts, failures, PlacementReport::default()));
+    }
+    let placed = placement::place(snapshot, connectivity, &placement, seed);
+    Ok((placed.assignments, placed.report.failures(), placed.report))
+}
+
+/// The named instances that can take a task, and why the others can't.
+fn named(
+    snapshot: &Snapshot,
+    connectivity: &dyn Connectivity,
+    request: &PlacementRequest<'_>,
+    instances: &[ContainerInstanceKey],
+) -> (Vec<ContainerInstanceKey>, Vec<Failure>) {
+    let mut already: BTreeMap<&ContainerInstanceKey, ResourceAmount> = BTreeMap::new();
+    let (mut hosts, mut failures) = (Vec::new(), Vec::new());
+    for key in instances.iter().take(MAX_LAUNCHED) {
+        let before = already.entry(key).or_default();
+        let check = |i: &Arc<ContainerInstance>| {
+            placement::check_instance(snapshot, connectivity, request, i, before)
+        };
+        let found = snapshot.container_instance(key).map(check);
+        let (reason, detail) = match found {
+            Some(Verdict::Fits | Verdict::Chosen { .. }) => {
+                before.add(request.resources);
+                hosts.push(key.clone());
+                continue;
+            }
+            Some(verdict) => (
+                verdict.failure_reason().unwrap_or(FailureReason::Missing),
+                Some(verdict.to_string()),
+            ),
+            None => (FailureReason::Missing, None),
+        };
+        failures.push(Failure { instance: Some(key.clone()), reason, detail });
+    }
+    (hosts, failures)
+}
+
+fn no_address(host: &ContainerInstanceKey) -> Failure {
+    Failure {
+        instance: Some(host.clone()),
+        reason: FailureReason::Addresses,
+        detail: Some(Verdict::Addresses.to_string()),
+    }
+}
+
+fn interface(
+    ids: &mut IdSource,
+    subnet: &str,
+    private_ip: std::net::Ipv4Addr,
+    network: &AwsVpcConfiguration,
+) -> NetworkInterface {
+    let mut security_groups = network.security_groups.clone();
+    if security_groups.is_empty() {
+        security_groups.push(DEFAULT_SECURITY_GROUP_ID.to_owned());
+    }
+    NetworkInterface {
+        attachment_id: ids.uuid(),
+        eni_id: format!("eni-{}", ids.hex17()),
+        mac_address: ids.mac_address(),
+        private_ip,
+        subnet_id: subnet.to_owned(),
+        security_groups,
+        status: "PRECREATED".to_owned(),
+    }
+}
+
+fn new_task(
+    request: &LaunchRequest<'_>,
+    ids: &mut IdSource,
+    host: &ContainerInstanceKey,
+    group: &str,
+    resources: &ResourceAmount,
+    network_interface: Option<NetworkInterface>,
+    now: Timestamp,
+) -> Task {
+    let id = ids.task_id();
+    let containers = request.task_definition.containers.iter().map(|c| Container {
+        name: c.name.clone(),
+        id: ids.uuid(),
+        last_status: TaskStatus::Pending,
+        runtime_id: None,
+        exit_code: None,
+        reason: None,
+        image_digest: None,
+        network_bindings: Vec::new(),
+        health: wharf_model::status::HealthStatus::Unknown,
+    });
+    let containers = containers.collect();
+    let provisioning = network_interface.is_some();
+    Task {
+        id,
+        cluster: request.cluster.clone(),
+        task_definition: request.task_definition.key(),
+        container_instance: Some(host.id.clone()),
+        group: group.to_owned(),
+        started_by: request.started_by.map(str::to_owned),
+        service: request.service.cloned(),
+        launch_type: request.launch_type,
+        capacity_provider: request.capacity_provider.map(str::to_owned),
+        desired_status: TaskStatus::Running,
+        last_status: if provisioning { TaskStatus::Provisioning } else { TaskStatus::Pending },
+        reserved: resources.clone(),
+        overrides: request.overrides.clone(),
+        containers,
+        network_interface,
+        version: 1,
+        created_at: now,
+        pull_started_at: None,
+        pull_stopped_at: None,
+        started_at: None,
+        connectivity_at: None,
+        stopping_at: None,
+        execution_stopped_at: None,
+        stopped_at: None,
+        stop_code: None,
+        stopped_reason: None,
+        enable_execute_command: request.enable_execute_command,
+        counted_by_service: false,
+        tags: request.tags.to_vec(),
+    }
+}
+
+/// Makes the transaction hold only while the hosts, the cluster and the task definition are as
+/// seen, and rewrites the hosts' reservations.
+fn reserve(
+    snapshot: &Snapshot,
+    transaction: &mut Transaction,
+    request: &LaunchRequest<'_>,
+    used: &BTreeSet<ContainerInstanceKey>,
+) {
+    if used.is_empty() {
+        return;
+    }
+    let mut read = |key: RecordKey| {
+        let revision = snapshot.revision_of(&key);
+        transaction.read(key, revision);
+    };
+    read(RecordKey::Cluster(request.cluster.clone()));
+    read(RecordKey::TaskDefinition(request.task_definition.key()));
+    for host in used {
+        read(RecordKey::Reservation(host.clone()));
+        read(RecordKey::ContainerInstance(host.clone()));
+    }
+    for host in used {
+        let sequence = snapshot.reservation(host).map_or(0, |r| r.sequence) + 1;
+        let (cluster, id) = (host.cluster.clone(), host.id.clone());
+        transaction.put(Reservation { cluster, id, sequence });
+    }
+}
