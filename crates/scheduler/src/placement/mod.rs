@@ -12,6 +12,7 @@ mod strategy;
 
 pub use constraint::{Constraints, Error as ConstraintError};
 pub use report::{Failure, FailureReason, HostReport, PlacementReport, Verdict};
+pub(crate) use strategy::ScaleInStep;
 pub use strategy::{Error as StrategyError, Strategy};
 
 use crate::connectivity::Connectivity;

@@ -1,1 +1,33 @@
-//! service
+//! The service scheduler: what a service's next step is.
+//!
+//! [`reconcile`] takes nothing but a key: it compares what the service wants with the tasks that
+//! are there and returns one step. The change that the step makes wakes it again, so that the
+//! same path serves the happy case, recovery, and everything that was missed meanwhile.
+//!
+//! A step obeys the deployment configuration by its own doing: it starts a task only while RUNNING,
+//! PENDING and stopping tasks together stay within maximumPercent (rounded down), and stops a
+//! healthy one only while minimumHealthyPercent (rounded up) stay.
+
+mod breaker;
+mod event;
+mod failure;
+mod progress;
+mod reconcile;
+mod scale_in;
+mod start;
+mod stop;
+
+pub use event::ServiceEvent;
+pub use reconcile::{ServicePlan, reconcile};
+
+/// Most tasks that one step launches: two records each.
+const MAX_STARTED: usize = 30;
+/// Most tasks that one step tells to stop.
+const MAX_STOPPED: usize = 24;
+/// Most ended tasks that one step counts.
+const MAX_COUNTED: usize = 8;
+
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;

@@ -300,7 +300,7 @@ fn new_task(
         stop_code: None,
         stopped_reason: None,
         enable_execute_command: request.enable_execute_command,
-        counted_by_service: false,
+        settled: false,
         tags: request.tags.to_vec(),
     }
 }
