@@ -105,11 +105,10 @@ pub struct RealDisk;
 
 impl Disk for RealDisk {
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        if dir.is_dir() {
-            return Ok(());
-        }
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        dir.parent().map_or(Ok(()), |parent| self.sync_dir(parent))
+        // Also where it exists: whoever made it may have been killed before this.
+        let parents = dir.ancestors().skip(1).take(2).filter(|dir| !dir.as_os_str().is_empty());
+        parents.into_iter().try_for_each(|parent| self.sync_dir(parent))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {

@@ -8,7 +8,7 @@ use super::format::{FILE_HEADER, FileHeader, FileKind, seed};
 use super::scan::{Scan, Step};
 use super::snapshot::{self, header_problem, sync_failed};
 use super::upkeep::{SegmentSpec, create_segment};
-use super::{OpenReport, Options, TornTail, io_error};
+use super::{OpenReport, Options, TornTail, io_error, segment_name, snapshot_name};
 use crate::disk::{Disk, DiskFile};
 use crate::error::Error;
 use crate::head::Head;
@@ -90,7 +90,13 @@ pub(super) fn recover(disk: &dyn Disk, dir: &Path, options: &Options) -> Result<
     if files.segments.is_empty() {
         return replay.start_first_segment(files, options);
     }
-    let active = replay.segments(&files.segments)?;
+    let (active, superfluous) = replay.segments(&files.segments)?;
+    // A process that was killed may have left names that only it had seen.
+    disk.sync_dir(dir).map_err(|error| sync_failed(dir, &error))?;
+    let old = files.snapshots.iter().rev().skip(1).map(|revision| snapshot_name(*revision));
+    for name in superfluous.iter().map(|first| segment_name(*first)).chain(old) {
+        remove_superfluous(disk, &dir.join(name));
+    }
     let Replay { head, id, chain, mut report, log_bytes, .. } = replay;
     report.revision = head.revision;
     report.records = head.records.len();
@@ -99,16 +105,16 @@ pub(super) fn recover(disk: &dyn Disk, dir: &Path, options: &Options) -> Result<
         head,
         id: id.unwrap_or_default(),
         chain: chain.unwrap_or_default(),
-        segments: files.segments,
+        segments: files.segments[superfluous.len()..].to_vec(),
         active,
-        snapshots: files.snapshots,
+        snapshots: files.snapshots.last().copied().into_iter().collect(),
         log_bytes,
         report,
     })
 }
 
 fn load_snapshot(disk: &dyn Disk, dir: &Path, revision: u64) -> Result<(Head, Uuid), Error> {
-    let path = dir.join(super::snapshot_name(revision));
+    let path = dir.join(snapshot_name(revision));
     let file = disk.open(&path).map_err(io_error("open", path.clone()))?;
     let read = snapshot::read(file.as_ref(), &path)?;
     if let Some(problem) = read.problem {
@@ -125,6 +131,13 @@ fn load_snapshot(disk: &dyn Disk, dir: &Path, revision: u64) -> Result<(Head, Uu
     Ok((Head { revision, records: read.records.into_iter().collect(), live_bytes }, header.id))
 }
 
+/// Removes a file that nothing needs. If that fails, the next open tries again.
+pub(super) fn remove_superfluous(disk: &dyn Disk, path: &Path) {
+    if let Err(error) = disk.remove(path) {
+        tracing::warn!(file = %path.display(), %error, "could not remove an old journal file");
+    }
+}
+
 struct Replay<'a> {
     disk: &'a dyn Disk,
     dir: &'a Path,
@@ -139,7 +152,7 @@ struct Replay<'a> {
 impl Replay<'_> {
     fn start_first_segment(self, files: Files, options: &Options) -> Result<Recovered, Error> {
         if let Some(revision) = files.snapshots.last() {
-            let file = self.dir.join(super::segment_name(revision + 1));
+            let file = self.dir.join(segment_name(revision + 1));
             let detail = "there is a snapshot, but no log that goes on from it".into();
             return Err(Error::Corrupt { file, offset: 0, detail });
         }
@@ -159,20 +172,21 @@ impl Replay<'_> {
         })
     }
 
-    /// Replays the segments that the snapshot doesn't cover and returns the last one, open.
-    fn segments(&mut self, segments: &[u64]) -> Result<Active, Error> {
+    /// Replays the segments that the snapshot doesn't cover. Returns the last one, open, and those
+    /// that it does cover.
+    fn segments<'s>(&mut self, segments: &'s [u64]) -> Result<(Active, &'s [u64]), Error> {
         // A segment is superfluous if its successor starts where the snapshot ends, or before.
         let covered = segments.iter().skip(1).filter(|first| **first <= self.head.revision + 1);
-        let needed = &segments[covered.count()..];
+        let (superfluous, needed) = segments.split_at(covered.count());
         let mut active = None;
         for (index, first) in needed.iter().enumerate() {
             active = Some(self.segment(*first, index + 1 == needed.len())?);
         }
-        active.ok_or(Error::Closed)
+        active.map(|active| (active, superfluous)).ok_or(Error::Closed)
     }
 
     fn segment(&mut self, first: u64, is_last: bool) -> Result<Active, Error> {
-        let path = self.dir.join(super::segment_name(first));
+        let path = self.dir.join(segment_name(first));
         let io = |action| io_error(action, path.clone());
         let corrupt = |offset: usize, detail: String| {
             Err(Error::Corrupt { file: path.clone(), offset: offset as u64, detail })

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::committer::Command;
 use super::format::{FILE_HEADER, FileHeader, FileKind};
-use super::recovery::Active;
+use super::recovery::{Active, remove_superfluous};
 use super::snapshot::{self, rename_failed, sync_failed};
 use super::{io_error, segment_name};
 use crate::disk::{Disk, DiskFile};
@@ -89,10 +89,7 @@ impl Worker {
         };
         tracing::debug!(snapshot = %path.display(), records = state.records.len(), "compacted");
         for path in superfluous {
-            // What stays is recognised as superfluous at the next open, and costs only room.
-            if let Err(error) = disk.remove(path) {
-                tracing::warn!(file = %path.display(), %error, "could not remove an old journal file");
-            }
+            remove_superfluous(disk, path);
         }
         Ok(Some(state.revision))
     }
