@@ -8,12 +8,13 @@
 //! by a single-threaded zygote, which is this same program started with a hidden argument.
 //!
 //! - [`spec`], [`state`]: what is asked for, what is known.
-//! - [`runtime`]: the [`Runtime`] handle.
+//! - [`runtime`]: the [`Runtime`] handle; [`logs`]: what containers wrote.
 //! - [`zygote`], `shim`, `oci`: the other side, in processes of their own.
 //! - [`net`], [`cgroup`]: what surrounds a container on the host.
 
 pub mod cgroup;
 mod janitor;
+pub mod logs;
 pub mod net;
 mod oci;
 mod oci_version;

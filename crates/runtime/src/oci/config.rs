@@ -12,6 +12,8 @@ use super::{Bundle, Error, capabilities, etc, failed, rootfs, seccomp};
 
 /// What docker puts into the environment where the image doesn't.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Where cgroups are mounted, on the host as in containers.
+const CGROUP_MOUNT: &str = "/sys/fs/cgroup";
 /// docker's default size of /dev/shm.
 const DEFAULT_SHM_BYTES: u64 = 64 << 20;
 /// Kernel files that tell or change what concerns the host (docker's list).
@@ -56,7 +58,7 @@ pub(super) fn config(bundle: &Bundle, user: &User) -> Result<Value, Error> {
     });
     if !spec.privileged {
         linux["maskedPaths"] = json!(MASKED_PATHS);
-        linux["readonlyPaths"] = json!(READONLY_PATHS);
+        linux["readonlyPaths"] = json!(readonly_paths(bundle));
         linux["seccomp"] = seccomp::profile(&capabilities);
     }
     let mut config = json!({
@@ -70,6 +72,22 @@ pub(super) fn config(bundle: &Bundle, user: &User) -> Result<Value, Error> {
         config["hostname"] = json!(bundle.hostname());
     }
     Ok(config)
+}
+
+/// docker's list. libcontainer 0.7 forgets that the cgroup mount is read-only on hosts with
+/// version 1, and a container could lift its own limits: there, the mounts are listed as well.
+fn readonly_paths(bundle: &Bundle) -> Vec<String> {
+    let mut paths: Vec<String> = READONLY_PATHS.map(String::from).to_vec();
+    if bundle.program.is_none()
+        && !is_cgroup2()
+        && let Ok(entries) = std::fs::read_dir(CGROUP_MOUNT)
+    {
+        let hierarchies =
+            entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        paths.extend(hierarchies.map(|name| format!("{CGROUP_MOUNT}/{name}")));
+        paths.push(CGROUP_MOUNT.to_owned());
+    }
+    paths
 }
 
 /// The `process` object of a further process in the container.

@@ -5,12 +5,23 @@
 
 use std::path::{Path, PathBuf};
 
+use libcontainer::capabilities::drop_privileges;
 use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::error::LibcontainerError;
-use libcontainer::syscall::syscall::SyscallType;
+use libcontainer::oci_spec::runtime::{LinuxCapabilities, LinuxSeccomp, Spec};
+use libcontainer::seccomp::initialize_seccomp;
+use libcontainer::syscall::syscall::{SyscallType, create_syscall};
+use libcontainer::workload::{
+    Executor, ExecutorError, ExecutorValidationError, default::get_executor,
+};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
-use super::{Bundle, Error};
+use super::{Bundle, Error, failed};
+
+/// What loading a seccomp filter and dropping capabilities afterwards takes.
+const TO_CONFINE: [&str; 2] = ["CAP_SYS_ADMIN", "CAP_SETPCAP"];
 
 fn state_directory(bundle: &Bundle) -> PathBuf {
     bundle.run_dir.join(&bundle.runtime_id)
@@ -37,10 +48,69 @@ pub(super) fn start(bundle: &Bundle) -> Result<(), Error> {
     container.start().map_err(told)
 }
 
+/// The last step of an exec. libcontainer 0.7 runs further processes without the container's
+/// seccomp filter: it gets there with [`TO_CONFINE`] on top of its capabilities, loads the filter
+/// here and drops them.
+#[derive(Clone)]
+struct Confined {
+    seccomp: Option<LinuxSeccomp>,
+    capabilities: LinuxCapabilities,
+}
+
+impl Executor for Confined {
+    fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
+        if let Some(seccomp) = &self.seccomp {
+            initialize_seccomp(seccomp).map_err(|e| ExecutorError::Other(e.to_string()))?;
+        }
+        drop_privileges(&self.capabilities, create_syscall().as_ref())
+            .map_err(|error| ExecutorError::Other(error.to_string()))?;
+        get_executor().exec(spec)
+    }
+
+    fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
+        get_executor().validate(spec)
+    }
+}
+
+/// Takes the sets that the process shall have out of its file, and puts in those to get there.
+fn confined(bundle: &Bundle, process: &Path) -> Result<Confined, Error> {
+    let mut json: Value = read(process)?;
+    let capabilities = parse(process, json["capabilities"].clone())?;
+    for set in ["bounding", "effective", "permitted"] {
+        let Some(names) = json["capabilities"][set].as_array_mut() else { continue };
+        for name in TO_CONFINE {
+            if !names.iter().any(|known| known == name) {
+                names.push(name.into());
+            }
+        }
+    }
+    std::fs::write(process, json.to_string())
+        .map_err(failed(format!("write {}", process.display())))?;
+    let path = bundle.directory.join("config.json");
+    let config: Value = read(&path)?;
+    let seccomp = match &config["linux"]["seccomp"] {
+        Value::Null => None,
+        profile => Some(parse(&path, profile.clone())?),
+    };
+    Ok(Confined { seccomp, capabilities })
+}
+
+fn read(path: &Path) -> Result<Value, Error> {
+    let what = || format!("read {}", path.display());
+    let text = std::fs::read(path).map_err(failed(what()))?;
+    serde_json::from_slice(&text).map_err(failed(what()))
+}
+
+fn parse<T: DeserializeOwned>(path: &Path, value: Value) -> Result<T, Error> {
+    serde_json::from_value(value).map_err(failed(format!("read {}", path.display())))
+}
+
 pub(super) fn exec(bundle: &Bundle, process: &Path) -> Result<i32, Error> {
+    let executor = confined(bundle, process)?;
     let build = || {
         ContainerBuilder::new(bundle.runtime_id.clone(), SyscallType::Linux)
             .with_root_path(&bundle.run_dir)?
+            .with_executor(executor)
             .as_tenant()
             .with_detach(true)
             .with_process(Some(process))

@@ -27,6 +27,8 @@ pub(super) struct Container {
     pub(super) created: bool,
     /// Set once it is to be removed, with the client and request number that asked, if any did.
     pub(super) delete_asked: Option<Option<(u64, u64)>>,
+    /// Why its create failed; told once what there was of it is removed.
+    pub(super) create_error: Option<String>,
 }
 
 impl Container {

@@ -36,6 +36,7 @@ use crate::store;
 
 use container::Container;
 use job::Job;
+pub(crate) use log::rotated;
 
 /// The socket's name in the sandbox's directory.
 pub const SOCKET_NAME: &str = "shim.sock";

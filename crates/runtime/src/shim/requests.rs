@@ -165,6 +165,7 @@ impl Shim {
             streams: Vec::new(),
             created: false,
             delete_asked: None,
+            create_error: None,
         };
         let bundle = self.bundle(&container);
         let mut job = fork_create(asked, &mut container, bundle)
@@ -350,9 +351,12 @@ impl Shim {
             }
             (Kind::Start, Ok(output)) => Some(self.finish_start(index, &output)),
             (Kind::Delete, Ok(_)) => {
-                self.containers.remove(index);
+                let container = self.containers.remove(index);
                 self.save_or_complain(false);
-                Some(Response::Done)
+                Some(match container.create_error {
+                    None => Response::Done,
+                    Some(error) => Response::Error(Failure::Other(error)),
+                })
             }
             (Kind::Exec, Ok(_)) => {
                 job.read_result();
@@ -368,9 +372,12 @@ impl Shim {
                 // for ever: the janitor sees to the rest.
                 if self.shutdown.is_some() || !self.containers[index].created {
                     eprintln!("shim: delete {}: {error}", job.container);
-                    self.containers.remove(index);
+                    let container = self.containers.remove(index);
+                    let error = container.create_error.unwrap_or(error);
+                    Some(Response::Error(Failure::Other(error)))
+                } else {
+                    Some(Response::Error(Failure::Other(error)))
                 }
-                Some(Response::Error(Failure::Other(error)))
             }
             (Kind::Start | Kind::Exec, Err(error)) => Some(Response::Error(Failure::Other(error))),
         };
@@ -407,12 +414,10 @@ impl Shim {
                 if let Some(pid) = pid {
                     let _ = kill(Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
                 }
-                // Nobody has seen it: take it away, and answer with what went wrong.
-                container.delete_asked = Some(None);
+                // Nobody has seen it: take it away, then answer with what went wrong.
+                container.delete_asked = Some(asked_by);
+                container.create_error = Some(error);
                 self.fork_delete(index);
-                if let Some((client, number)) = asked_by {
-                    self.answer(client, number, Response::Error(Failure::Other(error)));
-                }
                 None
             }
         }

@@ -1,0 +1,210 @@
+//! Reading what containers wrote: the shim's json-file logs, rotated ones first.
+//!
+//! A reader holds the file that it reads open, so that a rotation in between loses nothing as
+//! long as it is not lapped by `max-file` rotations.
+
+use std::collections::VecDeque;
+use std::io::{self, SeekFrom};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::fs::File;
+use tokio::io::{AsyncBufReadExt, AsyncSeekExt, BufReader};
+
+use crate::shim::rotated;
+
+/// How often a follower looks for more.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// The longest line that is read: 16 KiB of output escaped six-fold, and its frame.
+const MAX_LINE_BYTES: usize = 128 << 10;
+
+/// One line of output, or a piece of a very long one (then without a line end).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// The text, its line end included.
+    pub log: String,
+    /// `stdout` or `stderr`.
+    pub stream: String,
+    /// When it was read from the container, RFC 3339 with nanoseconds.
+    pub time: String,
+}
+
+/// Reads a container's log from its oldest line on.
+pub struct LogReader {
+    path: PathBuf,
+    /// Files that come after the current one.
+    older: VecDeque<File>,
+    current: Option<BufReader<File>>,
+    partial: Vec<u8>,
+}
+
+impl LogReader {
+    /// Opens the log at [`crate::Runtime::log_path`]. One that isn't there yet is empty.
+    pub async fn open(path: impl Into<PathBuf>) -> io::Result<Self> {
+        let path = path.into();
+        let mut older = VecDeque::new();
+        // From the newest back: a rotation while we open shows a file twice rather than never.
+        let mut seen = Vec::new();
+        for number in 0.. {
+            let name = if number == 0 { path.clone() } else { rotated(&path, number) };
+            match File::open(&name).await {
+                Ok(file) => {
+                    let inode = file.metadata().await?.ino();
+                    if !seen.contains(&inode) {
+                        seen.push(inode);
+                        older.push_front(file);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+                Err(error) => return Err(error),
+            }
+        }
+        let current = older.pop_front().map(BufReader::new);
+        Ok(Self { path, older, current, partial: Vec::new() })
+    }
+
+    /// Opens the log at its last `count` lines.
+    pub async fn open_tail(path: impl Into<PathBuf>, count: usize) -> io::Result<Self> {
+        let path = path.into();
+        let mut counting = Self::open(path.clone()).await?;
+        let mut lines = 0usize;
+        while counting.next().await?.is_some() {
+            lines += 1;
+        }
+        let mut reader = Self::open(path).await?;
+        for _ in 0..lines.saturating_sub(count) {
+            reader.next().await?;
+        }
+        Ok(reader)
+    }
+
+    /// The next line, if one is there.
+    pub async fn next(&mut self) -> io::Result<Option<LogLine>> {
+        loop {
+            if let Some(line) = self.read_line().await? {
+                return Ok(Some(line));
+            }
+            if !self.advance().await? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The next line; waits until there is one. Cancelling loses nothing.
+    pub async fn follow(&mut self) -> io::Result<LogLine> {
+        loop {
+            if let Some(line) = self.next().await? {
+                return Ok(line);
+            }
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+    }
+
+    async fn read_line(&mut self) -> io::Result<Option<LogLine>> {
+        let Some(file) = &mut self.current else { return Ok(None) };
+        loop {
+            let available = file.fill_buf().await?;
+            if available.is_empty() {
+                return Ok(None);
+            }
+            let end = available.iter().position(|&byte| byte == b'\n');
+            let taken = end.map_or(available.len(), |at| at + 1);
+            self.partial.extend_from_slice(&available[..taken]);
+            file.consume(taken);
+            if end.is_some() || self.partial.len() > MAX_LINE_BYTES {
+                let line = std::mem::take(&mut self.partial);
+                // What isn't a line of ours (a disk that filled up in the middle) is passed over.
+                if let Ok(line) = serde_json::from_slice(&line) {
+                    return Ok(Some(line));
+                }
+            }
+        }
+    }
+
+    /// Goes on to the next file; false when this is the newest.
+    async fn advance(&mut self) -> io::Result<bool> {
+        if let Some(next) = self.older.pop_front() {
+            self.current = Some(BufReader::new(next));
+            self.partial.clear();
+            return Ok(true);
+        }
+        let newest = match File::open(&self.path).await {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        if let Some(current) = &mut self.current {
+            if current.get_ref().metadata().await?.ino() == newest.metadata().await?.ino() {
+                return Ok(false);
+            }
+            // It was rotated away; what was written to it before that is read first.
+            let position = current.stream_position().await?;
+            if position < current.get_ref().metadata().await?.len() {
+                current.seek(SeekFrom::Start(position)).await?;
+                return Ok(true);
+            }
+        }
+        self.current = Some(BufReader::new(newest));
+        self.partial.clear();
+        Ok(true)
+    }
+}
+
+/// The containers of a task that have a log, by name.
+pub async fn containers_with_logs(directory: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    let mut entries = match tokio::fs::read_dir(directory).await {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(names),
+        Err(error) => return Err(error),
+    };
+    while let Some(entry) = entries.next_entry().await? {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        names.extend(name.strip_suffix(".log").map(String::from));
+    }
+    names.sort();
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn line(text: &str) -> String {
+        let line = LogLine {
+            log: format!("{text}\n"),
+            stream: "stdout".to_owned(),
+            time: "2026-01-01T00:00:00.000000000Z".to_owned(),
+        };
+        serde_json::to_string(&line).unwrap() + "\n"
+    }
+
+    #[tokio::test]
+    async fn a_follower_crosses_rotations_and_waits_for_whole_lines() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("app.log");
+        std::fs::write(rotated(&path, 1), line("one")).unwrap();
+        let mut file = std::fs::File::create(&path).unwrap();
+        file.write_all(line("two").as_bytes()).unwrap();
+        let mut reader = LogReader::open(&path).await.unwrap();
+        assert_eq!(reader.next().await.unwrap().unwrap().log, "one\n");
+        assert_eq!(reader.next().await.unwrap().unwrap().log, "two\n");
+        assert_eq!(reader.next().await.unwrap(), None);
+        let three = line("three");
+        file.write_all(&three.as_bytes()[..10]).unwrap();
+        assert_eq!(reader.next().await.unwrap(), None);
+        file.write_all(&three.as_bytes()[10..]).unwrap();
+        assert_eq!(reader.next().await.unwrap().unwrap().log, "three\n");
+        file.write_all(line("four").as_bytes()).unwrap();
+        std::fs::rename(&path, rotated(&path, 1)).unwrap();
+        std::fs::write(&path, line("five")).unwrap();
+        assert_eq!(reader.follow().await.unwrap().log, "four\n");
+        assert_eq!(reader.follow().await.unwrap().log, "five\n");
+        let mut tail = LogReader::open_tail(&path, 2).await.unwrap();
+        assert_eq!(tail.next().await.unwrap().unwrap().log, "four\n");
+        assert_eq!(containers_with_logs(directory.path()).await.unwrap(), ["app"]);
+    }
+}
