@@ -2,6 +2,7 @@
 
 mod codegen;
 mod fetch_cases;
+mod tidy;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,6 +14,7 @@ usage: cargo xtask TASK
                                       with --check only compare
   fetch-cases                         get botocore's protocol cases and signature vectors, which
                                       the tests read from target/botocore-cases
+  tidy                                check layers, sizes, names, left-overs and licences
 ";
 
 fn main() -> ExitCode {
@@ -21,6 +23,7 @@ fn main() -> ExitCode {
         Some("codegen") => {
             codegen::run(&workspace_root(), &arguments[1..]).map_err(|error| error.to_string())
         }
+        Some("tidy") => tidy::run(&workspace_root()).map_err(|error| error.to_string()),
         Some("fetch-cases") => {
             fetch_cases::run(&workspace_root()).map_err(|error| error.to_string())
         }

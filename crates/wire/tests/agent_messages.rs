@@ -1,5 +1,7 @@
 //! ACS and TCS messages as Amazon's agent writes and reads them.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use wharf_wire::Timestamp;
 use wharf_wire::acs::{self, AcsMessage};
 use wharf_wire::tcs::{self, Frame, FrameError, TcsMessage};

@@ -1,5 +1,7 @@
 //! JSON from outside: what is refused, with which words, at which member.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use proptest::prelude::*;
 use wharf_wire::ecs::types::{
     DescribeTasksRequest, LaunchType, RegisterTaskDefinitionRequest, RunTaskRequest,
