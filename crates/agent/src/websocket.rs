@@ -58,6 +58,10 @@ pub(crate) fn session_url(endpoint: &str, query: &[(&str, &str)]) -> Result<Uri,
     let bad = || Error::Endpoint(endpoint.to_owned());
     // Endpoints may come as ws:// or wss:// as well; the signature covers neither.
     let http = endpoint.replacen("wss://", "https://", 1).replacen("ws://", "http://", 1);
+    let base: Uri = http.parse().map_err(|_| bad())?;
+    if base.host().is_none_or(str::is_empty) {
+        return Err(bad());
+    }
     let slash = if http.ends_with('/') { "" } else { "/" };
     let mut pairs: Vec<_> = query.to_vec();
     pairs.sort_unstable();

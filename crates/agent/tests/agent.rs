@@ -1,0 +1,197 @@
+//! The agent against a control plane of loopback, with real containers.
+
+mod support;
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::json;
+use support::{ControlPlane, arn, build_image, options, shell, shell_task, task, until};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use wharf_agent::Agent;
+use wharf_runtime::{Runtime, RuntimeOptions};
+
+/// An agent in this process; what it leaves on the host is taken away in the end.
+struct Running {
+    plane: ControlPlane,
+    data: tempfile::TempDir,
+    instance: String,
+    stop: CancellationToken,
+    agent: Option<JoinHandle<Result<(), wharf_agent::Error>>>,
+}
+
+impl Running {
+    async fn start() -> Self {
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .with_test_writer()
+            .try_init();
+        let plane = ControlPlane::start().await;
+        let data = tempfile::tempdir().unwrap();
+        build_image(data.path());
+        let instance = support::instance_name();
+        let stop = CancellationToken::new();
+        let mut running = Self { plane, data, instance, stop, agent: None };
+        running.launch();
+        running.plane.session(1).await;
+        running
+    }
+
+    fn launch(&mut self) {
+        self.stop = CancellationToken::new();
+        let options = options(&self.plane.url, self.data.path(), &self.instance);
+        self.agent = Some(tokio::spawn(Agent::new(options).run(self.stop.clone())));
+    }
+
+    async fn shut_down(&mut self) {
+        self.stop.cancel();
+        if let Some(agent) = self.agent.take() {
+            tokio::time::timeout(Duration::from_secs(20), agent).await.unwrap().unwrap().unwrap();
+        }
+    }
+
+    async fn end(mut self) {
+        self.shut_down().await;
+        teardown(&self.plane.url, self.data.path(), &self.instance).await;
+    }
+}
+
+async fn teardown(url: &str, data: &Path, instance: &str) {
+    let agent = options(url, data, instance);
+    let mut options = RuntimeOptions::new(data.join("runtime"), instance).unwrap();
+    options.vpc_cidr = agent.vpc_cidr;
+    let runtime = Runtime::open(options, wharf_runtime::testing::zygote()).await.unwrap();
+    runtime.teardown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_runs_is_stopped_and_is_told() {
+    let running = Running::start().await;
+    let plane = &running.plane;
+    let id = "0a11";
+    let mut app = shell("app", "echo $ECS_CONTAINER_METADATA_URI_V4 $FROM_IMAGE $MINE; sleep 1000");
+    app["portMappings"] = json!([{ "containerPort": 80, "hostPort": 0, "protocol": "tcp" }]);
+    app["environment"] = json!({ "MINE": "too" });
+    plane.payload("m1", 1, json!([task(id, json!([app]))])).await;
+
+    let report = plane.reported(&arn(id), "RUNNING").await;
+    assert_eq!(report["cluster"], "default");
+    assert_eq!(report["reason"], "");
+    let container = &report["containers"][0];
+    assert_eq!(container["containerName"], "app");
+    assert_eq!(container["status"], "RUNNING");
+    assert_eq!(container["runtimeId"].as_str().unwrap().len(), 64);
+    assert!(container["imageDigest"].as_str().unwrap().starts_with("sha256:"));
+    let binding = &container["networkBindings"][0];
+    assert_eq!((&binding["bindIP"], &binding["containerPort"]), (&json!("0.0.0.0"), &json!(80)));
+    assert!(binding["hostPort"].as_i64().unwrap() >= 32768);
+
+    let log = until("the log", || {
+        Some(support::log(running.data.path(), id)).filter(|log| log.contains("/v4/"))
+    })
+    .await;
+    assert!(log.contains("http://169.254.170.2/v4/") && log.contains("yes too"), "{log}");
+
+    plane.payload("m2", 2, json!([{ "arn": arn(id), "desiredStatus": "STOPPED" }])).await;
+    let report = plane.reported(&arn(id), "STOPPED").await;
+    assert_eq!(report["containers"][0]["exitCode"], 137, "{report}");
+    assert!(report["executionStoppedAt"].as_f64().unwrap() > 1e9);
+    // Sent again, it is told again and nothing starts.
+    plane.payload("m3", 3, json!([shell_task(id, "echo again")])).await;
+    until("the second word", || (plane.reports(&arn(id)).len() >= 3).then_some(())).await;
+    let last = plane.reports(&arn(id)).pop().unwrap();
+    assert_eq!(last["status"], "STOPPED");
+    running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dependencies_exit_codes_and_failures_are_told_as_ecs_does() {
+    let running = Running::start().await;
+    let plane = &running.plane;
+    let mut init = shell("init", "exit 0");
+    init["essential"] = json!(false);
+    let mut main = shell("main", "sleep 1000");
+    main["dependsOn"] = json!([{ "containerName": "init", "condition": "SUCCESS" }]);
+    let mut missing = shell("app", "");
+    missing["command"] = json!(["/no/such/program"]);
+    let mut unpullable = shell("app", "");
+    unpullable["image"] = json!("127.0.0.1:1/none");
+    let mut hog = shell("app", "x=a; while :; do x=$x$x$x$x; done");
+    hog["memory"] = json!(8);
+    plane
+        .payload(
+            "m1",
+            1,
+            json!([
+                task("0b01", json!([init, main])),
+                shell_task("0b02", "exit 3"),
+                task("0b03", json!([missing])),
+                task("0b04", json!([unpullable])),
+                task("0b05", json!([hog])),
+            ]),
+        )
+        .await;
+
+    let report = plane.reported(&arn("0b01"), "RUNNING").await;
+    let seen: Vec<String> = report["containers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| format!("{} {}", c["containerName"], c["status"]).replace('"', ""))
+        .collect();
+    assert_eq!(seen, ["init RUNNING", "init STOPPED", "main RUNNING"]);
+
+    let report = plane.reported(&arn("0b02"), "STOPPED").await;
+    assert_eq!(report["reason"], "");
+    assert_eq!(plane.reports(&arn("0b02")).first().unwrap()["status"], "RUNNING");
+    assert_eq!(report["containers"][0]["exitCode"], 3);
+
+    let report = plane.reported(&arn("0b03"), "STOPPED").await;
+    let reason = report["containers"][0]["reason"].as_str().unwrap();
+    assert!(reason.starts_with("CannotStartContainerError: "), "{reason}");
+    assert!(report["containers"][0].get("exitCode").is_none());
+
+    let report = plane.reported(&arn("0b05"), "STOPPED").await;
+    let reason = report["containers"][0]["reason"].as_str().unwrap_or_default();
+    assert_eq!(reason, "OutOfMemoryError: Container killed due to memory usage", "{report}");
+
+    let report = plane.reported(&arn("0b04"), "STOPPED").await;
+    let reason = report["containers"][0]["reason"].as_str().unwrap();
+    assert!(reason.starts_with("CannotPullContainerError: "), "{reason}");
+    assert!(report["pullStartedAt"].is_number() && report["pullStoppedAt"].is_number());
+    running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn manifests_stop_what_isnt_wanted_and_tasks_outlive_a_shutdown() {
+    let mut running = Running::start().await;
+    let plane = running.plane.clone();
+    let run = "sleep 1000";
+    plane.payload("m1", 5, json!([shell_task("0c01", run), shell_task("0c02", run)])).await;
+    plane.reported(&arn("0c01"), "RUNNING").await;
+    plane.reported(&arn("0c02"), "RUNNING").await;
+    running.shut_down().await;
+    running.launch();
+    plane.session(2).await;
+    let again = plane.calls("RegisterContainerInstance").pop().unwrap();
+    assert_eq!(again["containerInstanceArn"], support::INSTANCE_ARN);
+
+    let manifest = |id: &str, timeline: i64| {
+        json!({ "messageId": id, "clusterArn": support::CLUSTER_ARN, "timeline": timeline,
+                "containerInstanceArn": support::INSTANCE_ARN,
+                "tasks": [{ "taskArn": arn("0c01"), "desiredStatus": "RUNNING" }] })
+    };
+    plane.send("TaskManifestMessage", manifest("old", 5));
+    plane.send("TaskManifestMessage", manifest("new", 6));
+    let question = until("the question", || plane.messages("TaskStopVerificationMessage").pop());
+    let question = question.await;
+    assert_eq!(question["messageId"], "new");
+    assert_eq!(question["stopCandidates"].as_array().unwrap().len(), 1);
+    assert!(!plane.messages("AckRequest").iter().any(|ack| ack["messageId"] == "old"));
+    let ack = json!({ "messageId": "new", "stopTasks": question["stopCandidates"] });
+    plane.send("TaskStopVerificationAck", ack);
+    plane.reported(&arn("0c02"), "STOPPED").await;
+    assert!(plane.reports(&arn("0c01")).iter().all(|report| report["status"] != "STOPPED"));
+    running.end().await;
+}
