@@ -7,7 +7,7 @@ use crate::identity::Verified;
 use crate::metrics::Metrics;
 use crate::sigv4::{Clock, Gate, KeySource};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use wharf_journal::Store;
 use wharf_model::network::BuiltinVpc;
 use wharf_model::{ArnScope, ClusterName, Snapshot, Timestamp};
@@ -31,7 +31,8 @@ pub struct Parts {
     pub account: String,
     /// The built-in VPC.
     pub vpc: BuiltinVpc,
-    /// Base URL as agents reach it, such as `http://127.0.0.1:4580`.
+    /// Base URL as agents reach it, such as `http://127.0.0.1:4580`. Empty means the address that
+    /// the server binds.
     pub endpoint: String,
     /// All state.
     pub store: Arc<Store>,
@@ -53,7 +54,7 @@ pub struct Parts {
 pub struct App {
     arns: ArnScope,
     vpc: BuiltinVpc,
-    endpoint: String,
+    endpoint: OnceLock<String>,
     store: Arc<Store>,
     gate: Gate,
     clock: Arc<dyn Clock>,
@@ -68,11 +69,16 @@ pub struct App {
 impl App {
     /// A server's front made of `parts`.
     pub fn new(parts: Parts) -> Self {
+        let endpoint = OnceLock::new();
+        if !parts.endpoint.is_empty() {
+            // A fresh cell takes its value.
+            let _ = endpoint.set(parts.endpoint);
+        }
         Self {
             gate: Gate::new(parts.keys, parts.account.clone(), parts.region.clone()),
             arns: ArnScope { region: parts.region, account: parts.account },
             vpc: parts.vpc,
-            endpoint: parts.endpoint,
+            endpoint,
             store: parts.store,
             clock: parts.clock,
             soft: parts.soft,
@@ -104,6 +110,17 @@ impl App {
         &self.arns
     }
 
+    /// Base URL as agents reach it.
+    pub fn endpoint(&self) -> &str {
+        self.endpoint.get().map_or("", String::as_str)
+    }
+
+    /// The address that the server has bound, for an app that was made without an endpoint.
+    pub(crate) fn set_endpoint(&self, endpoint: String) {
+        // One that was given stays.
+        let _ = self.endpoint.set(endpoint);
+    }
+
     /// Who takes agents' websockets over.
     pub fn sessions(&self) -> &Arc<dyn AgentSessions> {
         &self.sessions
@@ -129,7 +146,7 @@ impl App {
             seed,
             arns: &self.arns,
             vpc: &self.vpc,
-            endpoint: &self.endpoint,
+            endpoint: self.endpoint(),
             soft: self.soft.as_ref(),
             history: self.history.as_ref(),
         }

@@ -1,12 +1,12 @@
 //! The HTTP front of the server: who asks, what for, in which protocol, and the answer.
 //!
 //! A request goes through these in order:
-//! 1. `http` takes it in within its limits and refuses what a browser's page sends.
+//! 1. [`http`] takes it in within its limits and refuses what a browser's page sends.
 //! 2. [`sigv4`] is the one gate: it yields the [`identity::Verified`] that everything behind takes.
-//! 3. `http::route` finds the service and the operation, `protocol` decodes the body.
-//! 4. `dispatch` runs the operation ([`ecs`], `sts`, `ec2`: pure functions, one file each) on
+//! 3. `http::route` finds the service and the operation, [`protocol`] decodes the body.
+//! 4. `dispatch` runs the operation ([`ecs`], [`sts`], [`ec2`]: pure functions, one file each) on
 //!    a snapshot, commits what it wants, and on a conflict runs it anew.
-//! 5. `protocol` encodes the answer or the [`error::ApiError`].
+//! 5. [`protocol`] encodes the answer or the [`error::ApiError`].
 //!
 //! The crate keeps no state of its own and does no I/O inside an operation.
 
@@ -14,11 +14,16 @@ pub mod agent_sessions;
 pub mod app;
 pub mod context;
 mod dispatch;
+pub mod ec2;
 pub mod ecs;
 pub mod error;
+pub mod http;
 pub mod identity;
 pub mod metrics;
+pub mod protocol;
+mod query_services;
 pub mod sigv4;
+pub mod sts;
 
 pub use app::{App, Parts};
 pub use error::ApiError;

@@ -37,9 +37,7 @@ pub(super) fn error(
         response.headers_mut().insert("x-amzn-errortype", code);
     }
     if protocol == Protocol::Cbor {
-        response
-            .headers_mut()
-            .insert("smithy-protocol", HeaderValue::from_static("rpc-v2-cbor"));
+        response.headers_mut().insert("smithy-protocol", HeaderValue::from_static("rpc-v2-cbor"));
     }
     response
 }

@@ -8,6 +8,7 @@ use crate::ecs;
 use crate::error::ApiError;
 use crate::identity::Verified;
 use crate::protocol::Protocol;
+use crate::query_services::{self, QueryService};
 use crate::sigv4::{Claim, Request};
 use hyper::header::CONTENT_TYPE;
 use hyper::{HeaderMap, Method};
@@ -78,15 +79,56 @@ pub(super) async fn call(
     request_id: &str,
     trace: &mut Trace,
 ) -> Result<Answer, Failed> {
+    if let Some(service) = QueryService::of(identity.service()) {
+        let fail = |e| (service.protocol(), service.service().xml_namespace, e);
+        let result = query_call(app, head, body, service, identity, request_id, trace).await;
+        return result.map_err(fail);
+    }
     let fail = |error: ApiError| (hint.protocol, hint.namespace, error);
     match identity.service() {
         "ecs" => ecs_call(app, head, body, identity, trace).await.map_err(fail),
-        "sts" | "ec2" => {
-            super::super::query_services::call(app, head, body, hint, identity, request_id, trace)
-                .await
-        }
         other => Err(fail(absent_service(hint.protocol, other))),
     }
+}
+
+/// A call with `Action`, in a form or in the query of a GET (as presigned URLs are).
+async fn query_call(
+    app: &App,
+    head: &http::request::Parts,
+    body: &[u8],
+    service: QueryService,
+    identity: &Verified,
+    request_id: &str,
+    trace: &mut Trace,
+) -> Result<Answer, ApiError> {
+    trace.service = service.service().name;
+    if head.uri.path() != "/" {
+        let message = format!("There is nothing at '{}'.", head.uri.path());
+        return Err(ApiError::new("InvalidAction", 404, message));
+    }
+    let parameters = if head.method == Method::GET {
+        head.uri.query().unwrap_or_default().as_bytes()
+    } else if head.method == Method::POST {
+        let content_type = content_type(&head.headers);
+        if content_type != wharf_wire::query::REQUEST_CONTENT_TYPE {
+            return Err(ApiError::new(
+                "UnsupportedMediaType",
+                415,
+                format!(
+                    "The content type '{content_type}' is not {}.",
+                    wharf_wire::query::REQUEST_CONTENT_TYPE
+                ),
+            ));
+        }
+        body
+    } else {
+        let message = format!("The method {} is not POST or GET.", head.method);
+        return Err(ApiError::new("MethodNotAllowed", 405, message));
+    };
+    let operation = &mut trace.operation;
+    let bytes =
+        query_services::call(app, service, parameters, identity, request_id, operation).await?;
+    Ok(answer(200, service.protocol().content_type(), bytes))
 }
 
 /// An AWS service that wharf doesn't have.

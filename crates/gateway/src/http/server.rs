@@ -6,13 +6,13 @@ use crate::app::App;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// Limits on what one client can take.
 #[derive(Debug, Clone)]
@@ -110,7 +110,7 @@ impl Server {
 
     /// Accepts and serves until `shutdown` is cancelled and the running requests are answered.
     pub async fn run(self, shutdown: CancellationToken) {
-        let graceful = GracefulShutdown::new();
+        let connections = TaskTracker::new();
         let places = Arc::new(Semaphore::new(self.limits.connections));
         loop {
             let place = tokio::select! {
@@ -125,9 +125,9 @@ impl Server {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    let connection = self.connection(stream, peer, &graceful);
+                    let connection = self.connection(stream, peer, shutdown.clone());
                     let open = self.front.app().metrics().connections().clone();
-                    tokio::spawn(async move {
+                    connections.spawn(async move {
                         open.inc();
                         connection.await;
                         open.dec();
@@ -142,7 +142,8 @@ impl Server {
             }
         }
         drop(self.listener);
-        if tokio::time::timeout(self.limits.drain_timeout, graceful.shutdown()).await.is_err() {
+        connections.close();
+        if tokio::time::timeout(self.limits.drain_timeout, connections.wait()).await.is_err() {
             tracing::warn!("requests were still running when the server stopped");
         }
     }
@@ -151,7 +152,7 @@ impl Server {
         &self,
         stream: TcpStream,
         peer: SocketAddr,
-        graceful: &GracefulShutdown,
+        shutdown: CancellationToken,
     ) -> impl Future<Output = ()> + Send + use<> {
         let front = Arc::clone(&self.front);
         // Answers are small and whole: they need no delay to become full packets.
@@ -166,9 +167,17 @@ impl Server {
                 service_fn(move |request| Arc::clone(&front).serve(request, peer)),
             )
             .with_upgrades();
-        let watched = graceful.watch(connection);
         async move {
-            if let Err(error) = watched.await {
+            let mut connection = std::pin::pin!(connection);
+            let ended = tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = shutdown.cancelled() => {
+                    // Closes it when idle, or after the answer that is on its way.
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = ended {
                 tracing::debug!(%peer, %error, "connection ended");
             }
         }

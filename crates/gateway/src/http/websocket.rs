@@ -48,7 +48,10 @@ pub(super) fn accept(
         ACS_PATH => true,
         TCS_PATH => false,
         path => {
-            return refused(trace, (404, "BadRequestException", format!("No websocket at {path}.")));
+            return refused(
+                trace,
+                (404, "BadRequestException", format!("No websocket at {path}.")),
+            );
         }
     };
     trace.operation = if acs { "Poll" } else { "StartTelemetrySession" };
@@ -75,8 +78,7 @@ pub(super) fn accept(
         let config = WebSocketConfig::default()
             .max_message_size(Some(MAX_MESSAGE_BYTES))
             .max_frame_size(Some(MAX_MESSAGE_BYTES));
-        let stream =
-            WebSocketStream::from_raw_socket(upgraded, Role::Server, Some(config)).await;
+        let stream = WebSocketStream::from_raw_socket(upgraded, Role::Server, Some(config)).await;
         if acs {
             sessions.accept_acs(stream, request).await;
         } else {
@@ -132,9 +134,8 @@ fn admit(
 ) -> Result<ContainerInstanceKey, Refusal> {
     // ACS and TCS name their parameters differently.
     let either = |a: &str, b: &str| query.get(a).or_else(|| query.get(b)).map(String::as_str);
-    let unknown = || {
-        (400, "InvalidInstanceException", "The container instance does not exist.".to_owned())
-    };
+    let unknown =
+        || (400, "InvalidInstanceException", "The container instance does not exist.".to_owned());
     let text = either("containerInstanceArn", "containerInstance").ok_or_else(unknown)?;
     let arn = Arn::parse(text)
         .filter(|arn| arn.region == app.arns().region && arn.account == app.arns().account)
