@@ -45,12 +45,14 @@ fn gnu(archive: &Path) -> Vec<String> {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let line = |line: &str| {
         let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-        let kind = &line[..1];
+        // C: contiguous, which is a file anywhere but on real-time systems of old.
+        let kind = if line.starts_with('C') { "-" } else { &line[..1] };
         // Behind mode, owner, size, date and time, all that is left is the name.
         let mut rest = line;
         for field in fields.iter().take(5) {
-            rest = rest[rest.find(field).unwrap() + field.len()..].trim_start_matches(' ');
+            rest = &rest[rest.find(field).unwrap() + field.len()..];
         }
+        let rest = rest.strip_prefix(' ').unwrap_or(rest);
         let size = fields.get(2).unwrap_or(&"");
         format!("{kind} {size} {}", rest.trim_end_matches('/'))
     };

@@ -272,6 +272,9 @@ impl<R: Read> TarReader<R> {
         if kind == Kind::File && path.ends_with(b"/") {
             kind = Kind::Directory;
         }
+        if matches!(kind, Kind::Hardlink | Kind::Symlink) && link.is_empty() {
+            return Err(Error::Field("link name"));
+        }
         let stored = match pax.size {
             Some(size) => size,
             None => header.number(124..136, "size")?,
