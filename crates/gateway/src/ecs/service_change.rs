@@ -113,6 +113,9 @@ pub fn roll_back(
         None => new_deployment(context, revision, &given_up.id),
     };
     primary.primary = true;
+    primary.failed_tasks = 0;
+    primary.consecutive_failures = 0;
+    primary.next_launch_at = None;
     primary.updated_at = context.now;
     primary.rollout_state = RolloutState::InProgress;
     primary.rollout_state_reason = format!("ECS deployment {} in progress.", primary.id);

@@ -541,3 +541,95 @@ fn a_stopped_deployment_goes_back_to_the_revision_before() {
     });
     assert!(contains(&described["serviceDeployments"][0], &part), "{described:#}");
 }
+
+fn add_host(world: &mut World) {
+    let request = json!({"totalResources": [
+        {"name": "CPU", "type": "INTEGER", "integerValue": 4096},
+        {"name": "MEMORY", "type": "INTEGER", "integerValue": 8192}]});
+    world
+        .call::<op::RegisterContainerInstance>(
+            super::register_container_instance::register_container_instance,
+            &request,
+        )
+        .unwrap();
+}
+
+/// What boto3's waiter ServicesStable looks at, and how the newest service deployment ended.
+fn state(world: &mut World) -> (String, i64, i64, usize, String) {
+    let answer = call!(world, DescribeServices, describe_services, {"services": ["app"]}).unwrap();
+    let service = &answer["services"][0];
+    let listed =
+        call!(world, ListServiceDeployments, list_service_deployments, {"service": "app"}).unwrap();
+    (
+        service["status"].as_str().unwrap().to_owned(),
+        service["desiredCount"].as_i64().unwrap(),
+        service["runningCount"].as_i64().unwrap(),
+        service["deployments"].as_array().unwrap().len(),
+        listed["serviceDeployments"][0]["status"].as_str().unwrap().to_owned(),
+    )
+}
+
+/// The operations and the service scheduler together, from creation to deletion.
+#[test]
+fn a_service_lives() {
+    let mut world = world();
+    add_host(&mut world);
+    create(&mut world, &json!({})).unwrap();
+    world.settle(&key());
+    assert_eq!(state(&mut world), ("ACTIVE".into(), 2, 2, 1, "SUCCESSFUL".into()));
+    update(&mut world, &json!({"desiredCount": 4})).unwrap();
+    world.settle(&key());
+    assert_eq!(state(&mut world), ("ACTIVE".into(), 4, 4, 1, "SUCCESSFUL".into()));
+    update(&mut world, &json!({"taskDefinition": "web:2", "desiredCount": 3})).unwrap();
+    assert_eq!(state(&mut world), ("ACTIVE".into(), 3, 4, 2, "IN_PROGRESS".into()));
+    world.settle(&key());
+    assert_eq!(state(&mut world), ("ACTIVE".into(), 3, 3, 1, "SUCCESSFUL".into()));
+    let listed =
+        call!(world, ListTasks, list_tasks, {"serviceName": "app", "family": "web"}).unwrap();
+    let described = call!(world, DescribeTasks, describe_tasks, {"tasks": listed["taskArns"]});
+    for task in described.unwrap()["tasks"].as_array().unwrap() {
+        let part = json!({"group": "service:app", "lastStatus": "RUNNING",
+            "taskDefinitionArn": format!("{ARN}task-definition/web:2")});
+        assert!(contains(task, &part), "{task:#}");
+    }
+    call!(world, DeleteService, delete_service, {"service": "app", "force": true}).unwrap();
+    world.settle(&key());
+    assert_eq!(state(&mut world), ("INACTIVE".into(), 0, 0, 0, "SUCCESSFUL".into()));
+    pass(&mut world, 60);
+    create(&mut world, &json!({"desiredCount": 1})).unwrap();
+    world.settle(&key());
+    assert_eq!(state(&mut world), ("ACTIVE".into(), 1, 1, 1, "SUCCESSFUL".into()));
+}
+
+#[test]
+fn a_stopped_deployment_ends_rolled_back() {
+    let mut world = world();
+    add_host(&mut world);
+    create(&mut world, &json!({})).unwrap();
+    world.settle(&key());
+    update(&mut world, &json!({"taskDefinition": "web:2"})).unwrap();
+    let id = record(&world).deployments[0].service_deployment_id.clone();
+    call!(world, StopServiceDeployment, stop_service_deployment,
+        {"serviceDeploymentArn": format!("{ARN}service-deployment/default/app/{id}")})
+    .unwrap();
+    world.settle(&key());
+    assert_eq!(state(&mut world), ("ACTIVE".into(), 2, 2, 1, "ROLLBACK_SUCCESSFUL".into()));
+    assert_eq!(record(&world).task_definition.revision, 1);
+}
+
+/// A deployment that is replaced before it ends, by the same or another revision.
+#[test]
+fn deployments_in_quick_succession_leave_one() {
+    let mut world = world();
+    add_host(&mut world);
+    create(&mut world, &json!({})).unwrap();
+    for definition in ["web:2", "web:1", "web:2"] {
+        pass(&mut world, 1);
+        update(&mut world, &json!({"taskDefinition": definition, "forceNewDeployment": true}))
+            .unwrap();
+    }
+    world.settle(&key());
+    assert_eq!(state(&mut world), ("ACTIVE".into(), 2, 2, 1, "SUCCESSFUL".into()));
+    let deployment = &record(&world).deployments[0];
+    assert_eq!(deployment.task_definition.revision, 2);
+}

@@ -4,10 +4,14 @@
 use crate::context::{Context, HistoryReader, NoHistory, Result as OperationResult};
 use crate::identity::Verified;
 use serde_json::{Value, json};
+use std::time::Duration;
 use wharf_model::network::{BuiltinVpc, DEFAULT_VPC_CIDR, Ipv4Range};
 use wharf_model::transaction::Revision;
-use wharf_model::{ArnScope, Cluster, Principal, Record, Snapshot, Timestamp, Transaction, Write};
-use wharf_scheduler::AllConnected;
+use wharf_model::{
+    ArnScope, Cluster, Principal, Record, ServiceKey, Snapshot, Task, TaskStatus, Timestamp,
+    Transaction, Write,
+};
+use wharf_scheduler::{AllConnected, service};
 use wharf_wire::{OperationShape, Shape, json as codec, validation};
 
 /// 2026-11-24T01:00:00Z, in milliseconds.
@@ -59,6 +63,50 @@ impl World {
             self.revision += 1;
             self.snapshot.apply(Revision(self.revision), &transaction.writes);
         }
+    }
+
+    /// Plays the service scheduler and the agents until a service stands still: tasks start and
+    /// stop at once.
+    pub fn settle(&mut self, key: &ServiceKey) {
+        for _ in 0..100 {
+            self.seed += 1;
+            let plan = service::reconcile(
+                &self.snapshot,
+                &AllConnected,
+                key,
+                &self.vpc,
+                self.now,
+                self.seed,
+            );
+            self.commit(&plan.transaction);
+            let moved = self.move_tasks(key);
+            if plan.transaction.is_empty() && !moved {
+                return;
+            }
+            self.now = self.now.plus(Duration::from_secs(1));
+        }
+        panic!("{key} doesn't come to rest");
+    }
+
+    fn move_tasks(&mut self, key: &ServiceKey) -> bool {
+        let tasks: Vec<Task> = self.snapshot.service_tasks(key).map(|t| Task::clone(t)).collect();
+        let mut moved = false;
+        for mut task in tasks {
+            let next = match task.desired_status {
+                TaskStatus::Stopped => TaskStatus::Stopped,
+                _ => TaskStatus::Running,
+            };
+            if task.last_status < next {
+                task.last_status = next;
+                task.started_at.get_or_insert(self.now);
+                if next == TaskStatus::Stopped {
+                    task.stopped_at = Some(self.now);
+                }
+                self.put(task);
+                moved = true;
+            }
+        }
+        moved
     }
 
     /// Runs an operation on a request in JSON. Returns its answer, or `"Code: message"`.
