@@ -53,8 +53,15 @@ fn gnu(archive: &Path) -> Vec<String> {
             rest = &rest[rest.find(field).unwrap() + field.len()..];
         }
         let rest = rest.strip_prefix(' ').unwrap_or(rest);
+        // A slash behind a link's or file's name means nothing, and isn't shown by both.
+        let mut rest = rest.trim_end_matches('/').to_owned();
+        for arrow in [" -> ", " link to "] {
+            while rest.contains(&format!("/{arrow}")) {
+                rest = rest.replace(&format!("/{arrow}"), arrow);
+            }
+        }
         let size = fields.get(2).unwrap_or(&"");
-        format!("{kind} {size} {}", rest.trim_end_matches('/'))
+        format!("{kind} {size} {}", rest)
     };
     text.lines().map(line).collect()
 }

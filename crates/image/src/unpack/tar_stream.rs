@@ -141,13 +141,13 @@ impl<R: Read> TarReader<R> {
                 }
                 b'g' => pax::check_global(&self.extension(&header)?)?,
                 b'L' => {
-                    let name = c_string(self.extension(&header)?);
+                    let name = c_string(self.extension(&header)?)?;
                     if long_name.replace(name).is_some() {
                         return Err(Error::Ambiguous("two long names for one member"));
                     }
                 }
                 b'K' => {
-                    let name = c_string(self.extension(&header)?);
+                    let name = c_string(self.extension(&header)?)?;
                     if long_link.replace(name).is_some() {
                         return Err(Error::Ambiguous("two long link names for one member"));
                     }
@@ -256,6 +256,7 @@ impl<R: Read> TarReader<R> {
         {
             return Err(Error::Ambiguous("a GNU long name and a PAX name for one member"));
         }
+        let long = pax.path.is_some() || long_name.is_some();
         let path = pax.path.or(long_name).unwrap_or_else(|| header.name());
         let link = pax.link.or(long_link).unwrap_or_else(|| header.text(157..257).to_vec());
         let mut kind = match header.type_flag() {
@@ -270,6 +271,11 @@ impl<R: Read> TarReader<R> {
         };
         // Archives older than ustar mark directories by a slash alone.
         if kind == Kind::File && path.ends_with(b"/") {
+            // Those archives have no long names: GNU tar lists such a member as a file, and
+            // extracts it as a directory.
+            if long {
+                return Err(Error::Ambiguous("a file whose long name is a directory's"));
+            }
             kind = Kind::Directory;
         }
         if matches!(kind, Kind::Hardlink | Kind::Symlink) && link.is_empty() {
@@ -447,11 +453,11 @@ impl Header {
     }
 }
 
-fn c_string(mut bytes: Vec<u8>) -> Vec<u8> {
-    if let Some(end) = bytes.iter().position(|b| *b == 0) {
-        bytes.truncate(end);
-    }
-    bytes
+/// The name in an `L` or `K` body. Without its NUL, GNU tar reads on into the padding.
+fn c_string(mut bytes: Vec<u8>) -> Result<Vec<u8>, Error> {
+    let end = bytes.iter().position(|b| *b == 0);
+    bytes.truncate(end.ok_or(Error::Ambiguous("a long name without its end"))?);
+    Ok(bytes)
 }
 
 fn read_exact(reader: &mut impl Read, buffer: &mut [u8]) -> Result<(), Error> {
