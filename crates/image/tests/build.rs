@@ -1,4 +1,5 @@
 //! Images made of directories and binaries: what is in them, and that it never changes.
+#![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};

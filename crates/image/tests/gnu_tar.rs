@@ -1,6 +1,7 @@
 //! What we read in an archive is what GNU tar reads, also after bytes of it were changed.
 //!
 //! A few hundred archives by default, thousands with WHARF_SOAK=1.
+#![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::os::unix::fs::symlink;

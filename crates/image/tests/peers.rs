@@ -1,4 +1,5 @@
 //! Images to and from programs of other people: Debian's docker-registry and skopeo.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Pulling from a registry of our own that breaks off, lies, wants tokens and speaks TLS.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

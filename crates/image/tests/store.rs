@@ -1,4 +1,5 @@
 //! The store's promises: nothing half is ever used, nothing in use is ever removed.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

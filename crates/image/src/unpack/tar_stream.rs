@@ -273,8 +273,8 @@ impl<R: Read> TarReader<R> {
         if kind == Kind::File && path.ends_with(b"/") {
             // Those archives have no long names: GNU tar lists such a member as a file, and
             // extracts it as a directory.
-            if long {
-                return Err(Error::Ambiguous("a file whose long name is a directory's"));
+            if long || header.type_flag() == b'S' {
+                return Err(Error::Ambiguous("a file with a directory's name"));
             }
             kind = Kind::Directory;
         }

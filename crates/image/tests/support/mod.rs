@@ -1,5 +1,5 @@
 //! What the tests of pulling share: an image, and a registry of our own that can misbehave.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::fs;
