@@ -21,7 +21,7 @@ macro_rules! call {
 
 /// Task definitions `web:1`, `web:2` (bridge), `vpc:1` (awsvpc), `far:1` (awsvpc with FARGATE's
 /// sizes); a cluster `providers` with FARGATE's capacity providers.
-fn world() -> World {
+pub(super) fn world() -> World {
     let mut world = World::new();
     register(&mut world, "web", json!({}));
     register(&mut world, "web", json!({}));
@@ -39,7 +39,7 @@ fn world() -> World {
     world
 }
 
-fn create(world: &mut World, more: &Value) -> Result<Value, String> {
+pub(super) fn create(world: &mut World, more: &Value) -> Result<Value, String> {
     let mut request = json!({"serviceName": "app", "taskDefinition": "web:1", "desiredCount": 2});
     merge(&mut request, more);
     let answer =
@@ -47,7 +47,7 @@ fn create(world: &mut World, more: &Value) -> Result<Value, String> {
     Ok(answer["service"].clone())
 }
 
-fn update(world: &mut World, more: &Value) -> Result<Value, String> {
+pub(super) fn update(world: &mut World, more: &Value) -> Result<Value, String> {
     let mut request = json!({"service": "app"});
     merge(&mut request, more);
     let answer =
@@ -55,15 +55,15 @@ fn update(world: &mut World, more: &Value) -> Result<Value, String> {
     Ok(answer["service"].clone())
 }
 
-fn key() -> ServiceKey {
+pub(super) fn key() -> ServiceKey {
     ServiceKey::new("default", "app")
 }
 
-fn record(world: &World) -> Service {
+pub(super) fn record(world: &World) -> Service {
     Service::clone(world.snapshot.service(&key()).unwrap())
 }
 
-fn pass(world: &mut World, seconds: u64) {
+pub(super) fn pass(world: &mut World, seconds: u64) {
     world.now = world.now.plus(Duration::from_secs(seconds));
 }
 
@@ -446,63 +446,6 @@ fn events_of_this_service_alone_are_shown() {
 }
 
 #[test]
-fn protection_of_tasks() {
-    let mut world = world();
-    create(&mut world, &json!({"desiredCount": 2})).unwrap();
-    let deployment = record(&world).deployments[0].id.clone();
-    for n in 1..=3 {
-        let mut of_service = task(n);
-        of_service.service = Some("app".into());
-        of_service.started_by = Some(deployment.clone());
-        world.put(of_service);
-    }
-    world.put(task(4));
-    let id = |n: u32| format!("{n:032x}");
-    let protect = |world: &mut World, more: Value| {
-        let mut request = json!({"cluster": "default", "protectionEnabled": true});
-        merge(&mut request, &more);
-        world.call::<op::UpdateTaskProtection>(
-            super::update_task_protection::update_task_protection,
-            &request,
-        )
-    };
-    let answer =
-        protect(&mut world, json!({"tasks": [id(1), id(4), id(9)], "expiresInMinutes": 1}));
-    let expected = json!({
-        "protectedTasks": [{"taskArn": format!("{ARN}task/default/{}", id(1)),
-            "protectionEnabled": true, "expirationDate": 1_795_482_060}],
-        "failures": [
-            {"arn": format!("{ARN}task/default/{}", id(4)), "reason": "TASK_NOT_VALID"},
-            {"arn": format!("{ARN}task/default/{}", id(9)), "reason": "MISSING"}],
-    });
-    assert_eq!(answer.unwrap(), expected);
-    let answer = protect(&mut world, json!({"tasks": [id(2), id(3)]})).unwrap();
-    assert_eq!(answer["failures"][0]["reason"], "DEPLOYMENT_BLOCKED");
-    let get = |world: &mut World| {
-        let answer = world
-            .call::<op::GetTaskProtection>(
-                super::get_task_protection::get_task_protection,
-                &json!({"cluster": "default", "tasks": [id(1), id(2), id(3)]}),
-            )
-            .unwrap();
-        let tasks = answer["protectedTasks"].as_array().unwrap().clone();
-        tasks.iter().map(|t| t["protectionEnabled"].as_bool().unwrap()).collect::<Vec<_>>()
-    };
-    assert_eq!(get(&mut world), [true, true, false]);
-    pass(&mut world, 61);
-    assert_eq!(get(&mut world), [false, true, false]);
-    protect(&mut world, json!({"tasks": [id(2)], "protectionEnabled": false})).unwrap();
-    assert_eq!(get(&mut world), [false, false, false]);
-    for minutes in [0, 2881] {
-        let error = protect(&mut world, json!({"tasks": [id(1)], "expiresInMinutes": minutes}));
-        assert_eq!(
-            error.unwrap_err(),
-            "InvalidParameterException: expiresInMinutes must be between 1 and 2880."
-        );
-    }
-}
-
-#[test]
 fn a_stopped_deployment_goes_back_to_the_revision_before() {
     let mut world = world();
     create(&mut world, &json!({})).unwrap();
@@ -540,96 +483,4 @@ fn a_stopped_deployment_goes_back_to_the_revision_before() {
             format!("{ARN}service-revision/default/app/{}", first.service_revision_id)},
     });
     assert!(contains(&described["serviceDeployments"][0], &part), "{described:#}");
-}
-
-fn add_host(world: &mut World) {
-    let request = json!({"totalResources": [
-        {"name": "CPU", "type": "INTEGER", "integerValue": 4096},
-        {"name": "MEMORY", "type": "INTEGER", "integerValue": 8192}]});
-    world
-        .call::<op::RegisterContainerInstance>(
-            super::register_container_instance::register_container_instance,
-            &request,
-        )
-        .unwrap();
-}
-
-/// What boto3's waiter ServicesStable looks at, and how the newest service deployment ended.
-fn state(world: &mut World) -> (String, i64, i64, usize, String) {
-    let answer = call!(world, DescribeServices, describe_services, {"services": ["app"]}).unwrap();
-    let service = &answer["services"][0];
-    let listed =
-        call!(world, ListServiceDeployments, list_service_deployments, {"service": "app"}).unwrap();
-    (
-        service["status"].as_str().unwrap().to_owned(),
-        service["desiredCount"].as_i64().unwrap(),
-        service["runningCount"].as_i64().unwrap(),
-        service["deployments"].as_array().unwrap().len(),
-        listed["serviceDeployments"][0]["status"].as_str().unwrap().to_owned(),
-    )
-}
-
-/// The operations and the service scheduler together, from creation to deletion.
-#[test]
-fn a_service_lives() {
-    let mut world = world();
-    add_host(&mut world);
-    create(&mut world, &json!({})).unwrap();
-    world.settle(&key());
-    assert_eq!(state(&mut world), ("ACTIVE".into(), 2, 2, 1, "SUCCESSFUL".into()));
-    update(&mut world, &json!({"desiredCount": 4})).unwrap();
-    world.settle(&key());
-    assert_eq!(state(&mut world), ("ACTIVE".into(), 4, 4, 1, "SUCCESSFUL".into()));
-    update(&mut world, &json!({"taskDefinition": "web:2", "desiredCount": 3})).unwrap();
-    assert_eq!(state(&mut world), ("ACTIVE".into(), 3, 4, 2, "IN_PROGRESS".into()));
-    world.settle(&key());
-    assert_eq!(state(&mut world), ("ACTIVE".into(), 3, 3, 1, "SUCCESSFUL".into()));
-    let listed =
-        call!(world, ListTasks, list_tasks, {"serviceName": "app", "family": "web"}).unwrap();
-    let described = call!(world, DescribeTasks, describe_tasks, {"tasks": listed["taskArns"]});
-    for task in described.unwrap()["tasks"].as_array().unwrap() {
-        let part = json!({"group": "service:app", "lastStatus": "RUNNING",
-            "taskDefinitionArn": format!("{ARN}task-definition/web:2")});
-        assert!(contains(task, &part), "{task:#}");
-    }
-    call!(world, DeleteService, delete_service, {"service": "app", "force": true}).unwrap();
-    world.settle(&key());
-    assert_eq!(state(&mut world), ("INACTIVE".into(), 0, 0, 0, "SUCCESSFUL".into()));
-    pass(&mut world, 60);
-    create(&mut world, &json!({"desiredCount": 1})).unwrap();
-    world.settle(&key());
-    assert_eq!(state(&mut world), ("ACTIVE".into(), 1, 1, 1, "SUCCESSFUL".into()));
-}
-
-#[test]
-fn a_stopped_deployment_ends_rolled_back() {
-    let mut world = world();
-    add_host(&mut world);
-    create(&mut world, &json!({})).unwrap();
-    world.settle(&key());
-    update(&mut world, &json!({"taskDefinition": "web:2"})).unwrap();
-    let id = record(&world).deployments[0].service_deployment_id.clone();
-    call!(world, StopServiceDeployment, stop_service_deployment,
-        {"serviceDeploymentArn": format!("{ARN}service-deployment/default/app/{id}")})
-    .unwrap();
-    world.settle(&key());
-    assert_eq!(state(&mut world), ("ACTIVE".into(), 2, 2, 1, "ROLLBACK_SUCCESSFUL".into()));
-    assert_eq!(record(&world).task_definition.revision, 1);
-}
-
-/// A deployment that is replaced before it ends, by the same or another revision.
-#[test]
-fn deployments_in_quick_succession_leave_one() {
-    let mut world = world();
-    add_host(&mut world);
-    create(&mut world, &json!({})).unwrap();
-    for definition in ["web:2", "web:1", "web:2"] {
-        pass(&mut world, 1);
-        update(&mut world, &json!({"taskDefinition": definition, "forceNewDeployment": true}))
-            .unwrap();
-    }
-    world.settle(&key());
-    assert_eq!(state(&mut world), ("ACTIVE".into(), 2, 2, 1, "SUCCESSFUL".into()));
-    let deployment = &record(&world).deployments[0];
-    assert_eq!(deployment.task_definition.revision, 2);
 }
