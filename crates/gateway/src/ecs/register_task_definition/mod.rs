@@ -11,7 +11,7 @@ mod dependencies;
 mod error;
 mod members;
 mod ports;
-mod size;
+pub(in crate::ecs) mod size;
 #[cfg(test)]
 mod tests;
 

@@ -22,12 +22,12 @@ const FARGATE: [(i64, i64, i64, i64); 7] = [
 ];
 
 /// CPU units from `1024`, `1 vCPU` or `.25 vcpu`.
-pub(super) fn cpu(text: &str) -> Result<i64, Error> {
+pub(in crate::ecs) fn cpu(text: &str) -> Result<i64, Error> {
     amount(text, "vcpu").filter(|units| CPU_UNITS.contains(units)).ok_or(Error::TaskSize("cpu"))
 }
 
 /// MiB from `1024`, `1GB` or `0.5 GB`.
-pub(super) fn memory(text: &str) -> Result<i64, Error> {
+pub(in crate::ecs) fn memory(text: &str) -> Result<i64, Error> {
     amount(text, "gb").filter(|mib| *mib >= MIN_MEMORY_MIB).ok_or(Error::TaskSize("memory"))
 }
 
