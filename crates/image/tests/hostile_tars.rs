@@ -427,7 +427,8 @@ fn whiteouts_work_in_a_real_overlay() {
         .dir("e")
         .file("e/y", "")
         .end();
-    unpack(tar.as_slice(), &field.root(), &[lower.clone()], &Limits::default()).unwrap();
+    unpack(tar.as_slice(), &field.root(), std::slice::from_ref(&lower), &Limits::default())
+        .unwrap();
     let mut script = std::process::Command::new("unshare");
     script.args(["-m", "sh", "-ec"]).arg(format!(
         "mount -t overlay overlay -o lowerdir={}:{} {} && cd {} && find . | sort",

@@ -273,7 +273,7 @@ impl<R: Read> TarReader<R> {
         if kind == Kind::File && path.ends_with(b"/") {
             // Those archives have no long names: GNU tar lists such a member as a file, and
             // extracts it as a directory.
-            if long || header.type_flag() == b'S' {
+            if long || !matches!(header.type_flag(), 0 | b'0') {
                 return Err(Error::Ambiguous("a file with a directory's name"));
             }
             kind = Kind::Directory;
