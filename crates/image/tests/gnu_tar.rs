@@ -32,7 +32,9 @@ fn ours(archive: &[u8]) -> Option<Vec<String>> {
         };
         let link = if arrow.is_empty() { String::new() } else { escape(&member.link) };
         let name = escape(&member.path);
-        list.push(format!("{kind} {} {}{arrow}{link}", member.size, name.trim_end_matches('/')));
+        let name = name.trim_end_matches('/');
+        let line = format!("{kind} {} {name}{arrow}{link}", member.size);
+        list.push(line.trim_end_matches('/').to_owned());
     }
 }
 
