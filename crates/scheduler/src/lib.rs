@@ -11,4 +11,7 @@ pub mod placement;
 pub mod service;
 pub mod task;
 
+#[cfg(test)]
+mod fixture;
+
 pub use connectivity::{AllConnected, Connectivity};

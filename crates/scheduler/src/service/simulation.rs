@@ -1,1 +1,216 @@
-//! t
+//! A deterministic simulation: agents with faults, operators with ideas, virtual time. While
+//! faults last, no step of the scheduler breaks the deployment's limits; once they stop, the
+//! service reaches what was asked for. One u64 seed is the whole run.
+
+use super::tests::Case;
+use crate::fixture;
+use crate::task::{self, ContainerStateChange, TaskStateChange};
+use proptest::prelude::*;
+use std::collections::BTreeSet;
+use wharf_model::container_instance::InstanceStatus;
+use wharf_model::service::RolloutState;
+use wharf_model::{ContainerInstanceKey, IdSource, Service, Task, TaskStatus};
+
+const HOSTS: usize = 5;
+
+/// What may go wrong at each tick, in per cent.
+#[derive(Debug, Clone, Copy)]
+struct Faults {
+    crash: usize,
+    fails_to_start: usize,
+    slow: usize,
+    host_lost: usize,
+    disconnected: usize,
+    operator: usize,
+}
+
+const FAULTS: Faults =
+    Faults { crash: 8, fails_to_start: 20, slow: 40, host_lost: 3, disconnected: 10, operator: 10 };
+const NONE: Faults =
+    Faults { crash: 0, fails_to_start: 0, slow: 0, host_lost: 0, disconnected: 0, operator: 0 };
+
+struct Simulation {
+    case: Case,
+    random: IdSource,
+    connected: BTreeSet<ContainerInstanceKey>,
+    deployments: usize,
+}
+
+impl Simulation {
+    fn new(seed: u64) -> Self {
+        let case = Case::new(HOSTS, 4);
+        let connected = (0..HOSTS).map(|n| fixture::host(n, 1, 1).key()).collect();
+        Self { case, random: IdSource::new(seed), connected, deployments: 0 }
+    }
+
+    fn chance(&mut self, per_cent: usize) -> bool {
+        self.random.below(100) < per_cent
+    }
+
+    fn tick(&mut self, faults: Faults) {
+        let seconds = 1 + self.random.below(15) as u64;
+        self.case.pass(seconds);
+        self.hosts(faults);
+        if self.chance(faults.operator) {
+            self.operator();
+        }
+        self.agents(faults);
+        for _ in 0..6 {
+            self.step();
+        }
+    }
+
+    /// One step of the scheduler, held against the limits.
+    fn step(&mut self) {
+        let before = self.counts();
+        let connected = self.connected.clone();
+        self.case.step(&connected);
+        let (after, service) = (self.counts(), self.case.service());
+        let of = |per_cent: i32| usize::try_from(service.desired_count * per_cent).unwrap();
+        let maximum = of(service.deployment_configuration.maximum_percent) / 100;
+        let minimum = of(service.deployment_configuration.minimum_healthy_percent).div_ceil(100);
+        assert!(after.live <= before.live || after.live <= maximum, "{before:?} {after:?}");
+        assert!(
+            after.healthy >= before.healthy || after.healthy >= minimum,
+            "{before:?} {after:?}"
+        );
+    }
+
+    fn counts(&self) -> Counts {
+        let tasks = self.case.tasks();
+        let live = tasks.iter().filter(|t| !t.last_status.is_stopped());
+        let healthy =
+            live.clone().filter(|t| t.is_wanted() && t.last_status == TaskStatus::Running);
+        Counts { live: live.clone().count(), healthy: healthy.count() }
+    }
+
+    fn hosts(&mut self, faults: Faults) {
+        for n in 0..HOSTS {
+            let key = fixture::host(n, 1, 1).key();
+            if self.chance(faults.disconnected) {
+                self.connected.remove(&key);
+            } else {
+                self.connected.insert(key.clone());
+            }
+            if self.chance(faults.host_lost) {
+                let world = &mut self.case.world;
+                let transaction = task::instance_lost(&world.snapshot, &key, world.now);
+                world.commit(&transaction);
+            }
+        }
+    }
+
+    fn operator(&mut self) {
+        let key = self.case.key.clone();
+        let n = self.random.below(6);
+        let host = self.random.below(HOSTS);
+        let limits = [(200, 100), (150, 50), (100, 50), (200, 0), (125, 80)];
+        let (maximum, minimum) = limits[self.random.below(limits.len())];
+        match n {
+            0 | 1 => {
+                let count = i32::try_from(self.random.below(9)).unwrap();
+                self.case.world.change(&key, |s| s.desired_count = count);
+            }
+            2 => self.case.world.change(&key, |s| {
+                s.deployment_configuration.maximum_percent = maximum;
+                s.deployment_configuration.minimum_healthy_percent = minimum;
+            }),
+            3 => {
+                let mut host = fixture::host(host, 1024, 1024);
+                let now = self.case.world.snapshot.container_instance(&host.key()).unwrap();
+                host.status = match now.status {
+                    InstanceStatus::Active => InstanceStatus::Draining,
+                    _ => InstanceStatus::Active,
+                };
+                self.case.world.put(host);
+            }
+            _ => {
+                self.deployments += 1;
+                let family = format!("v{}", self.deployments);
+                let definition = self.case.world.definition(&family, 128, 128);
+                let mut service = self.case.service();
+                self.case.world.deploy(&mut service, &definition);
+            }
+        }
+    }
+
+    fn agents(&mut self, faults: Faults) {
+        for task in self.case.tasks().into_iter().filter(|t| !t.last_status.is_stopped()) {
+            let host = task.container_instance_key().unwrap();
+            if !self.connected.contains(&host) || self.chance(faults.slow) {
+                continue;
+            }
+            let running = task.last_status == TaskStatus::Running;
+            let (status, exit_code) = match (task.is_wanted(), running) {
+                (false, _) => (TaskStatus::Stopped, Some(143)),
+                (true, false) if self.chance(faults.fails_to_start) => (TaskStatus::Stopped, None),
+                (true, false) => (TaskStatus::Running, None),
+                (true, true) if self.chance(faults.crash) => (TaskStatus::Stopped, Some(1)),
+                (true, true) => continue,
+            };
+            self.report(&task, status, exit_code);
+        }
+    }
+
+    fn report(&mut self, task: &Task, status: TaskStatus, exit_code: Option<i32>) {
+        let mut change = TaskStateChange::of(task.key());
+        change.status = Some(status);
+        change.containers.push(ContainerStateChange {
+            name: "app".to_owned(),
+            status: Some(status),
+            exit_code,
+            ..ContainerStateChange::default()
+        });
+        let world = &mut self.case.world;
+        let applied = task::apply_state_change(&world.snapshot, &change, world.now).unwrap();
+        world.commit(&applied.transaction);
+    }
+
+    /// All hosts come back, the limits leave room to move: what is wanted must come about.
+    fn heal(&mut self) {
+        (0..HOSTS).for_each(|n| self.case.world.put(fixture::host(n, 1024, 1024)));
+        let key = self.case.key.clone();
+        self.case.world.change(&key, |s: &mut Service| {
+            s.deployment_configuration.maximum_percent = 200;
+            s.deployment_configuration.minimum_healthy_percent = 100;
+        });
+        for _ in 0..400 {
+            self.tick(NONE);
+        }
+    }
+
+    fn check_steady(&self) {
+        let service = self.case.service();
+        assert_eq!(service.deployments.len(), 1, "{:?}", service.deployments);
+        assert_eq!(service.deployments[0].rollout_state, RolloutState::Completed);
+        let tasks = self.case.tasks();
+        let live: Vec<_> = tasks.iter().filter(|t| !t.last_status.is_stopped()).collect();
+        assert_eq!(live.len(), usize::try_from(service.desired_count).unwrap());
+        let right = |t: &&Task| {
+            t.last_status == TaskStatus::Running
+                && t.task_definition == service.task_definition
+                && t.is_wanted()
+        };
+        assert!(live.into_iter().all(|t| right(&t)));
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Counts {
+    live: usize,
+    healthy: usize,
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn limits_hold_under_faults_and_the_service_recovers(seed in any::<u64>()) {
+        let mut simulation = Simulation::new(seed);
+        for _ in 0..60 {
+            simulation.tick(FAULTS);
+        }
+        simulation.heal();
+        simulation.check_steady();
+    }
+}
