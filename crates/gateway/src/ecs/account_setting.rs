@@ -77,12 +77,18 @@ pub fn check_value(definition: &Definition, value: &str) -> Result<(), ApiError>
     Ok(())
 }
 
-/// The principal that a call is about: the given one, or who asks.
+/// The principal that a call is about: the given one, or who asks. The root's settings are the
+/// account's defaults.
 ///
 /// # Errors
 /// `InvalidParameterException` for what is no principal of this account.
 pub fn principal(context: &Context<'_>, given: Option<&str>) -> Result<String, ApiError> {
-    let Some(arn) = given else { return Ok(context.identity.principal_arn()) };
+    let root = wharf_model::Principal::Root.arn(context.account());
+    let own = context.identity.principal_arn();
+    let arn = given.unwrap_or(&own);
+    if arn == root {
+        return Ok(DEFAULT_PRINCIPAL.to_owned());
+    }
     let in_account = ["iam", "sts"]
         .iter()
         .any(|service| arn.starts_with(&format!("arn:aws:{service}::{}:", context.account())));
@@ -106,10 +112,20 @@ pub fn stored(context: &Context<'_>, name: &str, principal: &str) -> Option<Stri
 pub fn effective_for(context: &Context<'_>, name: &str, principal: &str) -> String {
     stored(context, name, principal)
         .or_else(|| stored(context, name, DEFAULT_PRINCIPAL))
-        .or_else(|| {
-            DEFINITIONS.iter().find(|d| d.name == name).map(|d| d.initial.to_owned())
-        })
+        .or_else(|| DEFINITIONS.iter().find(|d| d.name == name).map(|d| d.initial.to_owned()))
         .unwrap_or_default()
+}
+
+/// What would hold for `principal` without a setting of its own.
+pub fn effective_without(
+    context: &Context<'_>,
+    definition: &Definition,
+    principal: &str,
+) -> String {
+    let inherited = (principal != DEFAULT_PRINCIPAL)
+        .then(|| stored(context, definition.name, DEFAULT_PRINCIPAL))
+        .flatten();
+    inherited.unwrap_or_else(|| definition.initial.to_owned())
 }
 
 /// What holds for the caller.
@@ -130,8 +146,11 @@ pub fn view(
     } else {
         principal.to_owned()
     };
-    let kind =
-        if definition.aws_managed { types::SettingType::AwsManaged } else { types::SettingType::User };
+    let kind = if definition.aws_managed {
+        types::SettingType::AwsManaged
+    } else {
+        types::SettingType::User
+    };
     types::Setting {
         name: Some(definition.name.into()),
         value: Some(value),
