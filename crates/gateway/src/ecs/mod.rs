@@ -12,6 +12,8 @@ pub mod client_token;
 pub mod cluster_input;
 pub mod cluster_view;
 #[cfg(test)]
+mod cluster_tests;
+#[cfg(test)]
 mod instance_tests;
 pub mod launch_input;
 pub mod network_input;
