@@ -16,19 +16,20 @@ pub(super) fn threshold(desired_count: i32) -> i32 {
 }
 
 impl Step<'_> {
-    /// Gives the primary deployment up if too many of its tasks failed, and rolls back if asked.
-    pub(super) fn check_breaker(&mut self) {
+    /// Gives the primary deployment up if too many of its tasks failed, and rolls back if asked;
+    /// true if it did. What follows is the next step's work, which sees the records as written.
+    pub(super) fn check_breaker(&mut self) -> bool {
         let configuration = &self.service.deployment_configuration;
         let (enabled, rollback) =
             (configuration.circuit_breaker_enable, configuration.circuit_breaker_rollback);
         let limit = threshold(self.service.desired_count);
         let now = self.now;
         let Some(primary) = self.service.deployments.iter_mut().find(|d| d.primary) else {
-            return;
+            return false;
         };
         let in_progress = primary.rollout_state == RolloutState::InProgress;
         if !enabled || !in_progress || primary.failed_tasks < limit {
-            return;
+            return false;
         }
         primary.rollout_state = RolloutState::Failed;
         primary.rollout_state_reason =
@@ -39,7 +40,7 @@ impl Step<'_> {
         self.tell(&format!("(deployment {id}) deployment failed: tasks failed to start."));
         // A rollback that fails too is the end.
         if self.update_rolling_back(Status::RollbackFailed) {
-            return;
+            return true;
         }
         let back = rollback.then(|| self.roll_back()).flatten();
         self.update_record(&record, |r| {
@@ -62,6 +63,7 @@ impl Step<'_> {
                 }
             }
         });
+        true
     }
 
     /// Makes the last completed deployment the primary again; returns its revision. Nothing

@@ -93,7 +93,9 @@ impl Step<'_> {
     fn keep_up(&mut self) {
         self.count_failures();
         self.forgive_failures();
-        self.check_breaker();
+        if self.check_breaker() {
+            return;
+        }
         let census = self.census();
         let started = self.start(&census);
         let stopped = self.stop(&census, started);

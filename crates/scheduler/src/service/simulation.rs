@@ -174,9 +174,23 @@ impl Simulation {
             s.deployment_configuration.maximum_percent = 200;
             s.deployment_configuration.minimum_healthy_percent = 100;
         });
+        // A throttled deployment waits up to 15 minutes: ticks are 8 s on the average.
         for _ in 0..400 {
             self.tick(NONE);
+            let deployments = self.case.service().deployments;
+            if matches!(&deployments[..], [d] if d.rollout_state == RolloutState::Completed)
+                && !self.moves()
+            {
+                return;
+            }
         }
+    }
+
+    /// True if there is anything to do.
+    fn moves(&mut self) -> bool {
+        !self.case.step(&crate::AllConnected).transaction.is_empty()
+            || self.case.tasks().iter().any(|t| !t.last_status.is_stopped() && !t.is_wanted())
+            || self.case.tasks().iter().any(|t| t.last_status.is_starting())
     }
 
     fn check_steady(&self) {
