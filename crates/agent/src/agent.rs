@@ -15,6 +15,7 @@ use crate::discover::Discovery;
 use crate::endpoints::{self, Endpoints};
 use crate::launch::Surroundings;
 use crate::options::AgentOptions;
+use crate::stats::Sampler;
 use crate::store::{self, Identity, Store};
 use crate::tasks::effects::Host;
 use crate::tasks::{Reporter, Tasks};
@@ -97,7 +98,9 @@ impl Agent {
         let stop = shutdown.child_token();
         let _guard = stop.clone().drop_guard();
         let tasks = Tasks::new(host, store.clone(), reporter, stop.clone());
-        let endpoints = Endpoints::start(&options, tasks.clone(), stop.clone()).await?;
+        let sampler = Sampler::default();
+        let endpoints =
+            Endpoints::start(&options, tasks.clone(), sampler.clone(), stop.clone()).await?;
         tasks.host().runtime.set_metadata_port(endpoints.port()).await?;
         tasks.recover().await?;
 
@@ -129,6 +132,7 @@ impl Agent {
             client: client.clone(),
             discovery: discovery.clone(),
             tasks: tasks.clone(),
+            sampler: sampler.clone(),
             cluster: options.cluster.as_str().into(),
             container_instance_arn: arn.as_str().into(),
             data_dir: options.data_dir.clone(),
@@ -139,6 +143,7 @@ impl Agent {
         tokio::select! {
             () = acs.run() => {}
             () = tcs.run() => {}
+            () = sampler.run(&tasks) => {}
             () = shutdown.cancelled() => {}
         }
         stop.cancel();

@@ -10,6 +10,7 @@
 //! - `tasks`, `launch`: the engine's effects on images and containers.
 //! - [`store`]: what survives kill -9.
 //! - [`api`], `discover`: calls to the control plane.
+//! - `stats`: what containers use.
 //! - `websocket`, `acs`, `tcs`: the sessions.
 //! - [`endpoints`]: metadata and credentials for tasks, introspection for the host.
 
@@ -21,6 +22,7 @@ pub mod endpoints;
 pub mod engine;
 mod launch;
 pub mod options;
+mod stats;
 pub mod store;
 pub mod task;
 mod tasks;

@@ -195,3 +195,111 @@ async fn manifests_stop_what_isnt_wanted_and_tasks_outlive_a_shutdown() {
     assert!(plane.reports(&arn("0c01")).iter().all(|report| report["status"] != "STOPPED"));
     running.end().await;
 }
+
+/// Asks the agent from inside a container and prints the answer.
+fn get(path: &str) -> String {
+    format!("printf 'GET {path} HTTP/1.0\\r\\n\\r\\n' | nc 169.254.170.2 80; echo")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metadata_and_credentials_answer_to_their_task_only() {
+    let running = Running::start().await;
+    let plane = &running.plane;
+    let credentials = |task: &str, key: &str| {
+        json!({ "credentialsId": format!("{task}-credentials"), "accessKeyId": key,
+                "secretAccessKey": format!("{task}-secret"), "sessionToken": "token",
+                "roleArn": "arn:aws:iam::123456789012:role/r", "expiration": "2030-01-01T00:00:00Z" })
+    };
+    let asks = |ids: &[&str]| {
+        let mut script = ids
+            .iter()
+            .map(|id| get(&format!("/v2/credentials/{id}-credentials")))
+            .collect::<Vec<_>>();
+        script.push(
+            "P=${ECS_CONTAINER_METADATA_URI_V4#http://169.254.170.2}; for p in $P $P/task $P/stats; \
+             do printf \"GET $p HTTP/1.0\\r\\n\\r\\n\" | nc 169.254.170.2 80; echo; done"
+                .to_owned(),
+        );
+        script.push("sleep 1000".to_owned());
+        script.join("; ")
+    };
+    let mut tasks = Vec::new();
+    for (id, key) in [("f001", "AKIDONE"), ("f002", "AKIDTWO"), ("f003", "")] {
+        let mut task = shell_task(id, &asks(&["f001", "f002", "f003"]));
+        task["roleCredentials"] = credentials(id, key);
+        tasks.push(task);
+    }
+    plane.payload("m1", 1, json!(tasks)).await;
+    assert_eq!(plane.messages("IAMRoleCredentialsAckRequest").len(), 3);
+    for id in ["f001", "f002", "f003"] {
+        let log = until("the answers", || {
+            Some(support::log(running.data.path(), id)).filter(|log| log.contains("cpu_stats"))
+        })
+        .await;
+        for other in ["f001", "f002"] {
+            let secret = log.contains(&format!("{other}-secret"));
+            assert_eq!(secret, id == other, "{id} asked for {other}: {log}");
+        }
+        assert_eq!(log.contains("CredentialsUninitialized"), id == "f003", "{log}");
+        assert!(log.contains("InvalidIdInRequest"), "{log}");
+        assert!(log.contains("DockerId") && log.contains(&arn(id)), "{log}");
+        assert!(log.contains("com.amazonaws.ecs.task-definition-family"), "{log}");
+    }
+    let socket = running.data.path().join("agent/introspection.sock");
+    let asked = tokio::task::spawn_blocking(move || {
+        use std::io::{Read, Write};
+        let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
+        stream.write_all(b"GET /v1/tasks HTTP/1.0\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    });
+    let text = asked.await.unwrap();
+    assert!(text.contains(&arn("f002")) && text.contains("\"KnownStatus\":\"RUNNING\""), "{text}");
+    running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn telemetry_tells_metrics_health_and_status() {
+    let running = Running::start().await;
+    let plane = &running.plane;
+    let first = until("idle metrics", || plane.telemetry("PublishMetricsRequest").pop()).await;
+    assert_eq!(first["metadata"]["idle"], true);
+    assert_eq!(first["metadata"]["fin"], true);
+    let check = |command: &str| {
+        json!({ "Healthcheck": { "Test": ["CMD-SHELL", command], "Interval": 1_000_000_000i64,
+                "Timeout": 2_000_000_000i64, "Retries": 1 } })
+    };
+    let mut good = shell("good", "sleep 1000");
+    good["dockerConfig"] = json!({ "config": check("true").to_string() });
+    let mut waits = shell("waits", "sleep 1000");
+    waits["dependsOn"] = json!([{ "containerName": "good", "condition": "HEALTHY" }]);
+    let mut bad = shell("bad", "sleep 1000");
+    bad["dockerConfig"] = json!({ "config": check("exit 1").to_string() });
+    plane.payload("m1", 1, json!([task("fa01", json!([good, waits, bad]))])).await;
+    plane.reported(&arn("fa01"), "RUNNING").await;
+    let verdict = |name: &str, word: &str| {
+        let (name, word) = (name.to_owned(), word.to_owned());
+        until("a verdict", move || {
+            let all = plane.telemetry("PublishHealthRequest");
+            let containers = all.iter().flat_map(|m| m["tasks"].as_array().unwrap().clone());
+            let mut each = containers.flat_map(|t| t["containers"].as_array().unwrap().clone());
+            each.find(|c| c["containerName"] == *name && c["healthStatus"] == *word).map(drop)
+        })
+    };
+    verdict("good", "HEALTHY").await;
+    verdict("bad", "UNHEALTHY").await;
+    plane.send("HeartbeatMessage", json!({ "healthy": true, "messageId": "h1" }));
+    until("the heartbeat's ack", || plane.messages("HeartbeatAckRequest").pop()).await;
+    let status = until("status", || plane.telemetry("PublishInstanceStatusRequest").pop()).await;
+    assert_eq!(status["statuses"][0]["type"], "ContainerRuntime");
+    let metrics = until("metrics", || {
+        let all = plane.telemetry("PublishMetricsRequest");
+        all.into_iter().find(|m| m["metadata"]["idle"] == false)
+    })
+    .await;
+    let container = &metrics["taskMetrics"][0]["containerMetrics"][0];
+    assert!(container["memoryStatsSet"]["max"].as_f64().unwrap() > 0.0, "{metrics}");
+    assert!(container["cpuStatsSet"]["sampleCount"].as_i64().unwrap() > 0);
+    running.end().await;
+}

@@ -1,24 +1,227 @@
-//! x
-use crate::{options::AgentOptions, tasks::Tasks};
+//! What the agent serves: metadata and credentials to tasks, introspection to the host's root.
+//!
+//! Tasks reach it at 169.254.170.2:80, which the runtime leads to a port on the bridge's own
+//! address; it never listens on all addresses. Introspection is a unix socket in the agent's
+//! directory. Credentials answer only to an address of the task that they belong to.
+
+mod documents;
+mod routes;
+mod stats;
+
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-/// x
+
+use crate::options::AgentOptions;
+use crate::stats::Sampler;
+use crate::tasks::{Tasks, locked};
+
+/// The most connections at once.
+const MAX_CONNECTIONS: usize = 512;
+/// How long a client may take to send its request's head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why the endpoints can't be served.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// io
-    #[error("{0}")]
-    Io(#[from] std::io::Error),
+    /// An address or socket can't be listened on.
+    #[error("listening on {place}: {source}")]
+    Listen {
+        /// The address or path.
+        place: String,
+        /// The kernel's answer.
+        source: std::io::Error,
+    },
 }
-pub(crate) struct Endpoints;
+
+/// What the documents tell of the instance.
+#[derive(Debug, Clone)]
+pub(crate) struct Instance {
+    pub(crate) cluster: String,
+    pub(crate) availability_zone: Option<String>,
+    pub(crate) container_instance_arn: Option<String>,
+}
+
+/// What answers need.
+#[derive(Clone)]
+pub(crate) struct Context {
+    tasks: Tasks,
+    sampler: Sampler,
+    instance: Arc<Mutex<Instance>>,
+}
+
+impl Context {
+    fn instance(&self) -> Instance {
+        locked(&self.instance).clone()
+    }
+}
+
+/// The servers.
+pub(crate) struct Endpoints {
+    port: u16,
+    instance: Arc<Mutex<Instance>>,
+}
+
 impl Endpoints {
+    /// Listens; ends with `stop`.
     pub(crate) async fn start(
-        _: &AgentOptions,
-        _: Tasks,
-        _: CancellationToken,
+        options: &AgentOptions,
+        tasks: Tasks,
+        sampler: Sampler,
+        stop: CancellationToken,
     ) -> Result<Self, Error> {
-        Ok(Self)
+        let listen = |place: String| move |source| Error::Listen { place, source };
+        let gateway = tasks.host().runtime.gateway();
+        let tcp = TcpListener::bind((gateway, 0)).await.map_err(listen(gateway.to_string()))?;
+        let port = tcp.local_addr().map_err(listen(gateway.to_string()))?.port();
+        let path = options.data_dir.join("agent/introspection.sock");
+        let place = path.display().to_string();
+        // A socket that a killed agent left.
+        let _ = std::fs::remove_file(&path);
+        let unix = UnixListener::bind(&path).map_err(listen(place.clone()))?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))
+            .map_err(listen(place))?;
+        let instance = Arc::new(Mutex::new(Instance {
+            cluster: options.cluster.clone(),
+            availability_zone: options.availability_zone.clone(),
+            container_instance_arn: None,
+        }));
+        let context = Context { tasks, sampler, instance: instance.clone() };
+        tokio::spawn(serve_tasks(tcp, context.clone(), stop.clone()));
+        tokio::spawn(serve_host(unix, context, stop));
+        Ok(Self { port, instance })
     }
+
+    /// The port on the bridge's address.
     pub(crate) fn port(&self) -> u16 {
-        1
+        self.port
     }
-    pub(crate) fn registered(&self, _: &str, _: Option<&str>) {}
+
+    /// From now on the documents name the instance.
+    pub(crate) fn registered(&self, arn: &str, availability_zone: Option<&str>) {
+        let mut instance = locked(&self.instance);
+        instance.container_instance_arn = Some(arn.to_owned());
+        if let Some(zone) = availability_zone {
+            instance.availability_zone = Some(zone.to_owned());
+        }
+    }
+}
+
+async fn serve_tasks(listener: TcpListener, context: Context, stop: CancellationToken) {
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => return,
+        };
+        let Ok((stream, peer)) = accepted else {
+            // Out of descriptors: others will be closed.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let Ok(permit) = permits.clone().try_acquire_owned() else { continue };
+        let (context, stop) = (context.clone(), stop.clone());
+        tokio::spawn(async move {
+            let _permit = permit;
+            let answer = |path: String, query: String| {
+                let context = context.clone();
+                async move { routes::for_task(&context, ip(peer), &path, &query).await }
+            };
+            serve(stream, answer, stop).await;
+        });
+    }
+}
+
+fn ip(peer: SocketAddr) -> IpAddr {
+    peer.ip().to_canonical()
+}
+
+async fn serve_host(listener: UnixListener, context: Context, stop: CancellationToken) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => return,
+        };
+        let Ok((stream, _)) = accepted else {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let (context, stop) = (context.clone(), stop.clone());
+        tokio::spawn(async move {
+            let answer = |path: String, query: String| {
+                let context = context.clone();
+                async move { routes::introspection(&context, &path, &query) }
+            };
+            serve(stream, answer, stop).await;
+        });
+    }
+}
+
+/// An answer: status and JSON.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: serde_json::Value,
+}
+
+impl Answer {
+    fn ok(body: serde_json::Value) -> Self {
+        Self { status: 200, body }
+    }
+}
+
+async fn serve<S, F, A>(stream: S, answer: F, stop: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    F: Fn(String, String) -> A,
+    A: Future<Output = Answer>,
+{
+    let service = hyper::service::service_fn(|request: Request<hyper::body::Incoming>| {
+        let path = request.uri().path().to_owned();
+        let query = request.uri().query().unwrap_or_default().to_owned();
+        let get = request.method() == http::Method::GET;
+        let answer = get.then(|| answer(path, query));
+        async move {
+            let answer = match answer {
+                Some(answer) => answer.await,
+                None => Answer {
+                    status: 405,
+                    body: serde_json::json!({ "code": "MethodNotAllowed",
+                        "message": "this agent answers GET only" }),
+                },
+            };
+            Ok::<_, Infallible>(response(&answer))
+        }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(16 << 10)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::select! {
+        // A client that breaks off is its own affair.
+        _ = connection => {}
+        () = stop.cancelled() => {}
+    }
+}
+
+fn response(answer: &Answer) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(answer.body.to_string()));
+    if let Ok(status) = http::StatusCode::from_u16(answer.status) {
+        *response.status_mut() = status;
+    }
+    let json = http::HeaderValue::from_static("application/json");
+    response.headers_mut().insert(http::header::CONTENT_TYPE, json);
+    response
 }

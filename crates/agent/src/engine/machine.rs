@@ -250,6 +250,7 @@ impl Machine {
             Input::Health { index, health } => {
                 if let Some(state) = self.container(index) {
                     state.health = health;
+                    state.health_since_ms = Some(now_ms);
                 }
             }
             Input::Reported => {

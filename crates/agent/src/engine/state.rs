@@ -130,6 +130,9 @@ pub struct ContainerState {
     /// What its health check says.
     #[serde(skip)]
     pub health: Health,
+    /// Since when, in milliseconds since the epoch.
+    #[serde(skip)]
+    pub health_since_ms: Option<u64>,
 }
 
 /// A task's known status, as far as the agent tells it.

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wharf_runtime::{ContainerStatus, EventKind, SandboxId, SandboxInfo};
@@ -97,6 +97,8 @@ struct Inner {
     reporter: Reporter,
     entries: Mutex<BTreeMap<SandboxId, Entry>>,
     workers: TaskTracker,
+    health_changed: Arc<Notify>,
+    since_ms: u64,
     shutdown: CancellationToken,
 }
 
@@ -123,7 +125,29 @@ impl Tasks {
         shutdown: CancellationToken,
     ) -> Self {
         let (entries, workers) = (Mutex::default(), TaskTracker::new());
-        Self { inner: Arc::new(Inner { host, store, reporter, entries, workers, shutdown }) }
+        let (health_changed, since_ms) = (Arc::default(), now_ms());
+        Self {
+            inner: Arc::new(Inner {
+                host,
+                store,
+                reporter,
+                entries,
+                workers,
+                health_changed,
+                since_ms,
+                shutdown,
+            }),
+        }
+    }
+
+    /// Woken whenever a health check's verdict changes.
+    pub(crate) fn health_changed(&self) -> Arc<Notify> {
+        self.inner.health_changed.clone()
+    }
+
+    /// When this agent came up, in milliseconds since the epoch.
+    pub(crate) fn since_ms(&self) -> u64 {
+        self.inner.since_ms
     }
 
     pub(crate) fn host(&self) -> &Host {
@@ -179,6 +203,7 @@ impl Tasks {
             host: self.inner.host.clone(),
             store: self.inner.store.clone(),
             reporter: self.inner.reporter.clone(),
+            health_changed: self.inner.health_changed.clone(),
             task,
             machine,
             sender,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 use wharf_image::Image;
 
@@ -34,6 +34,7 @@ pub(super) struct Worker {
     pub(super) host: Host,
     pub(super) store: Store,
     pub(super) reporter: Reporter,
+    pub(super) health_changed: Arc<Notify>,
     pub(super) task: Arc<Task>,
     pub(super) machine: Arc<Mutex<Machine>>,
     pub(super) sender: mpsc::UnboundedSender<Command>,
@@ -46,8 +47,7 @@ impl Worker {
     pub(super) async fn run(mut self, first: Output) {
         let mut jobs = JoinSet::new();
         let reports = self.report_in_order(&mut jobs);
-        let mut images = BTreeMap::new();
-        let images_of = Arc::new(Mutex::new(std::mem::take(&mut images)));
+        let images_of = Arc::new(Mutex::new(BTreeMap::new()));
         self.carry_out(first, &mut jobs, &reports, &images_of).await;
         self.watch_health_of_running(&mut jobs);
         loop {
@@ -65,9 +65,17 @@ impl Worker {
                 Some(_) = jobs.join_next(), if !jobs.is_empty() => continue,
             };
             if let Input::Started { index, .. } = command.input {
-                self.watch_health(index, &mut jobs);
+                // The start is told twice, by the call's answer and by the runtime's event.
+                let known = locked(&self.machine).state.containers.get(index).map(|c| c.known);
+                if known == Some(Known::Created) {
+                    self.watch_health(index, &mut jobs);
+                }
             }
+            let health = matches!(command.input, Input::Health { .. });
             let output = locked(&self.machine).handle(command.input, now_ms());
+            if health {
+                self.health_changed.notify_one();
+            }
             self.carry_out(output, &mut jobs, &reports, &images_of).await;
             if let Some(done) = command.done {
                 // Whoever waited may be gone.
@@ -144,11 +152,8 @@ impl Worker {
     }
 
     fn watch_health(&self, index: usize, jobs: &mut JoinSet<()>) {
-        let Some(container) = self.task.containers.get(index) else { return };
-        let known = locked(&self.machine).state.containers[index].known;
-        // The start is told twice, by the call's answer and by the runtime's event.
-        let first = known == Known::Created || known == Known::Running && jobs.is_empty();
-        let Some(check) = container.health_check.clone().filter(|_| first) else { return };
+        let check = self.task.containers.get(index).and_then(|c| c.health_check.clone());
+        let Some(check) = check else { return };
         let (runtime, task, sender) =
             (self.host.runtime.clone(), self.task.clone(), self.sender.clone());
         jobs.spawn(async move {

@@ -1,0 +1,201 @@
+//! Which path answers what.
+
+use std::net::IpAddr;
+
+use serde_json::{Value, json};
+
+use super::{Answer, Context, documents, stats};
+use crate::engine::Machine;
+use crate::launch::metadata_id;
+use crate::task::{Network, RoleCredentials};
+
+/// The version of the documents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Version {
+    V2,
+    V3,
+    V4,
+}
+
+/// A request from a task's address.
+pub(super) async fn for_task(context: &Context, peer: IpAddr, path: &str, query: &str) -> Answer {
+    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    match *parts.as_slice() {
+        ["v1", "credentials"] => {
+            let id = query.split('&').find_map(|pair| pair.strip_prefix("id="));
+            credentials(context, peer, id.unwrap_or_default(), "CredentialsV1Request")
+        }
+        ["v2", "credentials"] => credentials(context, peer, "", "CredentialsV2Request"),
+        ["v2", "credentials", id] => credentials(context, peer, id, "CredentialsV2Request"),
+        ["v2", "metadata" | "stats", ..] => by_address(context, peer, &parts).await,
+        ["v3", id, ref rest @ ..] => by_id(context, Version::V3, id, rest).await,
+        ["v4", id, ref rest @ ..] => by_id(context, Version::V4, id, rest).await,
+        ["api", _, ..] => Answer {
+            status: 501,
+            body: json!({ "error": { "Code": "UnsupportedFeatureException",
+                "Message": "task protection and fault injection are not served by this agent" } }),
+        },
+        _ => not_found(path),
+    }
+}
+
+fn not_found(path: &str) -> Answer {
+    Answer { status: 404, body: json!(format!("Unable to find a handler for {path}")) }
+}
+
+/// Finds something about a task, with its machine.
+fn find<T>(context: &Context, mut look: impl FnMut(&Machine) -> Option<T>) -> Option<T> {
+    let mut found = None;
+    context.tasks.for_each(|machine| {
+        if found.is_none() {
+            found = look(machine);
+        }
+    });
+    found
+}
+
+async fn by_id(context: &Context, version: Version, id: &str, rest: &[&str]) -> Answer {
+    let instance = context.instance();
+    let name = find(context, |machine| {
+        let mut containers = machine.task.containers.iter();
+        let container =
+            containers.find(|container| metadata_id(&machine.task, &container.name) == id);
+        container.map(|container| (machine.task.id.clone(), container.name.clone()))
+    });
+    let Some((task, name)) = name else {
+        let what = format!(
+            "V{} container metadata handler: unable to get task arn from request",
+            if version == Version::V3 { 3 } else { 4 }
+        );
+        return Answer { status: 404, body: json!(what) };
+    };
+    let document = |make: &dyn Fn(&Machine) -> Value| {
+        let of_task = |machine: &Machine| (machine.task.id == task).then(|| make(machine));
+        match find(context, of_task) {
+            Some(document) => Answer::ok(document),
+            None => not_found(id),
+        }
+    };
+    match rest {
+        [] => document(&|machine| documents::container_by_name(machine, &name, &instance, version)),
+        ["task"] => document(&|machine| documents::task(machine, &instance, version)),
+        ["stats"] => match stats::container(context, &(task, name)).await {
+            Some(stats) => Answer::ok(stats),
+            None => Answer { status: 500, body: json!("Unable to get container stats") },
+        },
+        ["task", "stats"] => Answer::ok(stats::task(context, &task).await),
+        _ => not_found(&rest.join("/")),
+    }
+}
+
+/// v2: the caller is known by its address, so that it works in network mode awsvpc only.
+async fn by_address(context: &Context, peer: IpAddr, parts: &[&str]) -> Answer {
+    let instance = context.instance();
+    let found = find(context, |machine| match &machine.task.network {
+        Network::Awsvpc(interface) if IpAddr::V4(interface.eni.address) == peer => {
+            let document = documents::task(machine, &instance, Version::V2);
+            Some((machine.task.id.clone(), document))
+        }
+        _ => None,
+    });
+    let Some((task, document)) = found else {
+        let what = format!("Unable to get task arn from request: no task with address {peer}");
+        return Answer { status: 400, body: json!(what) };
+    };
+    match parts {
+        ["v2", "metadata"] => Answer::ok(document),
+        ["v2", "stats"] => Answer::ok(stats::task(context, &task).await),
+        _ => not_found(&parts.join("/")),
+    }
+}
+
+/// Credentials go only to an address of the task that they are for. A wrong id and a wrong
+/// address answer alike.
+fn credentials(context: &Context, peer: IpAddr, id: &str, who: &str) -> Answer {
+    let error = |status: u16, code: &str, message: &str| Answer {
+        status,
+        body: json!({ "code": code, "message": format!("{who}: {message}") }),
+    };
+    if id.is_empty() {
+        return error(400, "NoIdInRequest", "No Credential ID in the request");
+    }
+    let found = find(context, |machine| {
+        let credentials = machine.task.role_credentials.as_ref()?;
+        let same = credentials.id.expose() == id && machine.is_live() && owns(machine, peer);
+        same.then(|| credentials.clone())
+    });
+    match found {
+        None => error(400, "InvalidIdInRequest", "Credentials not found"),
+        Some(credentials) if credentials.access_key_id.is_empty() => {
+            error(503, "CredentialsUninitialized", "Credentials uninitialized for ID")
+        }
+        Some(credentials) => Answer::ok(credentials_document(&credentials)),
+    }
+}
+
+/// Whether the address is one of the task's.
+fn owns(machine: &Machine, peer: IpAddr) -> bool {
+    match &machine.task.network {
+        Network::Awsvpc(interface) => IpAddr::V4(interface.eni.address) == peer,
+        Network::Bridge => {
+            let mut addresses = machine.state.containers.iter().filter_map(|state| state.address);
+            addresses.any(|address| IpAddr::V4(address) == peer)
+        }
+        Network::Host | Network::None => false,
+    }
+}
+
+fn credentials_document(credentials: &RoleCredentials) -> Value {
+    json!({
+        "RoleArn": credentials.role_arn,
+        "AccessKeyId": credentials.access_key_id,
+        "SecretAccessKey": credentials.secret_access_key.expose(),
+        "Token": credentials.session_token.expose(),
+        "Expiration": credentials.expiration,
+    })
+}
+
+/// A request on the unix socket.
+pub(super) fn introspection(context: &Context, path: &str, query: &str) -> Answer {
+    let instance = context.instance();
+    match path {
+        "/v1/metadata" => Answer::ok(json!({
+            "Cluster": instance.cluster,
+            "ContainerInstanceArn": instance.container_instance_arn,
+            "Version": concat!("wharf agent - v", env!("CARGO_PKG_VERSION")),
+        })),
+        "/v1/tasks" => {
+            let wanted = |name: &str| {
+                let prefix = format!("{name}=");
+                query.split('&').find_map(|pair| pair.strip_prefix(prefix.as_str()))
+            };
+            let (arn, docker_id) = (wanted("taskarn"), wanted("dockerid"));
+            let mut tasks = Vec::new();
+            context.tasks.for_each(|machine| {
+                let has = |id: &str| {
+                    let mut states = machine.state.containers.iter();
+                    states.any(|state| state.runtime_id.as_deref() == Some(id))
+                };
+                let matches = arn.is_none_or(|arn| {
+                    arn.replace("%3A", ":").replace("%2F", "/") == machine.task.arn
+                }) && docker_id.is_none_or(has);
+                if matches {
+                    tasks.push(documents::introspected(machine, &instance));
+                }
+            });
+            match (arn.or(docker_id), tasks.pop()) {
+                (None, last) => {
+                    tasks.extend(last);
+                    Answer::ok(json!({ "Tasks": tasks }))
+                }
+                (Some(_), Some(task)) => Answer::ok(task),
+                (Some(_), None) => Answer { status: 404, body: json!({}) },
+            }
+        }
+        "/license" => Answer::ok(json!("Apache-2.0")),
+        "/" | "" => {
+            Answer::ok(json!({ "AvailableCommands": ["/v1/metadata", "/v1/tasks", "/license"] }))
+        }
+        _ => not_found(path),
+    }
+}
