@@ -235,13 +235,13 @@ fn strategies_and_constraints_are_checked() {
 /// What the naive best fit does: the fullest host that still has room, the lowest id of equals.
 fn best_fit(capacity: &[i64], sizes: &[i64]) -> Vec<Option<usize>> {
     let mut free = capacity.to_vec();
-    let mut place = |size: &i64| {
+    let place = |size: &i64| {
         let fits = (0..free.len()).filter(|n| free[*n] >= *size);
         let host = fits.min_by_key(|n| (free[*n], *n))?;
         free[host] -= size;
         Some(host)
     };
-    sizes.iter().map(|size| place(size)).collect()
+    sizes.iter().map(place).collect()
 }
 
 proptest! {
