@@ -161,7 +161,8 @@ impl Server {
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.head_timeout)
             .max_headers(self.limits.headers)
-            .max_buf_size(self.limits.head_bytes)
+            .max_header_size(self.limits.head_bytes)
+            .max_buf_size(self.limits.head_bytes + 8192)
             .serve_connection(
                 TokioIo::new(stream),
                 service_fn(move |request| Arc::clone(&front).serve(request, peer)),
