@@ -10,11 +10,13 @@ pub mod attribute_input;
 pub mod carried_out;
 pub mod client_token;
 pub mod cluster_input;
-pub mod cluster_view;
 #[cfg(test)]
 mod cluster_tests;
+pub mod cluster_view;
 #[cfg(test)]
 mod instance_tests;
+#[cfg(test)]
+mod launch_tests;
 pub mod launch_input;
 pub mod network_input;
 pub mod page;
