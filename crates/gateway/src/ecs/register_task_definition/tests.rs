@@ -178,3 +178,59 @@ fn descriptions_are_stable() {
     }
     assert!(count > 100, "only {count} cases register");
 }
+
+/// Odd values in every place: an answer or a clear error, never a panic.
+#[test]
+fn odd_values_are_answered() {
+    let long = "x".repeat(70_000);
+    let odd = [
+        Value::Null,
+        json!(""),
+        json!("\u{0}"),
+        json!("ä\u{202e}☃"),
+        json!(long),
+        json!(-1),
+        json!(i64::from(i32::MAX)),
+        json!(i64::MAX),
+        json!(1.5),
+        json!(true),
+        json!([]),
+        json!([null]),
+        json!({}),
+        json!({"x": [{}]}),
+    ];
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut errors = 0;
+    for line in include_str!("cases.txt").lines().filter(|l| l.starts_with('{')) {
+        let (case, _) = line.split_once(" => ").unwrap();
+        let request = request(&serde_json::from_str(case).unwrap());
+        for _ in 0..10 {
+            let mut request = request.clone();
+            spoil(&mut request, &odd, &mut random);
+            let answer = World::new()
+                .call::<operation::RegisterTaskDefinition>(register_task_definition, &request);
+            errors += usize::from(answer.is_err());
+        }
+    }
+    assert!(errors > 1000, "only {errors} of the odd requests were refused");
+}
+
+/// Puts an odd value somewhere into `place`, at a random depth.
+fn spoil(place: &mut Value, odd: &[Value], random: &mut fastrand::Rng) {
+    let stop = random.u8(..4) == 0;
+    let inner = match place {
+        Value::Object(members) if !stop && !members.is_empty() => {
+            let n = random.usize(..members.len());
+            members.values_mut().nth(n)
+        }
+        Value::Array(elements) if !stop && !elements.is_empty() => {
+            let n = random.usize(..elements.len());
+            elements.get_mut(n)
+        }
+        _ => None,
+    };
+    if let Some(inner) = inner {
+        return spoil(inner, odd, random);
+    }
+    *place = odd[random.usize(..odd.len())].clone();
+}
