@@ -29,7 +29,7 @@ impl Listing {
 
     fn table(&self) -> String {
         let mut table = Table::new();
-        table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
         table.set_header(&self.columns);
         table.add_rows(&self.rows);
         table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()

@@ -1,0 +1,139 @@
+//! The CLI's own calls to the API: the same operations that every other client uses.
+
+use crate::credentials::{self, Credentials};
+use crate::data_dir::DataDir;
+use wharf_agent::api::EcsClient;
+use wharf_agent::task::Secret;
+use wharf_agent::{AgentCredentials, AgentOptions};
+use wharf_runtime::Zygote;
+use wharf_wire::OperationShape;
+use wharf_wire::ecs::{operation, types};
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No key.
+    #[error(transparent)]
+    Credentials(#[from] credentials::Error),
+    /// An option isn't valid.
+    #[error(transparent)]
+    Options(#[from] wharf_runtime::spec::Error),
+    /// The call.
+    #[error(transparent)]
+    Api(#[from] wharf_agent::api::Error),
+    /// Nothing fits what was asked for.
+    #[error("{0}")]
+    NotFound(String),
+    /// A log can't be read.
+    #[error("can't read the container's log")]
+    Log(#[source] std::io::Error),
+}
+
+/// A client of this wharf's API with the root key, for one cluster.
+pub struct Client {
+    ecs: EcsClient,
+    /// The cluster that the commands work in.
+    pub cluster: String,
+}
+
+impl Client {
+    /// A client with the key that belongs to the data directory or to the calling user.
+    ///
+    /// # Errors
+    /// If no key is found.
+    pub fn new(data_dir: &DataDir, cluster: &str) -> Result<Self, Error> {
+        let key = Credentials::find(data_dir)?;
+        let credentials = AgentCredentials {
+            access_key_id: key.access_key_id,
+            secret_access_key: Secret::new(key.secret_access_key),
+            session_token: None,
+        };
+        let zygote = Zygote::this_program();
+        let mut options =
+            AgentOptions::new(key.endpoint, cluster, credentials, data_dir.path(), zygote)?;
+        options.region = key.region;
+        Ok(Self { ecs: EcsClient::new(&options)?, cluster: cluster.to_owned() })
+    }
+
+    /// Calls an operation.
+    ///
+    /// # Errors
+    /// What the server or the connection answers.
+    pub async fn call<O: OperationShape>(&self, input: O::Input) -> Result<O::Output, Error> {
+        Ok(self.ecs.call::<O>(input).await?)
+    }
+
+    /// All tasks of the cluster with this desired status, by ARN.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn task_arns(
+        &self,
+        desired_status: types::DesiredStatus,
+    ) -> Result<Vec<String>, Error> {
+        let mut arns = Vec::new();
+        let mut next_token = None;
+        loop {
+            let input = types::ListTasksRequest {
+                cluster: Some(self.cluster.clone()),
+                desired_status: Some(desired_status.clone()),
+                next_token,
+                ..types::ListTasksRequest::default()
+            };
+            let page = self.call::<operation::ListTasks>(input).await?;
+            arns.extend(page.task_arns.unwrap_or_default());
+            next_token = page.next_token.filter(|token| !token.is_empty());
+            if next_token.is_none() {
+                return Ok(arns);
+            }
+        }
+    }
+
+    /// Describes tasks, however many.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn describe(&self, arns: &[String]) -> Result<Vec<types::Task>, Error> {
+        let mut tasks = Vec::new();
+        for some in arns.chunks(100) {
+            let input = types::DescribeTasksRequest {
+                cluster: Some(self.cluster.clone()),
+                tasks: Some(some.to_vec()),
+                ..types::DescribeTasksRequest::default()
+            };
+            let answer = self.call::<operation::DescribeTasks>(input).await?;
+            tasks.extend(answer.tasks.unwrap_or_default());
+        }
+        Ok(tasks)
+    }
+
+    /// The one task that `text` names: its ARN, its id, or the beginning of its id.
+    ///
+    /// # Errors
+    /// If none or several fit.
+    pub async fn find_task(&self, text: &str) -> Result<types::Task, Error> {
+        let mut arns = self.task_arns(types::DesiredStatus::Running).await?;
+        arns.extend(self.task_arns(types::DesiredStatus::Stopped).await?);
+        arns.retain(|arn| arn == text || id_of(arn).starts_with(text));
+        arns.sort();
+        arns.dedup();
+        let problem = match arns.as_slice() {
+            [_] => None,
+            [] => Some(format!(
+                "no task in cluster {} is called {text}; `wharf ps --all` lists them",
+                self.cluster
+            )),
+            several => Some(format!("{text} fits {} tasks; give more of the id", several.len())),
+        };
+        if let Some(problem) = problem {
+            return Err(Error::NotFound(problem));
+        }
+        let task = self.describe(&arns).await?.into_iter().next();
+        task.ok_or_else(|| Error::NotFound(format!("task {text} is gone")))
+    }
+}
+
+/// The last part of an ARN.
+pub fn id_of(arn: &str) -> &str {
+    arn.rsplit('/').next().unwrap_or(arn)
+}

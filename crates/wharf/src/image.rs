@@ -1,0 +1,162 @@
+//! `wharf image`: builds, loads, pulls, lists and removes images in this host's store.
+
+use crate::cli::{self, Format};
+use crate::data_dir::DataDir;
+use crate::output::Listing;
+use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::io::IsTerminal as _;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use wharf_image::{
+    BuildOptions, Digest, Image, ImageStore, Progress, PullOptions, RegistryClient, RegistryOptions,
+};
+
+/// Why an image command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] wharf_image::store::Error),
+    /// A build.
+    #[error(transparent)]
+    Build(#[from] wharf_image::build::Error),
+    /// An archive.
+    #[error(transparent)]
+    Load(#[from] wharf_image::archive::Error),
+    /// A pull.
+    #[error(transparent)]
+    Pull(#[from] wharf_image::PullError),
+    /// Standard input can't be kept.
+    #[error("can't keep standard input in a file")]
+    Stdin(#[source] std::io::Error),
+}
+
+/// Carries one image command out.
+///
+/// # Errors
+/// As the command meets them.
+pub async fn run(data_dir: &DataDir, command: cli::Image) -> Result<(), Error> {
+    let store = ImageStore::open(data_dir.images())?;
+    match command {
+        cli::Image::Build(args) => built(&build(&store, args)?),
+        cli::Image::Load { file, name } => {
+            for image in load(&store, &file, name.as_deref())? {
+                built(&image);
+            }
+        }
+        cli::Image::Ls(output) => list(&store, output.format())?,
+        cli::Image::Rm { names } => {
+            for name in names {
+                store.remove(&name)?;
+                println!("{name}");
+            }
+        }
+        cli::Image::Pull { reference } => {
+            let client = RegistryClient::new(RegistryOptions::default());
+            let progress = Arc::new(Bars::default());
+            built(&store.pull(&client, &reference, &PullOptions::default(), progress).await?);
+        }
+    }
+    Ok(())
+}
+
+fn built(image: &Image) {
+    println!("{} {}", image.name, image.id);
+}
+
+fn build(store: &ImageStore, args: cli::ImageBuild) -> Result<Image, Error> {
+    let stem = args.source.file_name().map(|n| n.to_string_lossy().to_lowercase());
+    let options = BuildOptions {
+        name: args.name.or(stem).unwrap_or_default(),
+        entrypoint: args.entrypoint,
+        cmd: args.cmd,
+        env: args.environment,
+        user: args.user.unwrap_or_default(),
+        workdir: args.workdir.unwrap_or_default(),
+        ..BuildOptions::default()
+    };
+    Ok(store.build(&args.source, &options)?)
+}
+
+fn load(store: &ImageStore, file: &Path, name: Option<&str>) -> Result<Vec<Image>, Error> {
+    let bars = Bars::default();
+    if file != Path::new("-") {
+        return Ok(store.load(file, name, &bars)?);
+    }
+    // Archives are read twice, so standard input is kept in a file that nobody else can see.
+    let mut kept = tempfile::NamedTempFile::new().map_err(Error::Stdin)?;
+    std::io::copy(&mut std::io::stdin().lock(), &mut kept).map_err(Error::Stdin)?;
+    Ok(store.load(kept.path(), name, &bars)?)
+}
+
+fn list(store: &ImageStore, format: Format) -> Result<(), Error> {
+    let images = store.list()?;
+    let rows = images.iter().map(|image| {
+        let id = image.id.to_string();
+        let id = id.strip_prefix("sha256:").unwrap_or(&id);
+        let size = HumanBytes(image.size_bytes).to_string();
+        vec![image.name.clone(), id[..12.min(id.len())].to_owned(), size]
+    });
+    Listing { columns: vec!["NAME", "ID", "SIZE"], rows: rows.collect(), json: json!(images) }
+        .print(format);
+    Ok(())
+}
+
+/// One bar a layer on a terminal; nothing elsewhere.
+#[derive(Default)]
+struct Bars {
+    all: MultiProgress,
+    bars: Mutex<BTreeMap<Digest, ProgressBar>>,
+}
+
+impl Bars {
+    fn with(&self, layer: &Digest, change: impl FnOnce(&ProgressBar)) {
+        if let Some(bar) = self.bars.lock().unwrap_or_else(PoisonError::into_inner).get(layer) {
+            change(bar);
+        }
+    }
+}
+
+impl Progress for Bars {
+    fn layers(&self, layers: &[(Digest, u64)]) {
+        if !std::io::stderr().is_terminal() {
+            return;
+        }
+        let style = ProgressStyle::with_template("{prefix} {msg:11} {wide_bar} {bytes}/{total_bytes}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
+        let mut bars = self.bars.lock().unwrap_or_else(PoisonError::into_inner);
+        for (layer, size) in layers {
+            let bar = ProgressBar::new(*size).with_style(style.clone());
+            let prefix = layer.to_string().chars().skip(7).take(12).collect::<String>();
+            bars.insert(*layer, self.all.add(bar.with_prefix(prefix)));
+        }
+    }
+
+    fn exists(&self, layer: &Digest) {
+        self.with(layer, |bar| bar.finish_with_message("exists"));
+    }
+
+    fn downloaded(&self, layer: &Digest, done: u64, _total: u64) {
+        self.with(layer, |bar| {
+            bar.set_message("downloading");
+            bar.set_position(done);
+        });
+    }
+
+    fn unpacked(&self, layer: &Digest, done: u64, _total: u64) {
+        self.with(layer, |bar| {
+            bar.set_message("unpacking");
+            bar.set_position(done);
+        });
+    }
+
+    fn ready(&self, layer: &Digest) {
+        self.with(layer, |bar| bar.finish_with_message("ready"));
+    }
+
+    fn retry(&self, attempt: u32, reason: &str) {
+        eprintln!("wharf: attempt {attempt} failed, trying again: {reason}");
+    }
+}

@@ -1,0 +1,119 @@
+//! `wharf server`: opens the state, starts the control plane and serves the API.
+
+use crate::adapters::{ControlSessions, GatewayHistory, Keys};
+use crate::cli::ServerArgs;
+use crate::credentials::{self, Credentials};
+use crate::data_dir::{self, DataDir};
+use crate::process::ProcessFile;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+use wharf_control::{Control, Options as ControlOptions};
+use wharf_gateway::http::{Options as HttpOptions, Server};
+use wharf_gateway::sigv4::{Clock as _, SystemClock};
+use wharf_gateway::{App, Parts};
+use wharf_journal::{EmbeddedJournal, History, HistoryOptions, Store};
+use wharf_model::network::{BuiltinVpc, Ipv4Range};
+use wharf_model::{ArnScope, ClusterName, Principal, RecordKey, Revision, Transaction};
+
+/// Milliseconds of a day.
+const DAY_MS: i64 = 24 * 3600 * 1000;
+
+/// Why the server ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The data directory.
+    #[error(transparent)]
+    DataDir(#[from] data_dir::Error),
+    /// The root key.
+    #[error(transparent)]
+    Credentials(#[from] credentials::Error),
+    /// The journal can't be opened.
+    #[error("can't open the journal")]
+    Journal(#[from] wharf_journal::Error),
+    /// The state in it can't be read, or written.
+    #[error("can't use the state in the journal")]
+    Store(#[from] wharf_journal::StoreError),
+    /// The history can't be opened.
+    #[error(transparent)]
+    History(#[from] wharf_journal::HistoryError),
+    /// The address can't be listened on.
+    #[error(transparent)]
+    Http(#[from] wharf_gateway::http::Error),
+    /// The VPC's range is none.
+    #[error("{0:?} is no IPv4 range such as 10.113.0.0/16 with a prefix of 8 to 24")]
+    VpcCidr(String),
+}
+
+/// Serves until `shutdown`.
+///
+/// # Errors
+/// If something that it needs can't be opened.
+pub async fn run(
+    data_dir: &DataDir,
+    args: &ServerArgs,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    let range = Ipv4Range::parse(&args.vpc_cidr)
+        .filter(|range| (8..=24).contains(&range.prefix))
+        .ok_or_else(|| Error::VpcCidr(args.vpc_cidr.clone()))?;
+    let vpc = BuiltinVpc::new(range, &args.region);
+    let arns = ArnScope { region: args.region.clone(), account: args.account.clone() };
+    let journal = EmbeddedJournal::open(data_dir.path(), wharf_journal::Options::default())?;
+    let store = Arc::new(Store::open(Arc::new(journal)).await?);
+    let history_options = HistoryOptions {
+        max_age_ms: i64::from(args.history).saturating_mul(DAY_MS),
+        ..HistoryOptions::default()
+    };
+    let history = Arc::new(History::open(data_dir.path(), history_options)?);
+    ensure_default_cluster(&store).await?;
+    let control = Control::new(ControlOptions {
+        store: Arc::clone(&store),
+        history: Arc::clone(&history),
+        arns: arns.clone(),
+        vpc: vpc.clone(),
+        clock: Arc::new(|| SystemClock.now()),
+    });
+    let sessions = Arc::new(ControlSessions(control.sessions()));
+    let gateway_history = Arc::new(GatewayHistory { history, arns });
+    let endpoint = format!("http://{}", args.listen);
+    let app = App::new(Parts {
+        region: args.region.clone(),
+        account: args.account.clone(),
+        vpc,
+        endpoint: endpoint.clone(),
+        store,
+        keys: Arc::new(keys(data_dir, &endpoint, &args.region)?),
+        clock: Arc::new(SystemClock),
+        soft: Arc::clone(&sessions) as _,
+        history: Arc::clone(&gateway_history) as _,
+        history_writer: gateway_history,
+        sessions,
+    });
+    let server = Server::bind(HttpOptions::new(args.listen), Arc::new(app)).await?;
+    let address = format!("http://{}", server.local_addr());
+    tracing::info!(%address, region = %args.region, "serving");
+    ProcessFile::of_this_process("server", vec![address]).write(data_dir)?;
+    tokio::join!(control.run(shutdown.clone()), server.run(shutdown));
+    Ok(())
+}
+
+/// The root's key, made on the first start, and this host's agent's, if it has one.
+fn keys(data_dir: &DataDir, endpoint: &str, region: &str) -> Result<Keys, Error> {
+    let root = Credentials::load_or_create(&data_dir.credentials(), endpoint, region)?;
+    let agent: Option<Credentials> = data_dir::read_json(&data_dir.agent_credentials())?;
+    let agent = agent.map(|key| (key, Principal::Instance("local".to_owned())));
+    Ok(Keys::new([(root, Principal::Root)].into_iter().chain(agent)))
+}
+
+/// The cluster `default` exists from the first start; one that was deleted stays deleted.
+async fn ensure_default_cluster(store: &Store) -> Result<(), Error> {
+    let name = ClusterName::from("default");
+    if store.snapshot().cluster(&name).is_some() {
+        return Ok(());
+    }
+    let mut transaction = Transaction::new();
+    transaction.read(RecordKey::Cluster(name.clone()), Revision::ABSENT);
+    transaction.put(wharf_model::Cluster::new(name, SystemClock.now()));
+    store.commit(transaction).await?;
+    Ok(())
+}
