@@ -10,8 +10,10 @@ use std::sync::Arc;
 
 use rustix::mount::UnmountFlags;
 
+use crate::error::{Error, io};
+use crate::host::remove_directory;
 use crate::net::{self, bridge::veth_name, nft};
-use crate::runtime::{Error, Inner, Runtime, blocking, io, remove_directory};
+use crate::runtime::{Inner, Runtime, blocking};
 use crate::spec::{NetworkMode, SandboxId};
 
 /// What a sweep did.

@@ -13,6 +13,8 @@
 //! - [`net`], [`cgroup`]: what surrounds a container on the host.
 
 pub mod cgroup;
+mod error;
+mod host;
 mod janitor;
 pub mod logs;
 pub mod net;

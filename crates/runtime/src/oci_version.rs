@@ -2,8 +2,8 @@
 
 use tokio::process::Command;
 
+use crate::error::Error;
 use crate::options::RuntimeOptions;
-use crate::runtime::Error;
 
 /// Refuses a runtime that is missing or, unless the options say otherwise, too old.
 pub(crate) async fn check(options: &RuntimeOptions) -> Result<(), Error> {

@@ -2,99 +2,32 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::broadcast;
 
-use crate::cgroup::{self, Cgroups};
+use crate::cgroup::Cgroups;
+use crate::error::io;
+use crate::host::{self, remove_directory};
 use crate::net::bridge::{Addresses, Bridges, mac_of_address, veth_name};
 use crate::net::nft::{Publication, Table};
 use crate::net::{self, nft};
-use crate::protocol::{BridgePort, CreateContainer, Failure, Request, Response, ShimConfig};
+use crate::protocol::{BridgePort, CreateContainer, Failure, Request, Response};
 use crate::publisher::Publisher;
 use crate::sandbox::Sandbox;
-use crate::spec::{
-    self, ContainerSpec, ExecSpec, NetworkMode, PortMapping, SandboxId, SandboxSpec, check_name,
-};
+use crate::spec::{ContainerSpec, ExecSpec, NetworkMode, SandboxId, SandboxSpec, check_name};
 use crate::state::{
     ContainerEvent, ContainerInfo, ContainerStats, ContainerStatus, ExitStatus, SandboxInfo,
 };
-use crate::store;
-use crate::zygote::{self, Zygote};
+use crate::zygote::Zygote;
 
+pub use crate::error::Error;
 pub use crate::options::{OciRuntime, RuntimeOptions};
 
 /// How many events a slow receiver may lag behind.
 const EVENT_BACKLOG: usize = 4096;
-
-/// Why the runtime couldn't do what it was asked for.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The specification is wrong.
-    #[error(transparent)]
-    Spec(#[from] spec::Error),
-    /// There is no such sandbox.
-    #[error("no sandbox {0}")]
-    NoSandbox(SandboxId),
-    /// The sandbox's shim is gone, and with it its containers.
-    #[error("sandbox {0} has lost its shim")]
-    ShimLost(SandboxId),
-    /// There is no such container.
-    #[error("no container {container} in sandbox {sandbox}")]
-    NoContainer {
-        /// The task's id.
-        sandbox: SandboxId,
-        /// The container's name.
-        container: String,
-    },
-    /// A host port that was asked for is taken.
-    #[error("host port {}/{} is already in use", .0.host_port, .0.protocol.as_str())]
-    PortTaken(PortMapping),
-    /// A member of a specification isn't built.
-    #[error("{0} is not supported")]
-    Unsupported(&'static str),
-    /// The OCI runtime is missing, or older than its known holes.
-    #[error("OCI runtime: {0}")]
-    OciRuntime(String),
-    /// The shim or the OCI runtime answered with an error: what failed on what.
-    #[error("{0}")]
-    Failed(String),
-    /// It took too long.
-    #[error("{what} took longer than {limit:?}")]
-    TimedOut {
-        /// What was under way.
-        what: &'static str,
-        /// The limit.
-        limit: Duration,
-    },
-    /// No shim could be made.
-    #[error(transparent)]
-    Zygote(#[from] zygote::Error),
-    /// The network failed.
-    #[error(transparent)]
-    Net(#[from] net::Error),
-    /// A cgroup operation failed.
-    #[error(transparent)]
-    Cgroup(#[from] cgroup::Error),
-    /// A file of ours can't be read or written.
-    #[error(transparent)]
-    Store(#[from] store::Error),
-    /// An input or output operation failed.
-    #[error("{what}: {source}")]
-    Io {
-        /// What was tried, on what.
-        what: String,
-        /// The system's error.
-        source: std::io::Error,
-    },
-}
-
-pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Error {
-    let what = what.into();
-    move |source| Error::Io { what, source }
-}
 
 /// How an `exec` ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,7 +48,7 @@ pub(crate) struct Inner {
     pub(crate) options: RuntimeOptions,
     pub(crate) bridges: Bridges,
     pub(crate) cgroups: Cgroups,
-    zygote: Zygote,
+    pub(crate) zygote: Zygote,
     table: Mutex<Table>,
     publisher: Publisher,
     addresses: Mutex<Addresses>,
@@ -145,9 +78,9 @@ impl Runtime {
         crate::oci_version::check(&options).await?;
         let opened = options.clone();
         let warm = zygote.clone();
-        let (bridges, cgroups) = blocking(move || prepare_host(&opened, &warm)).await?;
+        let (bridges, cgroups) = blocking(move || host::prepare(&opened, &warm)).await?;
         let events = broadcast::Sender::new(EVENT_BACKLOG);
-        let sandboxes = adopt(&options, &cgroups, &events).await?;
+        let sandboxes = host::adopt(&options, &cgroups, &events).await?;
         let mut addresses = Addresses::new(bridges.bridge_cidr);
         let mut published = Vec::new();
         for sandbox in sandboxes.values() {
@@ -229,7 +162,7 @@ impl Runtime {
 
     async fn make_sandbox(&self, spec: SandboxSpec) -> Result<SandboxInfo, Error> {
         let inner = Arc::clone(&self.inner);
-        let (directory, config) = blocking(move || make_sandbox(&inner, spec)).await?;
+        let (directory, config) = blocking(move || host::make_sandbox(&inner, spec)).await?;
         let connected = Sandbox::connect(
             directory.clone(),
             config.clone(),
@@ -509,7 +442,7 @@ impl Inner {
         self.options.root.join("sandboxes")
     }
 
-    fn log_directory(&self, id: &SandboxId) -> PathBuf {
+    pub(crate) fn log_directory(&self, id: &SandboxId) -> PathBuf {
         self.options.root.join("logs").join(id.as_str())
     }
 
@@ -563,100 +496,4 @@ fn runtime_id() -> Result<String, Error> {
         .and_then(|mut file| file.read_exact(&mut bytes))
         .map_err(io("read /dev/urandom"))?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-pub(crate) fn remove_directory(path: &Path) -> Result<(), Error> {
-    match std::fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(io(format!("remove {}", path.display()))(error))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn make_directory(path: &Path) -> Result<(), Error> {
-    use std::os::unix::fs::DirBuilderExt;
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true).mode(0o700).create(path).map_err(io(format!("make {}", path.display())))
-}
-
-fn prepare_host(options: &RuntimeOptions, zygote: &Zygote) -> Result<(Bridges, Cgroups), Error> {
-    for directory in ["sandboxes", "logs"] {
-        make_directory(&options.root.join(directory))?;
-    }
-    make_directory(&options.run_dir)?;
-    zygote.warm_up()?;
-    let cgroups = Cgroups::detect()?;
-    cgroups.create(&options.cgroup_root(), &spec::TaskResources::default())?;
-    let bridges =
-        Bridges::open(&options.root, &options.instance, options.vpc_cidr, options.bridge_cidr)?;
-    Ok((bridges, cgroups))
-}
-
-fn make_sandbox(inner: &Inner, spec: SandboxSpec) -> Result<(PathBuf, ShimConfig), Error> {
-    let options = &inner.options;
-    let id = spec.id.clone();
-    let directory = inner.sandboxes_directory().join(id.as_str());
-    if let NetworkMode::Awsvpc(eni) = &spec.network {
-        inner.bridges.add_vpc_gateway(eni.gateway, eni.prefix)?;
-    }
-    let config = ShimConfig {
-        instance: options.instance.clone(),
-        oci_runtime: options.oci_runtime.program(),
-        run_dir: options.run_dir.join(id.as_str()),
-        log_dir: inner.log_directory(&id),
-        cgroup: format!("{}/{id}", options.cgroup_root()),
-        bridge: inner.bridges.bridge.clone(),
-        vpc_bridge: inner.bridges.vpc_bridge.clone(),
-        task_veth: veth_name(&options.instance, id.as_str(), ""),
-        dynamic_ports: (*options.dynamic_ports.start(), *options.dynamic_ports.end()),
-        sandbox: spec,
-    };
-    make_directory(&directory)?;
-    make_directory(&config.log_dir)?;
-    make_directory(&config.run_dir)?;
-    store::write(&directory.join("shim.json"), &config, false)?;
-    if let Err(error) = inner.zygote.fork_shim(&directory) {
-        let _ = inner.cgroups.remove(&config.cgroup);
-        let _ = net::delete_link(&config.task_veth);
-        let _ = remove_directory(&config.run_dir);
-        let _ = remove_directory(&directory);
-        return Err(error.into());
-    }
-    Ok((directory, config))
-}
-
-/// Finds the sandboxes on disk and connects to the shims that live.
-async fn adopt(
-    options: &RuntimeOptions,
-    cgroups: &Cgroups,
-    events: &broadcast::Sender<ContainerEvent>,
-) -> Result<BTreeMap<SandboxId, Arc<Sandbox>>, Error> {
-    let parent = options.root.join("sandboxes");
-    let entries = std::fs::read_dir(&parent).map_err(io(format!("list {}", parent.display())))?;
-    let mut sandboxes = BTreeMap::new();
-    for entry in entries.flatten() {
-        let directory = entry.path();
-        let config: ShimConfig = match store::read(&directory.join("shim.json")) {
-            Ok(config) => config,
-            Err(error) => {
-                // It was being made or removed; nothing can run in it.
-                tracing::warn!(%error, "a sandbox without configuration is removed");
-                remove_directory(&directory)?;
-                continue;
-            }
-        };
-        let connected =
-            Sandbox::connect(directory.clone(), config.clone(), cgroups.clone(), events.clone())
-                .await;
-        let sandbox = match connected {
-            Ok(sandbox) => sandbox,
-            Err(error) => {
-                tracing::warn!(%error, sandbox = %config.sandbox.id, "the shim doesn't answer");
-                Sandbox::lost(directory, config, cgroups.clone(), events).await
-            }
-        };
-        sandboxes.insert(sandbox.id.clone(), sandbox);
-    }
-    Ok(sandboxes)
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -66,7 +66,7 @@ impl Sandbox {
         let mut link = Link::open(&directory).await?;
         let info = link.hello().await?;
         let (sandbox, calls) = Self::known(directory, config, info);
-        tokio::spawn(drive(Arc::clone(&sandbox), link, calls, cgroups, events));
+        tokio::spawn(drive(Arc::downgrade(&sandbox), link, calls, cgroups, events));
         Ok(sandbox)
     }
 
@@ -231,9 +231,9 @@ impl Sandbox {
     }
 }
 
-/// Moves requests and answers until the shim is gone.
+/// Moves requests and answers until the shim is gone, or nobody holds the sandbox any more.
 async fn drive(
-    sandbox: Arc<Sandbox>,
+    sandbox: Weak<Sandbox>,
     mut link: Link,
     mut calls: mpsc::UnboundedReceiver<Call>,
     cgroups: Cgroups,
@@ -251,11 +251,12 @@ async fn drive(
                         waiting.insert(number, answer);
                         let _ = sent.send(number);
                     }
-                    Err(error) => tracing::debug!(sandbox = %sandbox.id, %error, "send to shim"),
+                    Err(error) => tracing::debug!(%error, "send to a shim"),
                 }
                 continue;
             }
         };
+        let Some(sandbox) = sandbox.upgrade() else { return };
         match message {
             Ok(FromShim::Response { number, response }) => {
                 if let Response::Container(container) = &response {
@@ -278,7 +279,9 @@ async fn drive(
     // Requests fail at once from here on.
     calls.close();
     drop(waiting);
-    sandbox.give_up(cgroups, &events).await;
+    if let Some(sandbox) = sandbox.upgrade() {
+        sandbox.give_up(cgroups, &events).await;
+    }
 }
 
 /// A connection to a shim.

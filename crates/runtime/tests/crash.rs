@@ -1,6 +1,8 @@
 //! Agents that are killed at any moment: what ran goes on, what was half made is swept away, and
 //! after a teardown nothing is left on the host.
 
+#![allow(clippy::unwrap_used)]
+
 mod harness;
 
 use std::io::{BufRead, BufReader};

@@ -1,5 +1,7 @@
 //! Networks of tasks: who reaches whom, and who must not.
 
+#![allow(clippy::unwrap_used)]
+
 mod harness;
 
 use std::io::{Read, Write};

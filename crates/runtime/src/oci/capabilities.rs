@@ -94,7 +94,7 @@ pub(super) fn of(wanted: &Capabilities, privileged: bool) -> Result<Vec<String>,
         // What wharf's own process lacks can't be given on; docker leaves it out as well.
         .filter(|(number, name)| available & (1 << number) != 0 || add.iter().any(|a| a == *name))
         .map(|(_, name)| name)
-        .filter(|name| granted(&name))
+        .filter(|name| granted(name))
         .map(|name| format!("CAP_{name}"))
         .collect())
 }

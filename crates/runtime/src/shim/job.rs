@@ -42,6 +42,8 @@ pub(super) enum Kind {
     Start,
     /// Removes it.
     Delete,
+    /// Removes the files of one that is gone.
+    Clear,
     /// Runs a process in it.
     Exec,
 }

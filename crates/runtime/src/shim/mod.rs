@@ -40,12 +40,17 @@ pub(crate) use log::rotated;
 
 /// The socket's name in the sandbox's directory.
 pub const SOCKET_NAME: &str = "shim.sock";
+/// A file by which an agent that found nobody listening tells a shim that comes up too late.
+pub const LOST_NAME: &str = "lost";
 /// The most that is kept for a client that doesn't read before it is dropped.
 const MAX_CLIENT_BACKLOG_BYTES: usize = 16 << 20;
 
 /// Why a shim couldn't set itself up.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// An agent has given the sandbox up before its shim was there.
+    #[error("the sandbox was given up meanwhile")]
+    GivenUp,
     /// A system call failed.
     #[error("{what}: {source}")]
     System {
@@ -119,6 +124,11 @@ impl Shim {
         cgroups.create(&config.cgroup, &config.sandbox.resources)?;
         let task_netns = link::connect_task(&config)?;
         let listener = listen(directory)?;
+        if directory.join(LOST_NAME).exists() {
+            link::disconnect_task(&config)?;
+            cgroups.remove(&config.cgroup)?;
+            return Err(Error::GivenUp);
+        }
         let shim = Self {
             directory: directory.to_owned(),
             config,

@@ -287,6 +287,16 @@ impl Shim {
         }
     }
 
+    fn fork_clear(&mut self, bundle: &Bundle) {
+        let forked = Job::fork(Kind::Clear, &bundle.spec.name, None, None, || {
+            oci::clear(bundle).map(|()| Output::default()).map_err(|error| error.to_string())
+        });
+        match forked {
+            Ok(job) => self.jobs.push(job),
+            Err(error) => eprintln!("shim: fork: {error}"),
+        }
+    }
+
     fn begin_exec(&mut self, asked: Asked, name: &str, spec: ExecSpec) -> Result<(), Failure> {
         let other = |error: nix::Error| Failure::Other(error.to_string());
         let index = self.find(name)?;
@@ -338,6 +348,12 @@ impl Shim {
 
     fn finish(&mut self, mut job: Job) {
         let outcome = job.outcome.take().unwrap_or_else(|| Err("no outcome".to_owned()));
+        if job.kind == Kind::Clear {
+            if let Err(error) = outcome {
+                eprintln!("shim: clear {}: {error}", job.container);
+            }
+            return;
+        }
         let position = self.containers.iter().position(|c| c.info.name == job.container);
         let Some(index) = position else { return };
         let response = match (&job.kind, outcome) {
@@ -350,10 +366,14 @@ impl Shim {
                 self.finish_create(index, job.asked_by, outcome)
             }
             (Kind::Start, Ok(output)) => Some(self.finish_start(index, &output)),
+            (Kind::Clear, _) => None,
             (Kind::Delete, Ok(_)) => {
-                let container = self.containers.remove(index);
+                let bundle = self.bundle(&self.containers[index]);
+                // Its ports are free before a further child could inherit them.
+                let create_error = self.containers.remove(index).create_error;
                 self.save_or_complain(false);
-                Some(match container.create_error {
+                self.fork_clear(&bundle);
+                Some(match create_error {
                     None => Response::Done,
                     Some(error) => Response::Error(Failure::Other(error)),
                 })

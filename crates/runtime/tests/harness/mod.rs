@@ -1,6 +1,6 @@
 //! A runtime of its own for each test, which takes everything away again, also when it fails.
 
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
