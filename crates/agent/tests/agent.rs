@@ -233,7 +233,8 @@ async fn metadata_and_credentials_answer_to_their_task_only() {
     assert_eq!(plane.messages("IAMRoleCredentialsAckRequest").len(), 3);
     for id in ["f001", "f002", "f003"] {
         let log = until("the answers", || {
-            Some(support::log(running.data.path(), id)).filter(|log| log.contains("cpu_stats"))
+            let log = support::log(running.data.path(), id);
+            Some(log).filter(|log| log.contains("cpu_stats"))
         })
         .await;
         for other in ["f001", "f002"] {

@@ -139,8 +139,12 @@ async fn a_burst_survives_kills_at_any_moment() {
     plane.session(6).await;
     plane.payload("last", 9, tasks).await;
     for id in &ids {
-        plane.reported(&arn(id), "RUNNING").await;
-        assert!(plane.reports(&arn(id)).iter().all(|report| report["status"] != "STOPPED"), "{id}");
+        let first = until("a report", || {
+            let reports = plane.reports(&arn(id));
+            reports.into_iter().find(|report| report["status"] != "PENDING")
+        })
+        .await;
+        assert_eq!(first["status"], "RUNNING", "{first}");
     }
     let stops: Vec<_> =
         ids.iter().map(|id| json!({ "arn": arn(id), "desiredStatus": "STOPPED" })).collect();

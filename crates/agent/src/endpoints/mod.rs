@@ -206,6 +206,8 @@ where
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
+        // Simple clients close their side once they have asked.
+        .half_close(true)
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(16 << 10)
         .serve_connection(TokioIo::new(stream), service);

@@ -15,6 +15,10 @@ impl Machine {
             // The image may have been cleaned away meanwhile; asking again costs a look-up.
             state.pulled = state.known >= Known::Created;
         }
+        // An agent that died while it made the sandbox may leave one without a shim: nothing ran
+        // in it, and making it again takes the remains away.
+        let unborn = |info: &&SandboxInfo| info.shim_pid.is_none() && info.containers.is_empty();
+        let sandbox = sandbox.filter(|info| !unborn(info));
         let had_sandbox = self.state.containers.iter().any(|state| state.known >= Known::Created);
         self.state.sandbox = match (sandbox, self.state.sandbox) {
             (Some(_), _) => SandboxPhase::Creating,

@@ -106,6 +106,10 @@ impl Host {
     }
 
     pub(super) async fn create_sandbox(&self, task: &Task) -> Input {
+        // What an agent left that died while it made the sandbox can't be used.
+        if self.runtime.sandbox(&task.id).await.is_ok_and(|info| info.shim_pid.is_none()) {
+            let _ = self.remove_sandbox(task).await;
+        }
         let spec = launch::sandbox(task);
         match timeout(CREATE_TIMEOUT, self.runtime.create_sandbox(spec)).await {
             Ok(Ok(_)) => Input::SandboxReady,
