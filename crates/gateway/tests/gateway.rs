@@ -1,4 +1,5 @@
 //! The whole gateway over HTTP: who is let in, who is refused and how, and the three protocols.
+#![allow(clippy::unwrap_used)] // tests
 
 mod support;
 

@@ -1,5 +1,6 @@
 //! The AWS SDK's own signer (aws-sigv4) as the oracle: what it signs is let in, and no mutation
 //! of what it signed is. `WHARF_SOAK=1` tries the full counts.
+#![allow(clippy::unwrap_used)] // tests
 
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{

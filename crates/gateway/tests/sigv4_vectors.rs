@@ -1,6 +1,7 @@
 //! botocore's 34 SigV4 vectors (tests/unit/auth/aws4_testsuite of its source distribution): each
 //! gives the canonical request, the string to sign and the signature that we compute, and passes
 //! the gate, unless the gate's stricter rules refuse it by name.
+#![allow(clippy::unwrap_used)] // tests
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -119,13 +120,17 @@ fn every_vector_of_botocore() {
         let read = |extension: &str| {
             std::fs::read_to_string(case.with_extension(extension)).unwrap().replace('\r', "")
         };
-        let signed = parse(&read("sreq"));
+        // The signature is taken from the .authz file, as botocore's own test does: one of the
+        // .sreq files carries another one.
+        let mut signed = parse(&read("sreq"));
+        signed.headers.retain(|(n, _)| n != "authorization");
+        let authorization = read("authz").trim_end().as_bytes().to_vec();
+        signed.headers.push(("authorization".to_owned(), authorization));
         let request = signed.request();
         let claim = Claim::parse(&request).unwrap();
         let canonical = CanonicalRequest::new(&request, &claim);
         assert_eq!(canonical.as_str(), read("creq"), "{name}: canonical request");
         assert_eq!(string_to_sign(&claim, &canonical), read("sts"), "{name}: string to sign");
-        assert!(read("authz").ends_with(&claim.signature), "{name}");
         match gate.verify(&request, now) {
             Ok(identity) => {
                 assert_eq!(identity.service(), "service");

@@ -1,5 +1,6 @@
 //! A real server on a free port over a journal in memory, and a client that signs as the SDKs do
 //! or sends whatever bytes a test wants.
+#![allow(clippy::unwrap_used)] // tests
 #![allow(dead_code)] // each test binary uses its part
 
 use aws_credential_types::Credentials;
