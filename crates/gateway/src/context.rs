@@ -65,10 +65,7 @@ pub trait SoftState: Connectivity + Send + Sync {
 }
 
 impl SoftState for wharf_scheduler::AllConnected {
-    fn instance_health(
-        &self,
-        _: &ContainerInstanceKey,
-    ) -> Option<(String, Timestamp, Timestamp)> {
+    fn instance_health(&self, _: &ContainerInstanceKey) -> Option<(String, Timestamp, Timestamp)> {
         None
     }
 }

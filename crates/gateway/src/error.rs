@@ -112,10 +112,7 @@ impl ApiError {
 
     /// `ServerException`: our fault. The caller may try again.
     pub fn server() -> Self {
-        Self::ecs(
-            ErrorCode::ServerException,
-            "Service Unavailable. Please try again later.",
-        )
+        Self::ecs(ErrorCode::ServerException, "Service Unavailable. Please try again later.")
     }
 
     /// An operation of ECS that isn't built.

@@ -50,9 +50,10 @@ impl Metrics {
         let mut registry = Registry::with_prefix("wharf");
         let requests = Family::default();
         registry.register("requests", "API requests by operation and status", requests.clone());
-        let duration = Family::<OperationLabels, Histogram, fn() -> Histogram>::new_with_constructor(
-            || Histogram::new(exponential_buckets(0.0005, 2.0, 14)),
-        );
+        let duration =
+            Family::<OperationLabels, Histogram, fn() -> Histogram>::new_with_constructor(|| {
+                Histogram::new(exponential_buckets(0.0005, 2.0, 14))
+            });
         registry.register_with_unit(
             "request_duration",
             "Time from the request's last byte to the answer",

@@ -86,7 +86,8 @@ pub fn configuration(
             _ => {}
         }
     }
-    let bytes = json::encode(types::ClusterConfiguration::schema(), &configuration.clone().into_document());
+    let bytes =
+        json::encode(types::ClusterConfiguration::schema(), &configuration.clone().into_document());
     serde_json::from_slice(&bytes).map(Some).map_err(|_| ApiError::server())
 }
 

@@ -45,10 +45,8 @@ fn wanted_cluster(
 ) -> std::result::Result<Cluster, ApiError> {
     cluster_input::refuse_service_connect(input.service_connect_defaults.is_some())?;
     let providers = cluster_input::capacity_providers(input.capacity_providers.as_deref())?;
-    let strategy = cluster_input::strategy(
-        input.default_capacity_provider_strategy.as_deref(),
-        &providers,
-    )?;
+    let strategy =
+        cluster_input::strategy(input.default_capacity_provider_strategy.as_deref(), &providers)?;
     Ok(Cluster {
         settings: cluster_input::settings(context, input.settings.as_deref())?,
         configuration: cluster_input::configuration(input.configuration.as_ref())?,

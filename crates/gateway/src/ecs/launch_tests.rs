@@ -41,9 +41,8 @@ fn world() -> World {
 #[test]
 fn run_task_answers_as_ecs_does() {
     let cases = include_str!("launch_cases.txt");
-    let count = golden(cases, |request| {
-        world().call::<op::RunTask>(super::run_task::run_task, request)
-    });
+    let count =
+        golden(cases, |request| world().call::<op::RunTask>(super::run_task::run_task, request));
     assert_eq!(count, 17);
 }
 

@@ -15,9 +15,9 @@ mod cluster_tests;
 pub mod cluster_view;
 #[cfg(test)]
 mod instance_tests;
+pub mod launch_input;
 #[cfg(test)]
 mod launch_tests;
-pub mod launch_input;
 pub mod network_input;
 pub mod page;
 pub mod placement_input;

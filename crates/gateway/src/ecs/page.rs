@@ -80,11 +80,8 @@ mod tests {
         let mut token: Option<String> = None;
         let mut all = Vec::new();
         loop {
-            let request = Request {
-                next_token: token.as_deref(),
-                max_results: Some(size),
-                limit: 100,
-            };
+            let request =
+                Request { next_token: token.as_deref(), max_results: Some(size), limit: 100 };
             let page = page(items(), request).unwrap();
             all.push(page.items);
             token = page.next_token;
@@ -108,7 +105,10 @@ mod tests {
             page([("a".to_owned(), 1)].into_iter(), request).map_err(|e| e.message)
         };
         for wrong in [0, -1, 101, i32::MAX] {
-            assert_eq!(ask(None, Some(wrong)).unwrap_err(), "maxResults must be between 1 and 100.");
+            assert_eq!(
+                ask(None, Some(wrong)).unwrap_err(),
+                "maxResults must be between 1 and 100."
+            );
         }
         for token in ["", "?", "AAAA", "näh"] {
             assert_eq!(ask(Some(token), None).unwrap_err(), "Invalid token.", "{token}");

@@ -52,8 +52,7 @@ pub fn merged(tags: &[Tag], changes: &[Tag]) -> Result<Vec<Tag>, ApiError> {
 
 /// Tags for an answer, in their order.
 pub fn to_wire(tags: &[Tag]) -> Vec<types::Tag> {
-    let tag =
-        |t: &Tag| types::Tag { key: Some(t.key.clone()), value: Some(t.value.clone()) };
+    let tag = |t: &Tag| types::Tag { key: Some(t.key.clone()), value: Some(t.value.clone()) };
     tags.iter().map(tag).collect()
 }
 
