@@ -338,6 +338,10 @@ impl Machine {
     }
 
     fn exited(&mut self, index: usize, status: &ExitStatus, now_ms: u64) {
+        // Before it is made, an exit is that of remains which were taken away.
+        if self.container(index).is_none_or(|state| state.known < Known::Created) {
+            return;
+        }
         // An exit may overtake the answer to the start that preceded it.
         if let Some(at_ms) = status.started_at_ms {
             self.started(index, at_ms, now_ms);

@@ -54,7 +54,10 @@ impl Machine {
         if state.known == Known::Stopped {
             return Vec::new();
         }
-        let Some(info) = info else {
+        // Without a process it is still being made, for an agent that has died: it is made again.
+        let made =
+            |info: &&ContainerInfo| !matches!(info.status, ContainerStatus::Created { pid: 0 });
+        let Some(info) = info.filter(made) else {
             let vanished = "the container was gone when the agent came back";
             return match state.known {
                 Known::Created | Known::Running => vec![Input::Exited {

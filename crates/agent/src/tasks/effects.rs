@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 use wharf_image::store::Source;
 use wharf_image::{Image, ImageStore, NoProgress, PullOptions, RegistryClient};
-use wharf_runtime::{ContainerStatus, Runtime, SandboxId};
+use wharf_runtime::{ContainerInfo, ContainerSpec, Runtime, SandboxId};
 
 use crate::engine::{Failure, Input};
 use crate::launch::{self, Surroundings};
@@ -19,6 +19,9 @@ const CREATE_TIMEOUT: Duration = Duration::from_secs(4 * 60);
 const START_TIMEOUT: Duration = Duration::from_secs(3 * 60);
 /// How long the removal of a sandbox may take before it is tried again.
 const REMOVE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often a container is tried to be made whose name is taken, and how long between.
+const MAX_TRIES: u32 = 100;
+const TRY_AGAIN: Duration = Duration::from_millis(50);
 const SIGKILL: i32 = 9;
 const SIGTERM: i32 = 15;
 
@@ -142,19 +145,14 @@ impl Host {
             None => self.image(&container.image).await?,
         };
         let spec = launch::container(task, container, &image, &self.surroundings)?;
-        let created = |info: wharf_runtime::ContainerInfo| Input::Created {
-            index,
-            runtime_id: info.runtime_id,
-            ports: info.ports,
-            address: info.address,
-        };
-        match timeout(CREATE_TIMEOUT, self.runtime.create_container(&task.id, spec)).await {
-            Ok(Ok(info)) => Ok(created(info)),
+        match timeout(CREATE_TIMEOUT, self.create_anew(&task.id, spec)).await {
+            Ok(Ok(info)) => Ok(Input::Created {
+                index,
+                runtime_id: info.runtime_id,
+                ports: info.ports,
+                address: info.address,
+            }),
             Ok(Err(error)) => {
-                // The agent died after the runtime had begun to make it: it is there by now.
-                if let Some(info) = self.made(&task.id, &container.name).await {
-                    return Ok(created(info));
-                }
                 // Docker only writes down a container when it creates one; what an OCI runtime
                 // refuses shows when it is started.
                 let name = match error {
@@ -169,10 +167,31 @@ impl Host {
         }
     }
 
-    async fn made(&self, id: &SandboxId, name: &str) -> Option<wharf_runtime::ContainerInfo> {
-        let info = self.runtime.sandbox(id).await.ok()?;
-        let created = |status: &ContainerStatus| matches!(status, ContainerStatus::Created { .. });
-        info.containers.into_iter().find(|c| c.name == name && created(&c.status))
+    /// Makes a container. One of the same name that an agent left that died while it was being
+    /// made is taken away first, once the shim is done with it.
+    async fn create_anew(
+        &self,
+        id: &SandboxId,
+        spec: ContainerSpec,
+    ) -> Result<ContainerInfo, wharf_runtime::Error> {
+        let mut tries = 0;
+        loop {
+            let error = match self.runtime.create_container(id, spec.clone()).await {
+                Ok(info) => return Ok(info),
+                Err(error) => error,
+            };
+            let known = self.runtime.sandbox(id).await.is_ok_and(|info| {
+                info.containers.iter().any(|container| container.name == spec.name)
+            });
+            let exists = error.to_string() == format!("container {} exists", spec.name);
+            if !(known || exists) || tries >= MAX_TRIES {
+                return Err(error);
+            }
+            tries += 1;
+            // It fails while the container is still being made.
+            let _ = self.runtime.delete_container(id, &spec.name).await;
+            tokio::time::sleep(TRY_AGAIN).await;
+        }
     }
 
     pub(super) async fn start(&self, task: &Task, index: usize) -> Input {
