@@ -184,7 +184,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> AcsSession<'_, S> {
                 reason = nack.reason.as_deref().unwrap_or_default(),
                 "agent refused a message"
             ),
-            AcsMessage::TaskStopVerificationMessage(question) => self.verify_stops(question).await?,
+            AcsMessage::TaskStopVerificationMessage(question) => {
+                self.verify_stops(question).await?
+            }
             AcsMessage::HeartbeatAckRequest(_) | AcsMessage::IAMRoleCredentialsAckRequest(_) => {}
             other => {
                 tracing::debug!(instance = %self.instance, kind = other.kind(), "ignored");
@@ -225,4 +227,3 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> AcsSession<'_, S> {
         .await
     }
 }
-

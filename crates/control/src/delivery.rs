@@ -87,41 +87,16 @@ impl Delivery {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wharf_model::task_definition::LaunchType;
-    use wharf_model::{Revision, TaskDefinitionKey, Write};
+    use wharf_model::{Revision, Write};
 
     fn task(id: &str, desired: TaskStatus, last: TaskStatus) -> Task {
-        Task {
-            id: id.into(),
-            cluster: "c".into(),
-            task_definition: TaskDefinitionKey { family: "f".into(), revision: 1 },
-            container_instance: Some("i".into()),
-            group: "family:f".into(),
-            started_by: None,
-            service: None,
-            launch_type: LaunchType::Ec2,
-            capacity_provider: None,
-            desired_status: desired,
-            last_status: last,
-            reserved: wharf_model::ResourceAmount::default(),
-            overrides: wharf_model::task::TaskOverride::default(),
-            containers: Vec::new(),
-            network_interface: None,
-            version: 1,
-            created_at: Timestamp(1),
-            pull_started_at: None,
-            pull_stopped_at: None,
-            started_at: None,
-            connectivity_at: None,
-            stopping_at: None,
-            execution_stopped_at: None,
-            stopped_at: None,
-            stop_code: None,
-            stopped_reason: None,
-            enable_execute_command: false,
-            tags: Vec::new(),
-            protection_expires_at: None,
-        }
+        let wire = serde_json::json!({
+            "id": id, "cluster": "c", "task_definition": { "family": "f", "revision": 1 },
+            "container_instance": "i", "group": "family:f", "launch_type": "EC2",
+            "desired_status": desired, "last_status": last, "reserved": {}, "containers": [],
+            "version": 1, "created_at": 1,
+        });
+        serde_json::from_value(wire).unwrap()
     }
 
     fn put(snapshot: &mut Snapshot, task: Task) {

@@ -63,7 +63,8 @@ fn container(
     mode: NetworkMode,
     arn: String,
 ) -> acs::Container {
-    let mut environment: BTreeMap<String, String> = definition.environment.iter().cloned().collect();
+    let mut environment: BTreeMap<String, String> =
+        definition.environment.iter().cloned().collect();
     environment.extend(change.iter().flat_map(|o| o.environment.iter().cloned()));
     let ports = definition.port_mappings.iter().map(|mapping| acs::PortMapping {
         container_port: Some(mapping.container_port.into()),
@@ -108,8 +109,7 @@ fn docker_config(
         labels: definition.docker_labels.clone(),
         ..docker::Config::default()
     };
-    let reservation =
-        change.and_then(|o| o.memory_reservation).or(definition.memory_reservation);
+    let reservation = change.and_then(|o| o.memory_reservation).or(definition.memory_reservation);
     let ulimits = definition.ulimits.iter().map(|limit| docker::Ulimit {
         name: Some(limit.name.clone()),
         soft: Some(limit.soft_limit),

@@ -103,11 +103,7 @@ pub(crate) async fn run(options: Options, sessions: Arc<Sessions>, shutdown: Can
 }
 
 /// Decides and commits for one service; returns when it wants to be looked at again.
-async fn reconcile(
-    options: &Options,
-    sessions: &Sessions,
-    key: &ServiceKey,
-) -> Option<Timestamp> {
+async fn reconcile(options: &Options, sessions: &Sessions, key: &ServiceKey) -> Option<Timestamp> {
     let now = (options.clock)();
     let seed = seed();
     let snapshot = options.store.snapshot();
