@@ -43,15 +43,14 @@ impl Discovery {
     /// The endpoints: remembered, asked for, or, where asking fails, the old ones.
     pub(crate) async fn endpoints(&self) -> Result<PollEndpoints, Error> {
         let known = locked(&self.known).clone();
-        if let Some((at, true, endpoints)) = &known {
-            if at.elapsed() < REMEMBER {
-                return Ok(endpoints.clone());
-            }
+        if let Some((at, true, endpoints)) = &known
+            && at.elapsed() < REMEMBER
+        {
+            return Ok(endpoints.clone());
         }
         let request = DiscoverPollEndpointRequest {
             cluster: Some(self.cluster.to_string()),
             container_instance: Some(self.container_instance_arn.to_string()),
-            ..Default::default()
         };
         let answer = match self.client.call::<ecs::operation::DiscoverPollEndpoint>(request).await {
             Ok(answer) => answer,

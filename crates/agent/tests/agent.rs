@@ -1,24 +1,23 @@
 //! The agent against a control plane of loopback, with real containers.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
-use std::path::Path;
 use std::time::Duration;
 
 use serde_json::json;
-use support::{ControlPlane, arn, build_image, options, shell, shell_task, task, until};
+use support::{ControlPlane, Host, arn, shell, shell_task, task, until};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use wharf_agent::Agent;
-use wharf_runtime::{Runtime, RuntimeOptions};
 
-/// An agent in this process; what it leaves on the host is taken away in the end.
+/// An agent in this process. The agent goes before the host under it.
 struct Running {
     plane: ControlPlane,
-    data: tempfile::TempDir,
-    instance: String,
     stop: CancellationToken,
     agent: Option<JoinHandle<Result<(), wharf_agent::Error>>>,
+    host: Host,
 }
 
 impl Running {
@@ -28,11 +27,8 @@ impl Running {
             .with_test_writer()
             .try_init();
         let plane = ControlPlane::start().await;
-        let data = tempfile::tempdir().unwrap();
-        build_image(data.path());
-        let instance = support::instance_name();
-        let stop = CancellationToken::new();
-        let mut running = Self { plane, data, instance, stop, agent: None };
+        let mut running =
+            Self { plane, stop: CancellationToken::new(), agent: None, host: Host::new() };
         running.launch();
         running.plane.session(1).await;
         running
@@ -40,7 +36,7 @@ impl Running {
 
     fn launch(&mut self) {
         self.stop = CancellationToken::new();
-        let options = options(&self.plane.url, self.data.path(), &self.instance);
+        let options = self.host.options(&self.plane.url);
         self.agent = Some(tokio::spawn(Agent::new(options).run(self.stop.clone())));
     }
 
@@ -53,16 +49,13 @@ impl Running {
 
     async fn end(mut self) {
         self.shut_down().await;
-        teardown(&self.plane.url, self.data.path(), &self.instance).await;
     }
 }
 
-async fn teardown(url: &str, data: &Path, instance: &str) {
-    let agent = options(url, data, instance);
-    let mut options = RuntimeOptions::new(data.join("runtime"), instance).unwrap();
-    options.vpc_cidr = agent.vpc_cidr;
-    let runtime = Runtime::open(options, wharf_runtime::testing::zygote()).await.unwrap();
-    runtime.teardown().await.unwrap();
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,7 +81,7 @@ async fn a_task_runs_is_stopped_and_is_told() {
     assert!(binding["hostPort"].as_i64().unwrap() >= 32768);
 
     let log = until("the log", || {
-        Some(support::log(running.data.path(), id)).filter(|log| log.contains("/v4/"))
+        Some(support::log(running.host.path(), id)).filter(|log| log.contains("/v4/"))
     })
     .await;
     assert!(log.contains("http://169.254.170.2/v4/") && log.contains("yes too"), "{log}");
@@ -233,7 +226,7 @@ async fn metadata_and_credentials_answer_to_their_task_only() {
     assert_eq!(plane.messages("IAMRoleCredentialsAckRequest").len(), 3);
     for id in ["f001", "f002", "f003"] {
         let log = until("the answers", || {
-            let log = support::log(running.data.path(), id);
+            let log = support::log(running.host.path(), id);
             Some(log).filter(|log| log.contains("cpu_stats"))
         })
         .await;
@@ -246,7 +239,7 @@ async fn metadata_and_credentials_answer_to_their_task_only() {
         assert!(log.contains("DockerId") && log.contains(&arn(id)), "{log}");
         assert!(log.contains("com.amazonaws.ecs.task-definition-family"), "{log}");
     }
-    let socket = running.data.path().join("agent/introspection.sock");
+    let socket = running.host.path().join("agent/introspection.sock");
     let asked = tokio::task::spawn_blocking(move || {
         use std::io::{Read, Write};
         let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();

@@ -1,13 +1,14 @@
 //! ACS messages that no control plane should send: none stops the agent, none starts anything.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use serde_json::{Value, json};
-use support::{ControlPlane, arn, build_image, options, shell_task, until};
+use support::{ControlPlane, Host, arn, shell_task, until};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
 use wharf_agent::Agent;
-use wharf_runtime::{Runtime, RuntimeOptions};
 
 /// Every way to put `with` in the place of one value of the document.
 fn mutants(document: &Value, with: &[Value]) -> Vec<Value> {
@@ -119,13 +120,9 @@ fn corpus() -> Vec<Message> {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_message_stops_the_agent_or_starts_anything() {
     let plane = ControlPlane::start().await;
-    let data = tempfile::tempdir().unwrap();
-    build_image(data.path());
-    let instance = support::instance_name();
-    let options = options(&plane.url, data.path(), &instance);
-    let vpc = options.vpc_cidr;
+    let host = Host::new();
     let stop = CancellationToken::new();
-    let agent = tokio::spawn(Agent::new(options).run(stop.clone()));
+    let agent = tokio::spawn(Agent::new(host.options(&plane.url)).run(stop.clone()));
     plane.session(1).await;
     let corpus = corpus();
     assert!(corpus.len() > 500, "{} messages", corpus.len());
@@ -148,9 +145,5 @@ async fn no_message_stops_the_agent_or_starts_anything() {
     plane.reported(&arn("600d"), "RUNNING").await;
     stop.cancel();
     agent.await.unwrap().unwrap();
-    let mut options = RuntimeOptions::new(data.path().join("runtime"), &instance).unwrap();
-    options.vpc_cidr = vpc;
-    let runtime = Runtime::open(options, wharf_runtime::testing::zygote()).await.unwrap();
-    assert_eq!(runtime.list_sandboxes().await.len(), 1, "the good one alone");
-    runtime.teardown().await.unwrap();
+    assert_eq!(host.runtime().await.list_sandboxes().await.len(), 1, "the good one alone");
 }

@@ -1,15 +1,16 @@
 //! kill -9 of the agent's process, and what the next one finds.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::json;
-use support::{ControlPlane, arn, build_image, options, shell_task, until};
+use support::{ControlPlane, Host, arn, options, shell_task, until};
 use tokio_util::sync::CancellationToken;
 use wharf_agent::Agent;
-use wharf_runtime::{Runtime, RuntimeOptions};
 
 const VARIABLE: &str = "WHARF_TEST_AGENT";
 
@@ -30,7 +31,8 @@ async fn child_agent() {
 struct AgentProcess(Child);
 
 impl AgentProcess {
-    fn start(url: &str, data: &Path, instance: &str) -> Self {
+    fn start(url: &str, host: &Host) -> Self {
+        let (data, instance) = (host.path(), &host.instance);
         let child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "child_agent", "--nocapture"])
             .env(VARIABLE, format!("{url}|{}|{instance}", data.display()))
@@ -54,13 +56,6 @@ impl Drop for AgentProcess {
     }
 }
 
-async fn runtime(url: &str, data: &Path, instance: &str) -> Runtime {
-    let agent = options(url, data, instance);
-    let mut options = RuntimeOptions::new(data.join("runtime"), instance).unwrap();
-    options.vpc_cidr = agent.vpc_cidr;
-    Runtime::open(options, wharf_runtime::testing::zygote()).await.unwrap()
-}
-
 /// The pid of the shell whose command line has this mark.
 fn pid_of(mark: &str) -> Option<i32> {
     std::fs::read_dir("/proc").unwrap().flatten().find_map(|entry| {
@@ -78,11 +73,10 @@ fn kill_process(pid: i32) {
 #[tokio::test(flavor = "multi_thread")]
 async fn containers_outlive_a_killed_agent_and_are_adopted() {
     let plane = ControlPlane::start().await;
-    let data = tempfile::tempdir().unwrap();
-    build_image(data.path());
-    let instance = support::instance_name();
+    let host = Host::new();
+    let instance = host.instance.clone();
     let mark = |id: &str| format!("{id}{instance}; while :; do sleep 1; done");
-    let mut agent = AgentProcess::start(&plane.url, data.path(), &instance);
+    let mut agent = AgentProcess::start(&plane.url, &host);
     plane.session(1).await;
     let tasks: Vec<_> = ["d001", "d002", "d003"]
         .iter()
@@ -100,7 +94,7 @@ async fn containers_outlive_a_killed_agent_and_are_adopted() {
     gone.await;
 
     let reports = plane.reports(&arn("d001")).len();
-    let mut agent = AgentProcess::start(&plane.url, data.path(), &instance);
+    let mut agent = AgentProcess::start(&plane.url, &host);
     // What ended meanwhile is told with its exit code; what runs is the same process.
     let report = plane.reported(&arn("d002"), "STOPPED").await;
     assert_eq!(report["containers"][0]["exitCode"], 137);
@@ -114,28 +108,26 @@ async fn containers_outlive_a_killed_agent_and_are_adopted() {
     plane.payload("m2", 2, json!([{ "arn": arn("d001"), "desiredStatus": "STOPPED" }])).await;
     plane.reported(&arn("d001"), "STOPPED").await;
     agent.kill();
-    runtime(&plane.url, data.path(), &instance).await.teardown().await.unwrap();
 }
 
 /// kill -9 at ever other moments of a burst of starts: in the end every task runs, none twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_burst_survives_kills_at_any_moment() {
     let plane = ControlPlane::start().await;
-    let data = tempfile::tempdir().unwrap();
-    build_image(data.path());
-    let instance = support::instance_name();
+    let host = Host::new();
+    let instance = host.instance.clone();
     let ids: Vec<String> = (0..8).map(|nth| format!("e{nth:03}")).collect();
     let script = |id: &str| format!(": {id}{instance}; while :; do sleep 1; done");
     let tasks = json!(ids.iter().map(|id| shell_task(id, &script(id))).collect::<Vec<_>>());
     for (round, pause_ms) in [5u64, 25, 60, 120, 200].into_iter().enumerate() {
-        let mut agent = AgentProcess::start(&plane.url, data.path(), &instance);
+        let mut agent = AgentProcess::start(&plane.url, &host);
         plane.session(round + 1).await;
         // Sent again each time, as a control plane does until it is acknowledged.
         plane.send_payload(&format!("m{round}"), round as i64 + 1, tasks.clone());
         tokio::time::sleep(std::time::Duration::from_millis(pause_ms)).await;
         agent.kill();
     }
-    let mut agent = AgentProcess::start(&plane.url, data.path(), &instance);
+    let mut agent = AgentProcess::start(&plane.url, &host);
     plane.session(6).await;
     plane.payload("last", 9, tasks).await;
     for id in &ids {
@@ -154,7 +146,5 @@ async fn a_burst_survives_kills_at_any_moment() {
         assert_eq!(pid_of(&format!("{id}{instance}")), None);
     }
     agent.kill();
-    let runtime = runtime(&plane.url, data.path(), &instance).await;
-    assert!(runtime.list_sandboxes().await.is_empty());
-    runtime.teardown().await.unwrap();
+    assert!(host.runtime().await.list_sandboxes().await.is_empty());
 }

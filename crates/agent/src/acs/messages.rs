@@ -85,10 +85,9 @@ impl Acs {
         let running = join_all(run.into_iter().map(|task| self.tasks.take(task))).await;
         let mut answers = Vec::new();
         for task in &tasks {
-            for credentials in [&task.role_credentials, &task.execution_role_credentials] {
-                if let Some(credentials) = credentials {
-                    answers.push(credentials_ack(&message_id, credentials));
-                }
+            let sets = [&task.role_credentials, &task.execution_role_credentials];
+            for credentials in sets.into_iter().flatten() {
+                answers.push(credentials_ack(&message_id, credentials));
             }
         }
         if stopped.iter().chain(&running).all(|taken| *taken == Taken::Yes) {

@@ -1,8 +1,7 @@
 //! The ECS API as the agent calls it: signed awsJson 1.1 over one pooled HTTP client.
 //!
-//! - [`sign`]: SigV4.
-//! - [`register`]: RegisterContainerInstance and what this host offers.
-//! - [`report`]: SubmitTaskStateChange.
+//! [`sign`] is SigV4, [`register`] is RegisterContainerInstance with what this host offers,
+//! [`report`] is SubmitTaskStateChange.
 
 pub mod register;
 pub mod report;

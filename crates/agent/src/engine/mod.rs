@@ -6,11 +6,13 @@
 //! is found out again from the runtime by [`Machine::recover`]; what can't be found out again is
 //! marked by [`Output::save`] and must be on disk before the effects are carried out.
 //!
-//! - [`machine`]: inputs, effects and the rules that join them.
+//! - [`machine`]: inputs, effects, and what an input makes known.
+//! - `advance`: the next steps, from what is known and what is wanted.
 //! - [`depends`]: `dependsOn`, both ways: who may start, and who must stop first.
 //! - [`report`]: what the control plane is told (SubmitTaskStateChange).
 //! - [`recover`]: the view after a restart.
 
+mod advance;
 pub mod depends;
 pub mod machine;
 pub mod recover;

@@ -231,7 +231,7 @@ impl World {
                 self.now_ms += 7_000;
                 Some(Input::Tick)
             }
-            14 if choice % 4 == 0 => Some(Input::Stop),
+            14 if choice.is_multiple_of(4) => Some(Input::Stop),
             15 => {
                 self.crash(choice);
                 None

@@ -1,7 +1,7 @@
 //! A control plane of loopback: answers the agent's calls, holds its sessions, and remembers what
 //! it said.
 
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::convert::Infallible;
 use std::path::Path;
@@ -25,6 +25,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use wharf_agent::task::Secret;
 use wharf_agent::{AgentCredentials, AgentOptions};
 use wharf_image::{BuildOptions, ImageStore};
+use wharf_runtime::{Runtime, RuntimeOptions};
 
 pub const CLUSTER_ARN: &str = "arn:aws:ecs:us-east-1:123456789012:cluster/default";
 pub const INSTANCE_ARN: &str =
@@ -245,6 +246,48 @@ pub async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         }
         assert!(began.elapsed() < PATIENCE, "waited in vain for {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// A data directory with an image and a wharf's name; dropping it takes everything of that wharf
+/// away from the host, also when the test fails.
+pub struct Host {
+    pub data: tempfile::TempDir,
+    pub instance: String,
+}
+
+impl Host {
+    pub fn new() -> Self {
+        let data = tempfile::tempdir().unwrap();
+        build_image(data.path());
+        Self { data, instance: instance_name() }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.data.path()
+    }
+
+    pub fn options(&self, url: &str) -> AgentOptions {
+        options(url, self.path(), &self.instance)
+    }
+
+    /// The runtime under the agent.
+    pub async fn runtime(&self) -> Runtime {
+        let root = self.path().join("runtime");
+        let mut options = RuntimeOptions::new(root, &self.instance).unwrap();
+        options.vpc_cidr = vpc(&self.instance);
+        Runtime::open(options, wharf_runtime::testing::zygote()).await.unwrap()
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let executor = tokio::runtime::Runtime::new().unwrap();
+                executor.block_on(async { self.runtime().await.teardown().await.unwrap() });
+            });
+        });
     }
 }
 
