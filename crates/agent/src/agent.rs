@@ -1,11 +1,12 @@
 //! The agent as a whole: registers, adopts what runs, keeps its sessions.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
-use wharf_image::{ImageStore, RegistryClient};
+use wharf_image::{CleanupPolicy, ImageStore, RegistryClient};
 use wharf_runtime::{Runtime, RuntimeOptions};
 
 use crate::acs::Acs;
@@ -21,6 +22,9 @@ use crate::tasks::effects::Host;
 use crate::tasks::{Reporter, Tasks};
 use crate::tcs::Tcs;
 use crate::websocket::Backoff;
+
+/// `ECS_IMAGE_CLEANUP_INTERVAL`.
+const IMAGE_CLEANUP_INTERVAL: Duration = Duration::from_secs(30 * 60);
 
 /// Why the agent ended.
 #[derive(Debug, thiserror::Error)]
@@ -144,6 +148,7 @@ impl Agent {
             () = acs.run() => {}
             () = tcs.run() => {}
             () = sampler.run(&tasks) => {}
+            () = clean_images(&tasks) => {}
             () = shutdown.cancelled() => {}
         }
         stop.cancel();
@@ -171,6 +176,22 @@ async fn open_host(options: &AgentOptions) -> Result<Host, Error> {
             volumes: options.data_dir.join("volumes"),
         }),
     })
+}
+
+/// Removes images that nothing has used for long, by the rules of Amazon's agent.
+async fn clean_images(tasks: &Tasks) {
+    loop {
+        tokio::time::sleep(IMAGE_CLEANUP_INTERVAL).await;
+        let images = tasks.host().images.clone();
+        let cleaned = tokio::task::spawn_blocking(move || {
+            images.gc(&BTreeSet::new(), &CleanupPolicy::default(), SystemTime::now())
+        });
+        match cleaned.await {
+            Ok(Ok(report)) => tracing::info!(?report, "images cleaned"),
+            Ok(Err(error)) => tracing::warn!(%error, "images couldn't be cleaned"),
+            Err(error) => tracing::warn!(%error, "images couldn't be cleaned"),
+        }
+    }
 }
 
 /// Registers, again and again while trying again may help. Amazon's agent gives up after an hour;

@@ -297,3 +297,50 @@ async fn telemetry_tells_metrics_health_and_status() {
     assert!(container["cpuStatsSet"]["sampleCount"].as_i64().unwrap() > 0);
     running.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_awsvpc_task_is_attached_reachable_and_shares_localhost() {
+    let running = Running::start().await;
+    let plane = &running.plane;
+    let block = running.host.options(&plane.url).vpc_cidr;
+    let (address, gateway) = (block.nth(9).unwrap(), block.nth(1).unwrap());
+    let web = shell("web", "echo hello from the task > /tmp/index.html; httpd -f -p 80 -h /tmp");
+    let mut probe = shell(
+        "probe",
+        "while ! printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc 127.0.0.1 80; do sleep 0.1; done; sleep 1000",
+    );
+    probe["dependsOn"] = json!([{ "containerName": "web", "condition": "START" }]);
+    let mut vpc = task("fb01", json!([web, probe]));
+    vpc["networkMode"] = json!("awsvpc");
+    vpc["elasticNetworkInterfaces"] = json!([{
+        "ec2Id": "eni-1", "macAddress": "02:11:22:33:44:55", "attachmentArn": "arn:attachment",
+        "ipv4Addresses": [{ "privateAddress": address.to_string(), "primary": true }],
+        "subnetGatewayIpv4Address": format!("{gateway}/24") }]);
+    let mut host = shell_task("fb02", "hostname; sleep 1000");
+    host["networkMode"] = json!("host");
+    let mut none = shell_task("fb03", "echo none; sleep 1000");
+    none["networkMode"] = json!("none");
+    plane.payload("m1", 1, json!([vpc, host, none])).await;
+    for id in ["fb01", "fb02", "fb03"] {
+        plane.reported(&arn(id), "RUNNING").await;
+    }
+    let first = plane.reports(&arn("fb01")).remove(0);
+    let expected = json!([{ "attachmentArn": "arn:attachment", "status": "ATTACHED" }]);
+    assert_eq!(first["attachments"], expected);
+    assert!(first.get("status").is_none());
+    until("the sidecar's answer", || {
+        let log = support::log(running.host.path(), "fb01");
+        log.contains("hello from the task").then_some(())
+    })
+    .await;
+    let text = tokio::task::spawn_blocking(move || {
+        use std::io::{Read, Write};
+        let mut stream = std::net::TcpStream::connect((address, 80)).unwrap();
+        stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    });
+    assert!(text.await.unwrap().contains("hello from the task"));
+    running.end().await;
+}

@@ -128,7 +128,7 @@ pub(super) fn positive(member: &str, value: Option<i64>) -> Result<Option<u64>, 
         None | Some(0) => Ok(None),
         Some(value) => match u64::try_from(value) {
             // Far beyond any machine, and far from overflow once it is bytes.
-            Ok(value) if value <= 1 << 40 => Ok(Some(value)),
+            Ok(value) if value <= 1 << 43 => Ok(Some(value)),
             _ => Err(Error::invalid(member, format!("{value} is out of range"))),
         },
     }
