@@ -27,7 +27,7 @@ async fn a_container_runs_and_tells_its_exit_code() {
         assert_eq!((exit.code, exit.signal, exit.oom_killed), (3, None, false));
         let text = log_text(&host, &task, "app");
         assert!(text.contains("hello\n") && text.contains("oops\n"), "{oci:?}: {text}");
-        // A container that ends before its start is noted has no Started.
+        assert!(matches!(events.recv().await.unwrap().kind, EventKind::Started { .. }));
         let told = async {
             loop {
                 if let EventKind::Exited(exit) = events.recv().await.unwrap().kind {

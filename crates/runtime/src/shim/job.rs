@@ -99,8 +99,14 @@ impl Job {
         }
     }
 
-    pub(super) fn creates(&self) -> bool {
-        matches!(self.kind, Kind::Create { .. } | Kind::Exec)
+    /// Whether a process that ends meanwhile may be one whose story isn't told yet.
+    pub(super) fn leaves_strays(&self) -> bool {
+        matches!(self.kind, Kind::Create { .. } | Kind::Start | Kind::Exec)
+    }
+
+    /// Whether it starts this container and hasn't been dealt with.
+    pub(super) fn starts(&self, container: &str) -> bool {
+        self.kind == Kind::Start && self.container == container
     }
 
     pub(super) fn owns(&self, pid: i32) -> bool {

@@ -248,10 +248,20 @@ impl Shim {
             let Some(pid) = status.pid().map(Pid::as_raw) else { continue };
             if let Some(job) = self.jobs.iter_mut().find(|job| job.owns(pid)) {
                 job.ended(pid, status);
-            } else if let Some(index) = self.containers.iter().position(|c| c.pid() == Some(pid)) {
-                self.container_exited(index, status);
-            } else if self.jobs.iter().any(Job::creates) {
-                self.strays.insert(pid, status);
+                continue;
+            }
+            let owner = self.containers.iter().position(|c| c.pid() == Some(pid));
+            // An exit that outruns the answer to its own start is told after it.
+            let told_later = |index: usize| {
+                let name = &self.containers[index].info.name;
+                self.jobs.iter().any(|job| job.starts(name))
+            };
+            match owner {
+                Some(index) if !told_later(index) => self.container_exited(index, status),
+                _ if self.jobs.iter().any(Job::leaves_strays) => {
+                    self.strays.insert(pid, status);
+                }
+                _ => {}
             }
         }
     }

@@ -15,7 +15,7 @@ use crate::protocol::{
     CreateContainer, Failure, MAX_FRAME_BYTES, Numbered, Request, Response, take_frame,
 };
 use crate::spec::{ExecSpec, NetworkMode};
-use crate::state::{ContainerInfo, ContainerStatus, EventKind, ExitReason, Timings};
+use crate::state::{ContainerInfo, ContainerStatus, EventKind, Timings};
 
 use super::container::{Container, code_of};
 use super::job::{ExecProcess, Job, Kind, Output, set_nonblocking};
@@ -341,7 +341,7 @@ impl Shim {
             let job = self.jobs.swap_remove(index);
             self.finish(job);
         }
-        if !self.jobs.iter().any(Job::creates) {
+        if !self.jobs.iter().any(Job::leaves_strays) {
             self.strays.clear();
         }
     }
@@ -365,7 +365,10 @@ impl Shim {
                 };
                 self.finish_create(index, job.asked_by, outcome)
             }
-            (Kind::Start, Ok(output)) => Some(self.finish_start(index, &output)),
+            (Kind::Start, outcome) => {
+                self.finish_start(index, job.asked_by, outcome);
+                None
+            }
             (Kind::Clear, _) => None,
             (Kind::Delete, Ok(_)) => {
                 let bundle = self.bundle(&self.containers[index]);
@@ -399,7 +402,7 @@ impl Shim {
                     Some(Response::Error(Failure::Other(error)))
                 }
             }
-            (Kind::Start | Kind::Exec, Err(error)) => Some(Response::Error(Failure::Other(error))),
+            (Kind::Exec, Err(error)) => Some(Response::Error(Failure::Other(error))),
         };
         if let (Some((client, number)), Some(response)) = (job.asked_by, response) {
             self.answer(client, number, response);
@@ -422,13 +425,14 @@ impl Shim {
                 container.info.timings.bundle_us = output.bundle_us;
                 container.info.timings.create_us = output.runtime_us;
                 let info = container.info.clone();
-                let stray = self.strays.remove(&pid);
-                if let Some(status) = stray {
-                    self.container_exited(index, status);
-                } else {
-                    self.save_or_complain(false);
+                self.save_or_complain(false);
+                if let Some((client, number)) = asked_by {
+                    self.answer(client, number, Response::Container(info));
                 }
-                Some(Response::Container(info))
+                if let Some(status) = self.strays.remove(&pid) {
+                    self.container_exited(index, status);
+                }
+                None
             }
             Err((error, pid)) => {
                 if let Some(pid) = pid {
@@ -443,27 +447,38 @@ impl Shim {
         }
     }
 
-    fn finish_start(&mut self, index: usize, output: &Output) -> Response {
+    fn finish_start(
+        &mut self,
+        index: usize,
+        asked_by: Option<Asked>,
+        outcome: Result<Output, String>,
+    ) {
         let container = &mut self.containers[index];
-        container.info.timings.start_us = output.runtime_us;
-        let started_at_ms = now_ms();
-        // It may have ended before the child that started it did.
-        match &mut container.info.status {
-            ContainerStatus::Created { pid } => {
-                let pid = *pid;
-                container.info.status = ContainerStatus::Running { pid, started_at_ms };
-                let name = container.info.name.clone();
-                self.tell(&name, EventKind::Started { pid, at_ms: started_at_ms });
-            }
-            ContainerStatus::Exited(exit) => {
-                if exit.reason == ExitReason::Exited && exit.started_at_ms.is_none() {
-                    exit.started_at_ms = Some(exit.at_ms);
+        let name = container.info.name.clone();
+        let pid = container.pid();
+        let response = match outcome {
+            Ok(output) => {
+                container.info.timings.start_us = output.runtime_us;
+                if let Some(pid) = pid {
+                    let started_at_ms = now_ms();
+                    container.info.status = ContainerStatus::Running { pid, started_at_ms };
+                    let info = container.info.clone();
+                    self.tell(&name, EventKind::Started { pid, at_ms: started_at_ms });
+                    self.save_or_complain(false);
+                    Response::Container(info)
+                } else {
+                    Response::Container(container.info.clone())
                 }
             }
-            ContainerStatus::Running { .. } => {}
+            Err(error) => Response::Error(Failure::Other(error)),
+        };
+        // Before the exit, if that is known already: the answer says "running".
+        if let Some((client, number)) = asked_by {
+            self.answer(client, number, response);
         }
-        self.save_or_complain(false);
-        Response::Container(self.containers[index].info.clone())
+        if let Some(status) = pid.and_then(|pid| self.strays.remove(&pid)) {
+            self.container_exited(index, status);
+        }
     }
 
     /// Once asked to end: kills what runs, removes what has ended, and then the rest.

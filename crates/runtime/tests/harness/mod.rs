@@ -50,9 +50,21 @@ impl Host {
         let mut options = RuntimeOptions::new(directory.path().join("data"), instance).unwrap();
         options.oci_runtime = oci_runtime;
         options.allow_old_runtime = true;
-        let block = Ipv4Addr::new(100, 64 + (unique % 64) as u8, (unique >> 8) as u8 & 0xf0, 0);
-        options.vpc_cidr = Ipv4Cidr::new(block, 20).unwrap();
-        let runtime = Runtime::open(options.clone(), Zygote::this_program()).await.unwrap();
+        // Tests run side by side: where another one has the block, the next is tried.
+        let mut attempt = 0;
+        let runtime = loop {
+            let salt = unique.wrapping_add(attempt * 7919);
+            let block = Ipv4Addr::new(100, 64 + (salt % 64) as u8, (salt >> 8) as u8 & 0xf0, 0);
+            options.vpc_cidr = Ipv4Cidr::new(block, 20).unwrap();
+            match Runtime::open(options.clone(), Zygote::this_program()).await {
+                Err(wharf_runtime::Error::Net(wharf_runtime::net::Error::Overlap { .. }))
+                    if attempt < 50 =>
+                {
+                    attempt += 1;
+                }
+                other => break other.unwrap(),
+            }
+        };
         Self { directory, options, runtime, ended: AtomicBool::new(false) }
     }
 
