@@ -20,6 +20,8 @@ struct World {
     sandbox: bool,
     containers: BTreeMap<usize, ContainerStatus>,
     stop_sent: Vec<usize>,
+    /// The exit codes that really were.
+    codes: BTreeMap<usize, i32>,
     submitted: Vec<TaskStateChange>,
     floor: Vec<Known>,
 }
@@ -37,6 +39,7 @@ impl World {
             sandbox: false,
             containers: BTreeMap::new(),
             stop_sent: Vec::new(),
+            codes: BTreeMap::new(),
             submitted: Vec::new(),
             floor,
         };
@@ -159,6 +162,7 @@ impl World {
             started_at_ms: Some(*started_at_ms),
         };
         self.containers.insert(index, ContainerStatus::Exited(status.clone()));
+        self.codes.insert(index, code);
         Some(Input::Exited { index, status })
     }
 
@@ -281,6 +285,12 @@ impl World {
         for container in &self.machine.task.containers {
             let last = containers.get(container.name.as_str());
             assert_eq!(last, Some(&Known::Stopped), "{} was told STOPPED", container.name);
+        }
+        for (index, code) in &self.codes {
+            let name = &self.machine.task.containers[*index].name;
+            let told = self.submitted.iter().flat_map(|report| &report.containers);
+            let mut told = told.filter(|c| &c.name == name && c.status == Known::Stopped);
+            assert!(told.all(|change| change.exit_code == Some(*code)), "{name}'s exit code");
         }
         assert!(!self.sandbox, "the sandbox is gone");
         assert_eq!(self.machine.state.sandbox, SandboxPhase::Gone);
