@@ -455,6 +455,8 @@ impl Inner {
             net::delete_link(&veth_name(instance, sandbox.id.as_str(), &container.name))?;
         }
         remove_directory(&sandbox.config.run_dir)?;
+        // A shim that comes up this late looks for its configuration, and ends without.
+        let _ = std::fs::remove_file(sandbox.directory.join("shim.json"));
         remove_directory(&sandbox.directory)
     }
 }

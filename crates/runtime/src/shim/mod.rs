@@ -124,7 +124,8 @@ impl Shim {
         cgroups.create(&config.cgroup, &config.sandbox.resources)?;
         let task_netns = link::connect_task(&config)?;
         let listener = listen(directory)?;
-        if directory.join(LOST_NAME).exists() {
+        // In this order: the directory is removed configuration first.
+        if directory.join(LOST_NAME).exists() || !directory.join("shim.json").exists() {
             link::disconnect_task(&config)?;
             cgroups.remove(&config.cgroup)?;
             return Err(Error::GivenUp);
