@@ -6,6 +6,8 @@ use wharf_runtime::{ContainerInfo, ContainerStatus, ExitStatus, SandboxInfo};
 use super::machine::{Failure, Input, Machine, Output};
 use super::state::{Known, Phase, SandboxPhase, TaskStatus};
 
+const SIGKILL: i32 = 9;
+
 impl Machine {
     /// Takes over a task that another agent process left. `sandbox` is what the runtime has of
     /// it. Reports that weren't acknowledged are asked for again, in order.
@@ -54,10 +56,8 @@ impl Machine {
         if state.known == Known::Stopped {
             return Vec::new();
         }
-        // Without a process it is still being made, for an agent that has died: it is made again.
-        let made =
-            |info: &&ContainerInfo| !matches!(info.status, ContainerStatus::Created { pid: 0 });
-        let Some(info) = info.filter(made) else {
+        let unmade = |info: &&ContainerInfo| state.known < Known::Created && is_remains(info);
+        let Some(info) = info.filter(|info| !unmade(info)) else {
             let vanished = "the container was gone when the agent came back";
             return match state.known {
                 Known::Created | Known::Running => vec![Input::Exited {
@@ -107,5 +107,17 @@ impl Machine {
     /// Whether the control plane still has to hear anything of the task, or the task still runs.
     pub fn is_live(&self) -> bool {
         self.state.known < TaskStatus::Stopped
+    }
+}
+
+/// Whether a container is what agents left that died while they made it: still without a process,
+/// or killed by the next one, which took it away, before it was ever started. It is made anew.
+fn is_remains(info: &ContainerInfo) -> bool {
+    match &info.status {
+        ContainerStatus::Created { pid } => *pid == 0,
+        ContainerStatus::Exited(exit) => {
+            exit.started_at_ms.is_none() && exit.signal == Some(SIGKILL) && !exit.oom_killed
+        }
+        ContainerStatus::Running { .. } => false,
     }
 }
