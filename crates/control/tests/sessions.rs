@@ -1,5 +1,7 @@
 //! Control's sessions and loops against agents of the test's own, over real websocket frames.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use std::sync::Arc;

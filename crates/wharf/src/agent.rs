@@ -40,8 +40,7 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
     let path = data_dir.agent_credentials();
-    let key: Credentials =
-        data_dir::read_json(&path)?.ok_or(credentials::Error::Missing(path))?;
+    let key: Credentials = data_dir::read_json(&path)?.ok_or(credentials::Error::Missing(path))?;
     let credentials = AgentCredentials {
         access_key_id: key.access_key_id,
         secret_access_key: Secret::new(key.secret_access_key),
@@ -91,8 +90,8 @@ pub async fn teardown(data_dir: &DataDir) -> Result<(), Error> {
     if !root.exists() {
         return Ok(());
     }
-    let options = RuntimeOptions::new(root, data_dir.instance())
-        .map_err(wharf_runtime::Error::from)?;
+    let options =
+        RuntimeOptions::new(root, data_dir.instance()).map_err(wharf_runtime::Error::from)?;
     let runtime = Runtime::open(options, Zygote::this_program()).await?;
     let report = runtime.teardown().await?;
     for failure in report.failed {

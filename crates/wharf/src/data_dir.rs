@@ -104,9 +104,12 @@ impl DataDir {
     /// and cgroups. Eight hexadecimal digits of the path's hash.
     pub fn instance(&self) -> String {
         // FNV-1a: the name must stay the same under every version of wharf and of Rust.
-        let hash = self.0.as_os_str().as_encoded_bytes().iter().fold(0x811c_9dc5_u32, |h, b| {
-            (h ^ u32::from(*b)).wrapping_mul(0x0100_0193)
-        });
+        let hash = self
+            .0
+            .as_os_str()
+            .as_encoded_bytes()
+            .iter()
+            .fold(0x811c_9dc5_u32, |h, b| (h ^ u32::from(*b)).wrapping_mul(0x0100_0193));
         format!("{hash:08x}")
     }
 }

@@ -24,9 +24,9 @@ pub fn run(format: Format) -> bool {
         (Some(_), true) => "MISSING",
         (Some(_), false) => "warning",
     };
-    let rows = checks
-        .iter()
-        .map(|c| vec![c.what.to_owned(), state(c).to_owned(), c.problem.clone().unwrap_or_default()]);
+    let rows = checks.iter().map(|c| {
+        vec![c.what.to_owned(), state(c).to_owned(), c.problem.clone().unwrap_or_default()]
+    });
     let json = checks
         .iter()
         .map(|c| json!({ "check": c.what, "state": state(c), "problem": c.problem }))

@@ -19,8 +19,10 @@ pub fn run(data_dir: &DataDir, args: &Env) -> Result<(), Error> {
         ("AWS_SECRET_ACCESS_KEY", &key.secret_access_key),
     ];
     if args.json {
-        let object: serde_json::Map<_, _> =
-            variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).clone().into())).collect();
+        let object: serde_json::Map<_, _> = variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).clone().into()))
+            .collect();
         println!("{:#}", serde_json::Value::Object(object));
         return Ok(());
     }
@@ -59,9 +61,13 @@ fn is_old(version: &str) -> bool {
 mod tests {
     #[test]
     fn old_versions_are_known() {
-        for (version, old) in
-            [("2.9.19", true), ("2.13.0", false), ("1.27.1", true), ("1.45.11", false), ("x", false)]
-        {
+        for (version, old) in [
+            ("2.9.19", true),
+            ("2.13.0", false),
+            ("1.27.1", true),
+            ("1.45.11", false),
+            ("x", false),
+        ] {
             assert_eq!(super::is_old(version), old, "{version}");
         }
     }

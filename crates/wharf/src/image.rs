@@ -124,8 +124,9 @@ impl Progress for Bars {
         if !std::io::stderr().is_terminal() {
             return;
         }
-        let style = ProgressStyle::with_template("{prefix} {msg:11} {wide_bar} {bytes}/{total_bytes}")
-            .unwrap_or_else(|_| ProgressStyle::default_bar());
+        let style =
+            ProgressStyle::with_template("{prefix} {msg:11} {wide_bar} {bytes}/{total_bytes}")
+                .unwrap_or_else(|_| ProgressStyle::default_bar());
         let mut bars = self.bars.lock().unwrap_or_else(PoisonError::into_inner);
         for (layer, size) in layers {
             let bar = ProgressBar::new(*size).with_style(style.clone());

@@ -109,9 +109,7 @@ fn down(data_dir: &DataDir, args: &cli::Down) -> Result<ExitCode, AnyError> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn block_on<T, E: Into<AnyError>>(
-    work: impl Future<Output = Result<T, E>>,
-) -> Result<T, AnyError> {
+fn block_on<T, E: Into<AnyError>>(work: impl Future<Output = Result<T, E>>) -> Result<T, AnyError> {
     tokio::runtime::Runtime::new()?.block_on(work).map_err(Into::into)
 }
 

@@ -15,9 +15,9 @@ const PROCESSES: [&str; 3] = ["supervisor", "agent", "server"];
 pub fn run(data_dir: &DataDir, format: Format) -> bool {
     let live: Vec<ProcessFile> =
         PROCESSES.iter().filter_map(|name| ProcessFile::read_live(data_dir, name)).collect();
-    let rows = live.iter().map(|p| {
-        vec![p.name.clone(), p.pid.to_string(), p.version.clone(), p.addresses.join(",")]
-    });
+    let rows = live
+        .iter()
+        .map(|p| vec![p.name.clone(), p.pid.to_string(), p.version.clone(), p.addresses.join(",")]);
     let json: serde_json::Map<_, _> = live
         .iter()
         .map(|p| {

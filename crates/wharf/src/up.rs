@@ -55,8 +55,7 @@ pub fn run(data_dir: &DataDir, up: &Up) -> Result<(), Error> {
         return Err(Error::NotRoot(line.join(" ")));
     }
     let endpoint = format!("http://{}", up.server.listen);
-    let key =
-        Credentials::load_or_create(&data_dir.credentials(), &endpoint, &up.server.region)?;
+    let key = Credentials::load_or_create(&data_dir.credentials(), &endpoint, &up.server.region)?;
     key.copy_for_sudo_user()?;
     if !up.no_agent {
         // The agent's own key: the server takes it over as that of this host alone.
