@@ -1,15 +1,19 @@
-# README's two commands. Both install what they need on a bare Debian 12 with a Rust toolchain.
+# README's two commands are `make up` and `make test`. Both install what they need on a bare
+# Debian 12 with a Rust toolchain.
 
-.PHONY: up down test soak install lint
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
+
+.PHONY: up down test soak lint deny install
 
 # Builds wharf, starts it in the background and deploys the sample service.
 up: install
 	cargo build --release --package wharf --package hello
-	scripts/up.sh target/release
+	scripts/up.sh $(TARGET)/release
 
-# Stops wharf and its tasks.
+# Stops wharf and its tasks; the data directory stays.
 down:
-	target/release/wharf down --tasks
+	$(SUDO) $(TARGET)/release/wharf down --tasks
 
 # Everything that CI runs.
 test: install
@@ -18,6 +22,14 @@ test: install
 # The full counts: kills, bit flips, hostile requests, fuzzing.
 soak: install
 	WHARF_SOAK=1 scripts/test.sh
+
+# The checks that need no run: formatting, clippy, layers and sizes.
+lint:
+	scripts/test.sh lint
+
+# Licences, advisories and sources of the dependencies; wants cargo-deny and the internet.
+deny:
+	cargo deny check
 
 install:
 	scripts/install.sh
