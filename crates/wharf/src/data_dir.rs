@@ -58,20 +58,10 @@ paths! {
     credentials = "credentials";
     /// The agent's key, mode 0600.
     agent_credentials = "agent/credentials";
-    /// What `wharf up` was started with.
-    config = "config.json";
-    /// The key that seals secrets in records, mode 0600.
-    seal_key = "keys/seal";
     /// The journal.
     journal = "journal";
-    /// Events, timelines and reasons.
-    history = "history";
-    /// The agent's own state.
-    agent = "agent";
     /// The image store.
     images = "images";
-    /// Sandboxes, bundles and container logs.
-    containers = "containers";
     /// Process files and locks.
     run = "run";
     /// wharf's own logs.
