@@ -1,31 +1,88 @@
 #!/usr/bin/env bash
 # Everything that CI runs, from the cheapest check to the story with real clients. A failing step
-# ends the run and names itself. `WHARF_SOAK=1` runs the full counts.
+# ends the run and names itself.
+#
+#   scripts/test.sh              all steps
+#   scripts/test.sh lint         formatting, layers and sizes, clippy
+#   scripts/test.sh STEP...      the steps named: format tidy cases codegen clippy build rust e2e
+#
+# WHARF_SOAK=1 runs the full counts, and fuzzes each target for five minutes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PWD/target/venv/bin:$PATH"
+target=${CARGO_TARGET_DIR:-target}
+begun=$SECONDS
 
-step() {
-  local started=$SECONDS name=$1
-  shift
-  printf '\033[1m==> %s\033[0m\n' "$name" >&2
-  "$@" || { printf '\033[1m==> FAILED: %s\033[0m\n' "$name" >&2; exit 1; }
-  printf '    %s: %s s\n' "$name" "$((SECONDS - started))" >&2
-}
+say() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }
 
-tests() {
+# The tests exercise containers, networks and cgroups for real.
+as_root=()
+((EUID == 0)) || as_root=(sudo --preserve-env=PATH,HOME,CARGO_HOME,RUSTUP_HOME,CARGO_TARGET_DIR,WHARF_SOAK)
+
+run_format() { cargo fmt --all --check; }
+run_tidy() { cargo xtask tidy; }
+run_cases() { cargo xtask fetch-cases; }
+run_codegen() { cargo xtask codegen --check; }
+run_clippy() { cargo clippy --workspace --all-targets --quiet -- -D warnings; }
+
+# Binaries, tests and examples in one go, so that the dependencies have the same features in all of
+# them and are built once.
+run_build() { cargo build --workspace --bins --tests --examples; }
+
+run_rust() {
   if cargo nextest --version >/dev/null 2>&1; then
-    cargo nextest run --workspace --no-fail-fast "$@"
+    "${as_root[@]}" env "PATH=$PATH" cargo nextest run --workspace --no-fail-fast \
+      --status-level fail --final-status-level fail
   else
-    cargo test --workspace --no-fail-fast "$@"
+    say "cargo-nextest is missing: running cargo test instead"
+    "${as_root[@]}" env "PATH=$PATH" cargo test --workspace --no-fail-fast --quiet
   fi
 }
 
-step "formatting" cargo fmt --all --check
-step "botocore's protocol cases" cargo xtask fetch-cases
-step "generated code is what the models say" cargo xtask codegen --check
-step "layers, sizes, names" cargo xtask tidy
-step "clippy" cargo clippy --workspace --all-targets --quiet -- -D warnings
-step "tests" tests
-step "the binaries" cargo build --package wharf --package hello
-step "the story with real clients" target/venv/bin/pytest -q tests/e2e
+run_e2e() {
+  local missing=()
+  for tool in terraform skopeo docker-registry crun runc; do
+    command -v "$tool" >/dev/null || missing+=("$tool")
+  done
+  ((${#missing[@]})) && say "MISSING: ${missing[*]}: the tests that need them say so and don't count"
+  "${as_root[@]}" env "PATH=$PATH" "WHARF_BIN=$(realpath "$target")/debug" \
+    target/venv/bin/pytest -q -rs --durations=10 tests/e2e
+}
+
+run_fuzz() {
+  if ! cargo fuzz --version >/dev/null 2>&1; then
+    say "MISSING: cargo-fuzz: nothing was fuzzed; get it by \`cargo install cargo-fuzz\`"
+    return
+  fi
+  for name in $(cargo +nightly fuzz list); do
+    say "fuzzing $name for five minutes"
+    cargo +nightly fuzz run "$name" -- -max_total_time=300 || return
+  done
+}
+
+step() {
+  local started=$SECONDS
+  say "$1"
+  if "run_$1"; then
+    printf '    %s: %s s\n' "$1" "$((SECONDS - started))" >&2
+  else
+    say "FAILED: $1 (again alone: scripts/test.sh $1)"
+    exit 1
+  fi
+}
+
+steps=("$@")
+if ((${#steps[@]} == 0)); then
+  steps=(format cases tidy codegen clippy build rust e2e)
+  [[ -z ${WHARF_SOAK:-} ]] || steps+=(fuzz)
+elif [[ ${steps[*]} == lint ]]; then
+  steps=(format tidy clippy)
+fi
+for name in "${steps[@]}"; do
+  declare -F "run_$name" >/dev/null || {
+    echo "test.sh: no step called $name: see the top of $0" >&2
+    exit 2
+  }
+  step "$name"
+done
+say "all passed in $((SECONDS - begun)) s"
