@@ -12,24 +12,15 @@ use wharf_model::Principal;
 
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 
-/// The root of an unpacked botocore source distribution: `WHARF_BOTOCORE_CASES`, else where
-/// `cargo xtask fetch-cases` puts it.
-fn botocore() -> PathBuf {
-    if let Some(dir) = std::env::var_os("WHARF_BOTOCORE_CASES") {
-        return dir.into();
-    }
-    let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/botocore-sdist");
-    if fetched.join("tests").is_dir() {
-        return fetched;
-    }
-    std::fs::read_dir(&fetched)
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .find(|path| path.join("tests/unit/auth").is_dir())
-        .unwrap_or_else(|| {
-            panic!("botocore's test vectors are missing: run `cargo xtask fetch-cases` first")
-        })
+/// Where `cargo xtask fetch-cases` puts botocore's cases, or where `WHARF_BOTOCORE_CASES` says.
+fn cases_directory() -> PathBuf {
+    let fetched = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/botocore-cases");
+    let directory = std::env::var_os("WHARF_BOTOCORE_CASES").map_or_else(fetched, PathBuf::from);
+    assert!(
+        directory.join("auth/aws4_testsuite").is_dir(),
+        "botocore's test vectors are missing: run `cargo xtask fetch-cases` first"
+    );
+    directory
 }
 
 struct Vector {
@@ -109,7 +100,7 @@ fn cases(dir: &Path, found: &mut Vec<PathBuf>) {
 #[test]
 fn every_vector_of_botocore() {
     let mut found = Vec::new();
-    cases(&botocore().join("tests/unit/auth/aws4_testsuite"), &mut found);
+    cases(&cases_directory().join("auth/aws4_testsuite"), &mut found);
     found.sort();
     assert_eq!(found.len(), 34, "the suite has changed");
     let now = AmzDate::parse("20150830T123600Z").unwrap().timestamp();
