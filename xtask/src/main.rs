@@ -1,5 +1,6 @@
 //! Developer tasks, run as `cargo xtask TASK`. Few dependencies, so that it starts at once.
 
+mod bench;
 mod codegen;
 mod fetch_cases;
 mod tidy;
@@ -10,6 +11,8 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask TASK
 
+  bench launch|api|placement          measure, beside crun, runc, docker, etcd, nginx and moto where
+                                      they are installed; see docs/benchmarks.md
   codegen [--check] [--botocore DIR]  write crates/wire/src/generated from botocore's models;
                                       with --check only compare
   fetch-cases                         get botocore's protocol cases and signature vectors, which
@@ -22,6 +25,9 @@ fn main() -> ExitCode {
     let outcome = match arguments.first().map(String::as_str) {
         Some("codegen") => {
             codegen::run(&workspace_root(), &arguments[1..]).map_err(|error| error.to_string())
+        }
+        Some("bench") => {
+            bench::run(&workspace_root(), &arguments[1..]).map_err(|error| error.to_string())
         }
         Some("tidy") => tidy::run(&workspace_root()).map_err(|error| error.to_string()),
         Some("fetch-cases") => {
