@@ -6,11 +6,13 @@ import itertools
 import json
 import os
 import pathlib
+import re
 import shutil
 import socket
 import subprocess
 import tempfile
 import time
+import urllib.request
 
 import boto3
 import pytest
@@ -19,6 +21,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("WHARF_BIN", ROOT / "target/debug"))
 WHARF = str(BIN / "wharf")
 HELLO = str(BIN / "hello")
+CGROUPS = pathlib.Path("/sys/fs/cgroup/pids")
 
 _networks = itertools.count(os.getpid() % 100)
 
@@ -27,6 +30,13 @@ def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
+
+
+def get(address, timeout=5):
+    """The body that an HTTP server at host:port (or at a port of loopback) answers with."""
+    address = f"127.0.0.1:{address}" if isinstance(address, int) else address
+    with urllib.request.urlopen(f"http://{address}/", timeout=timeout) as answer:
+        return answer.read().decode()
 
 
 def eventually(what, condition, timeout=60, interval=0.1):
@@ -48,6 +58,7 @@ class Wharf:
         self.listen = f"127.0.0.1:{free_port()}"
         self.vpc = f"10.{114 + next(_networks) % 100}.0.0/16"
         self.up_arguments = up_arguments
+        self._clients = {}
         if start:
             try:
                 self.up()
@@ -80,6 +91,11 @@ class Wharf:
         return env
 
     def client(self, service="ecs"):
+        if service not in self._clients:
+            self._clients[service] = self._client(service)
+        return self._clients[service]
+
+    def _client(self, service):
         env = self.env()
         return boto3.client(
             service,
@@ -89,8 +105,75 @@ class Wharf:
             aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
         )
 
+    def wait(self, waiter, **arguments):
+        """boto3's waiter, asking every second."""
+        config = {"Delay": 1, "MaxAttempts": 90}
+        self.client().get_waiter(waiter).wait(WaiterConfig=config, **arguments)
+
+    def register(self, family, *containers, **members):
+        """Registers a task definition; its ARN."""
+        answer = self.client().register_task_definition(
+            family=family, containerDefinitions=list(containers), **members
+        )
+        return answer["taskDefinition"]["taskDefinitionArn"]
+
+    def start(self, definition, **arguments):
+        """Runs one task; its ARN."""
+        answer = self.client().run_task(taskDefinition=definition, **arguments)
+        assert not answer["failures"], answer["failures"]
+        return answer["tasks"][0]["taskArn"]
+
+    def running(self, arn):
+        """The task, once it is RUNNING."""
+        self.wait("tasks_running", tasks=[arn])
+        return self.task(arn)
+
+    def stopped(self, arn):
+        """The task, once it is STOPPED."""
+        self.wait("tasks_stopped", tasks=[arn])
+        return self.task(arn)
+
+    def task(self, arn):
+        return self.client().describe_tasks(tasks=[arn])["tasks"][0]
+
+    def tasks(self, service, **filters):
+        """The tasks of a service."""
+        client = self.client()
+        arns = client.list_tasks(serviceName=service, **filters)["taskArns"]
+        return client.describe_tasks(tasks=arns)["tasks"] if arns else []
+
+    def service(self, name):
+        return self.client().describe_services(services=[name])["services"][0]
+
     def status(self):
         return json.loads(self.run("status", "--json").stdout)
+
+    def build_shell(self):
+        """`shell:latest`: busybox, with every applet that it has."""
+        root = pathlib.Path(self.data_dir) / "shell-root"
+        for directory in ("bin", "tmp", "etc"):
+            (root / directory).mkdir(parents=True, exist_ok=True)
+        shutil.copy("/bin/busybox", root / "bin/busybox")
+        for applet in subprocess.check_output(["/bin/busybox", "--list"], text=True).split():
+            if applet != "busybox" and not (root / "bin" / applet).is_symlink():
+                (root / "bin" / applet).symlink_to("busybox")
+        self.run("image", "build", "--name", "shell:latest", str(root))
+
+    @property
+    def instance(self):
+        """The name that this wharf's things carry on the host: FNV-1a of the data directory."""
+        value = 0x811C9DC5
+        for byte in self.data_dir.encode():
+            value = ((value ^ byte) * 0x01000193) & 0xFFFFFFFF
+        return f"{value:08x}"
+
+    def pids(self, task_arn):
+        """Container name → pids of its processes on the host, by the task's cgroup."""
+        task = CGROUPS / f"wharf-{self.instance}" / task_arn.rsplit("/", 1)[1]
+        return {
+            d.name: sorted(map(int, (d / "cgroup.procs").read_text().split()))
+            for d in (task.iterdir() if task.is_dir() else ()) if d.is_dir()
+        }
 
     def aws(self, *arguments, check=True):
         """The stock aws CLI, with nothing but wharf's environment."""
