@@ -12,6 +12,9 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+/// What ECS's protocol calls its bodies.
+const CONTENT_TYPE: &str = "application/x-amz-json-1.1";
+
 /// An access key with the signing key of one day.
 #[derive(Debug, Clone)]
 pub struct Key {
@@ -44,7 +47,8 @@ impl Key {
         Self::new(String::new(), String::new(), String::new())
     }
 
-    /// The headers `x-amz-date` and `authorization` over `host` and, if given, `x-amz-target`.
+    /// The headers `x-amz-date` and `authorization` over `host` and, if there is a target,
+    /// the content type and `x-amz-target`.
     ///
     /// # Errors
     /// If the clock can't be read as a date.
@@ -59,11 +63,15 @@ impl Key {
             (self.day, self.signing_key) = (now[..8].to_owned(), key);
         }
         let Signable { method, path, query, host, target, body } = request;
-        let mut canonical = format!("{method}\n{path}\n{query}\nhost:{host}\nx-amz-date:{now}\n");
+        let mut canonical = format!("{method}\n{path}\n{query}\n");
         let mut signed = "host;x-amz-date".to_owned();
+        if target.is_some() {
+            writeln!(canonical, "content-type:{CONTENT_TYPE}")?;
+            signed = "content-type;host;x-amz-date;x-amz-target".to_owned();
+        }
+        writeln!(canonical, "host:{host}\nx-amz-date:{now}")?;
         if let Some(target) = target {
             writeln!(canonical, "x-amz-target:{target}")?;
-            signed.push_str(";x-amz-target");
         }
         write!(canonical, "\n{signed}\n{}", hex::encode(Sha256::digest(body)))?;
         let digest = hex::encode(Sha256::digest(&canonical));
@@ -136,7 +144,7 @@ impl Client {
         };
         let signature = self.key.sign(&request)?;
         let mut head = format!(
-            "POST / HTTP/1.1\r\nhost: {}\r\ncontent-type: application/x-amz-json-1.1\r\n\
+            "POST / HTTP/1.1\r\nhost: {}\r\ncontent-type: {CONTENT_TYPE}\r\n\
              x-amz-target: {target}\r\n{signature}content-length: {}\r\n\r\n",
             self.host,
             body.len()
