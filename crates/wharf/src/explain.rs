@@ -83,9 +83,12 @@ fn explain_task(task: &types::Task) {
         ("ended", task.execution_stopped_at),
         ("stopped", task.stopped_at),
     ];
+    let mut steps: Vec<_> =
+        steps.into_iter().filter_map(|(name, at)| at.map(|at| (name, at))).collect();
+    // A container that ends by itself has ended before its task is told to stop.
+    steps.sort_by_key(|(_, at)| at.0);
     let mut before: Option<Timestamp> = None;
     for (name, at) in steps {
-        let Some(at) = at else { continue };
         let seconds = before.map_or(0, |b| at.0 - b.0);
         println!("  {at}  {name:<12} +{}.{:03} s", seconds / 1000, seconds.rem_euclid(1000));
         before = Some(at);

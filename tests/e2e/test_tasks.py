@@ -1,0 +1,202 @@
+"""Single tasks as boto3 sees them: networks, dependencies, limits, overrides, failures, and
+wharf's own commands for looking at them."""
+
+import json
+import time
+
+import pytest
+from conftest import Wharf, eventually, get, host_ports
+
+
+@pytest.fixture(scope="module")
+def wharf(request):
+    instance = Wharf()
+    try:
+        instance.build_shell()
+        yield instance
+        if request.session.testsfailed:
+            print(instance.logs())
+    finally:
+        assert instance.down().returncode == 0
+
+
+def shell(name, script, **members):
+    return {
+        "name": name, "image": "shell:latest", "memory": 64,
+        "command": ["sh", "-c", f"trap 'exit 0' TERM; {script}"],
+    } | members
+
+
+def by_name(task):
+    return {container["name"]: container for container in task["containers"]}
+
+
+def codes(task):
+    return {name: c.get("exitCode") for name, c in by_name(task).items()}
+
+
+def output(wharf, arn, *arguments):
+    return wharf.run("logs", arn, *arguments).stdout
+
+
+def vpc(wharf):
+    subnets = wharf.client("ec2").describe_subnets()["Subnets"]
+    return {"awsvpcConfiguration": {"subnets": [subnets[0]["SubnetId"]]}}
+
+
+def test_awsvpc_gives_an_address_and_a_shared_loopback(wharf):
+    definition = wharf.register(
+        "vpc",
+        {"name": "app", "image": "hello:latest", "command": ["app"], "memory": 64,
+         "portMappings": [{"containerPort": 8080}]},
+        shell("client", "until wget -qO- http://127.0.0.1:8080/; do sleep 0.1; done; sleep 600 & wait"),
+        networkMode="awsvpc",
+    )
+    arn = wharf.start(definition, networkConfiguration=vpc(wharf))
+    task = wharf.running(arn)
+    (attachment,) = task["attachments"]
+    assert attachment["type"] == "ElasticNetworkInterface"
+    details = {d["name"]: d["value"] for d in attachment["details"]}
+    address = details["privateIPv4Address"]
+    assert address.startswith(wharf.vpc.rsplit(".", 2)[0])
+    assert {c["networkInterfaces"][0]["privateIpv4Address"] for c in task["containers"]} == {address}
+    assert "hello from" in get(f"{address}:8080")
+    eventually("the neighbour's answer", lambda: "hello from" in output(wharf, arn, "client"))
+    wharf.client().stop_task(task=arn)
+    assert codes(wharf.stopped(arn)) == {"app": 0, "client": 0}
+
+
+def test_host_and_none_networks(wharf):
+    from conftest import free_port
+
+    port = free_port()
+    on_host = wharf.start(wharf.register(
+        "on-host",
+        {"name": "app", "image": "hello:latest", "command": ["app"], "memory": 64,
+         "environment": [{"name": "PORT", "value": str(port)}],
+         "portMappings": [{"containerPort": port}]},
+        networkMode="host",
+    ))
+    alone = wharf.start(wharf.register(
+        "alone", shell("app", "ls /sys/class/net; ip route | wc -l"), networkMode="none",
+    ))
+    assert host_ports(wharf.running(on_host)) == [port]
+    assert "hello from" in get(port)
+    wharf.client().stop_task(task=on_host)
+    assert codes(wharf.stopped(alone)) == {"app": 0}
+    assert output(wharf, alone).split() == ["lo", "0"]
+    wharf.stopped(on_host)
+
+
+def test_dependencies_start_containers_in_order(wharf):
+    def needs(name, condition):
+        return {"dependsOn": [{"containerName": name, "condition": condition}]}
+
+    arn = wharf.start(wharf.register(
+        "ordered",
+        shell("prepare", "sleep 0.3; echo prepared", essential=False),
+        shell("fails", "sleep 0.2; exit 3", essential=False),
+        shell("waiter", "sleep 600 & wait", essential=False, **needs("prepare", "SUCCESS")),
+        shell("app", "echo app; exit 7", dependsOn=[
+            {"containerName": "waiter", "condition": "START"},
+            {"containerName": "fails", "condition": "COMPLETE"},
+        ]),
+    ))
+    task = wharf.stopped(arn)
+    assert codes(task) == {"prepare": 0, "fails": 3, "waiter": 0, "app": 7}
+    assert task["stopCode"] == "EssentialContainerExited"
+
+    arn = wharf.start(wharf.register(
+        "impossible",
+        shell("fails", "exit 3", essential=False),
+        shell("app", "echo never", **needs("fails", "SUCCESS")),
+    ))
+    task = wharf.stopped(arn)
+    # As Amazon's agent reports it: never started, and yet with an exit code.
+    assert codes(task) == {"fails": 3, "app": 143}
+    assert "fails did not exit successfully" in by_name(task)["app"]["reason"]
+    assert "startedAt" not in task
+    assert "never" not in output(wharf, arn)
+
+
+def test_too_much_memory_ends_as_out_of_memory(wharf):
+    hog = "x=$(dd if=/dev/zero bs=1M count=200 | tr '\\0' x); echo survived"
+    arn = wharf.start(wharf.register("hog", shell("app", hog, memory=32)))
+    task = wharf.stopped(arn)
+    container = by_name(task)["app"]
+    assert container.get("reason", "").startswith("OutOfMemoryError"), (container, output(wharf, arn))
+    assert container["exitCode"] == 137
+    assert task["stoppedReason"] == "Essential container in task exited"
+
+
+def test_a_deaf_container_is_killed_after_its_stop_timeout(wharf):
+    deaf = shell("app", "") | {"command": ["sh", "-c", "trap '' TERM; while :; do sleep 1; done"]}
+    arn = wharf.start(wharf.register("deaf", deaf | {"stopTimeout": 2}))
+    wharf.running(arn)
+    started = time.monotonic()
+    wharf.client().stop_task(task=arn, reason="enough")
+    task = wharf.stopped(arn)
+    assert 2 <= time.monotonic() - started < 8
+    assert codes(task) == {"app": 137}
+    assert task["stoppedReason"] == "enough"
+
+
+def test_overrides_win_over_the_definition(wharf):
+    definition = wharf.register(
+        "overridden",
+        shell("app", "echo $A $B", environment=[
+            {"name": "A", "value": "one"}, {"name": "B", "value": "two"},
+        ]),
+    )
+    arn = wharf.start(definition, overrides={"containerOverrides": [{
+        "name": "app", "command": ["sh", "-c", "echo $A+$B+$C; exit 5"],
+        "environment": [{"name": "B", "value": "2"}, {"name": "C", "value": "3"}],
+    }]})
+    task = wharf.stopped(arn)
+    assert codes(task) == {"app": 5}
+    assert output(wharf, arn).strip() == "one+2+3"
+    assert task["overrides"]["containerOverrides"][0]["command"][2] == "echo $A+$B+$C; exit 5"
+
+
+def test_an_image_that_isnt_there_fails_the_task(wharf):
+    definition = wharf.register(
+        "missing", {"name": "app", "image": "127.0.0.1:1/nothing:here", "memory": 32}
+    )
+    task = wharf.stopped(wharf.start(definition))
+    assert task["stopCode"] == "TaskFailedToStart"
+    assert task["stoppedReason"].startswith("CannotPullContainerError"), task["stoppedReason"]
+    assert by_name(task)["app"]["reason"].startswith("CannotPullContainerError")
+    assert "startedAt" not in task
+
+
+def test_a_command_that_isnt_there_fails_the_task(wharf):
+    definition = wharf.register(
+        "no-command", {"name": "app", "image": "shell:latest", "memory": 32, "command": ["/none"]}
+    )
+    task = wharf.stopped(wharf.start(definition))
+    assert task["stopCode"] == "TaskFailedToStart", task
+    assert "/none" in by_name(task)["app"]["reason"], task
+
+
+def test_wharfs_own_commands(wharf):
+    ran = wharf.run("run", "-e", "WHO=me", "shell:latest", "sh", "-c", "echo I am $WHO; exit 9",
+                    check=False)
+    assert (ran.returncode, ran.stdout) == (9, "I am me\n"), ran.stderr
+    arn = wharf.run("run", "-d", "-p", "8080", "hello:latest", "app").stdout.strip()
+    (port,) = host_ports(wharf.running(arn), "run")
+    assert "hello from" in get(port)
+    eventually("the request in the log", lambda: "GET / HTTP/1.1" in output(wharf, arn))
+    assert output(wharf, arn, "-n", "1").count("\n") == 1
+    shown = json.loads(wharf.run("ps", "--json").stdout)
+    assert [t["lastStatus"] for t in shown if t["taskArn"] == arn] == ["RUNNING"]
+    assert arn in wharf.run("ps", "-q").stdout.split()
+    explained = wharf.run("explain", arn).stdout
+    assert "RUNNING" in explained and "placed" in explained and "running" in explained
+    wharf.client().stop_task(task=arn, reason="seen enough")
+    wharf.stopped(arn)
+    assert "why: seen enough (UserInitiated)" in wharf.run("explain", arn).stdout
+    assert arn not in wharf.run("ps", "-q").stdout.split()
+    assert arn in wharf.run("ps", "--all", "-q").stdout.split()
+    too_large = wharf.run("run", "--memory", "9999999", "shell:latest", "true", check=False)
+    assert too_large.returncode == 1
+    assert "RESOURCE:MEMORY" in too_large.stderr
