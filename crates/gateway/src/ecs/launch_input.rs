@@ -87,10 +87,10 @@ fn container(
 /// InvalidParameterException if it is too long or holds other characters than ECS allows.
 pub fn started_by(sent: Option<&str>) -> Result<Option<&str>, ApiError> {
     let Some(text) = sent.filter(|s| !s.is_empty()) else { return Ok(None) };
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_/=+.:@".contains(c);
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_/=+.:@ ".contains(c);
     if text.len() > MAX_STARTED_BY || !text.chars().all(allowed) {
         return Err(ApiError::invalid_parameter(format!(
-            "startedBy can have at most {MAX_STARTED_BY} letters, digits, hyphens, slashes and underscores."
+            "startedBy can have at most {MAX_STARTED_BY} characters: letters, digits, spaces and -_/=+.:@"
         )));
     }
     Ok(Some(text))
