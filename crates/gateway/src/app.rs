@@ -152,6 +152,11 @@ impl App {
         }
     }
 
+    /// Reads the history.
+    pub(crate) fn history(&self) -> &dyn HistoryReader {
+        self.history.as_ref()
+    }
+
     /// Hands entries to the history.
     pub(crate) fn remember(&self, at: Timestamp, entries: Vec<HistoryEntry>) {
         for entry in entries {

@@ -85,6 +85,29 @@ pub struct ServiceEvent {
 pub trait HistoryReader: Send + Sync {
     /// The newest events of a service, newest first.
     fn service_events(&self, service: &ServiceKey, limit: usize) -> Vec<ServiceEvent>;
+
+    /// The newest entries of a subject, newest first.
+    fn recent(&self, _subject: &str, _limit: usize) -> Vec<RecentEntry> {
+        Vec::new()
+    }
+
+    /// The subjects that begin with `prefix`, in order.
+    fn subjects(&self, _prefix: &str) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// An entry of the history as it is read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecentEntry {
+    /// When it happened.
+    pub at: Timestamp,
+    /// ARN of what it is about.
+    pub subject: String,
+    /// What kind of entry it is, such as `task-status`.
+    pub kind: String,
+    /// Its content.
+    pub body: serde_json::Value,
 }
 
 /// A history without entries.

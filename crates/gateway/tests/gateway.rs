@@ -332,3 +332,27 @@ async fn agents_are_handed_over_after_the_gate() {
     assert_eq!(reply.status, 403);
     assert_eq!(recorder.0.lock().unwrap().len(), 2);
 }
+
+#[tokio::test]
+async fn the_history_is_for_root_and_users() {
+    let fixture = Fixture::start().await;
+    let get = async |key: &'static str, query: &str| {
+        let target = format!("/wharf/v1/history?{query}");
+        fixture.signed(key, "ecs", "GET", &target, &[], b"").await
+    };
+    let subject = "subject=arn%3Aaws%3Aecs%3A%3A%3Atask%2Fdefault%2F1%23placement&limit=5";
+    for key in [ROOT, USER] {
+        let reply = get(key, subject).await;
+        assert_eq!((reply.status, reply.body.as_str()), (200, "{\"events\":[]}"), "{reply:?}");
+    }
+    let reply = get(HOST, subject).await;
+    assert_eq!((reply.status, reply.code().as_str()), (400, "AccessDeniedException"));
+    for query in ["", "subject=a&prefix=b", "subject=a&limit=0", "limit=1001&subject=a", "x=y"] {
+        let reply = get(ROOT, query).await;
+        assert_eq!((reply.status, reply.code().as_str()), (400, "InvalidParameterException"));
+    }
+    let reply = fixture.raw(b"GET /wharf/v1/history?subject=a HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    assert!(reply.await.status >= 400);
+    let reply = fixture.signed(ROOT, "ecs", "POST", "/wharf/v1/history", &[], b"").await;
+    assert_eq!(reply.status, 405, "{reply:?}");
+}

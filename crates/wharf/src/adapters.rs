@@ -7,7 +7,7 @@ use std::sync::Arc;
 use wharf_control::{SERVICE_EVENT, Sessions};
 use wharf_gateway::agent_sessions::{AgentSessions, AgentStream, SessionRequest};
 use wharf_gateway::app::HistoryWriter;
-use wharf_gateway::context::{HistoryEntry, HistoryReader, ServiceEvent, SoftState};
+use wharf_gateway::context::{HistoryEntry, HistoryReader, RecentEntry, ServiceEvent, SoftState};
 use wharf_gateway::sigv4::{Key, KeySource, Secret};
 use wharf_journal::{Event, History};
 use wharf_model::{ArnScope, ContainerInstanceKey, Principal, ServiceKey, Timestamp};
@@ -90,6 +90,20 @@ impl HistoryReader for GatewayHistory {
                 message: text(e, "message"),
             })
             .collect()
+    }
+
+    fn recent(&self, subject: &str, limit: usize) -> Vec<RecentEntry> {
+        let entry = |e: Event| RecentEntry {
+            at: Timestamp(e.at_ms),
+            subject: e.subject,
+            kind: e.kind,
+            body: e.payload,
+        };
+        self.history.recent(subject, limit).into_iter().map(entry).collect()
+    }
+
+    fn subjects(&self, prefix: &str) -> Vec<String> {
+        self.history.subjects(prefix)
     }
 }
 

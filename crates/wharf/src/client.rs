@@ -2,6 +2,7 @@
 
 use crate::credentials::{self, Credentials};
 use crate::data_dir::DataDir;
+use crate::history;
 use wharf_agent::api::EcsClient;
 use wharf_agent::task::Secret;
 use wharf_agent::{AgentCredentials, AgentOptions};
@@ -63,6 +64,14 @@ impl Client {
         Ok(self.ecs.call::<O>(input).await?)
     }
 
+    /// GETs a path of wharf's own; the answer's body.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn get(&self, what: &'static str, path: &str) -> Result<Vec<u8>, Error> {
+        Ok(self.ecs.get(what, path).await?.to_vec())
+    }
+
     /// All tasks of the cluster with this desired status, by ARN.
     ///
     /// # Errors
@@ -117,6 +126,20 @@ impl Client {
         arns.retain(|arn| arn == text || id_of(arn).starts_with(text));
         arns.sort();
         arns.dedup();
+        if arns.is_empty() {
+            // The API forgets stopped tasks after an hour, the history doesn't.
+            let fits = |arn: &String| arn == text || id_of(arn).starts_with(text);
+            let remembered = history::tasks(self).await?;
+            let mut found: Vec<_> = remembered.into_iter().filter(|(arn, _)| fits(arn)).collect();
+            if found.len() > 1 {
+                let count = found.len();
+                let message = format!("{text} fits {count} tasks; give more of the id");
+                return Err(Error::NotFound(message));
+            }
+            if let Some((_, task)) = found.pop() {
+                return Ok(task);
+            }
+        }
         let problem = match arns.as_slice() {
             [_] => None,
             [] => Some(format!(

@@ -9,6 +9,7 @@ mod data_dir;
 mod doctor;
 mod env;
 mod explain;
+mod history;
 mod image;
 mod journal;
 mod logs;

@@ -3,8 +3,10 @@
 use crate::cli::Ps;
 use crate::client::{Client, Error, id_of};
 use crate::data_dir::DataDir;
+use crate::history;
 use crate::output::Listing;
 use serde_json::json;
+use std::collections::BTreeMap;
 use wharf_wire::ecs::types::{DesiredStatus, Task};
 
 /// Prints the tasks.
@@ -17,11 +19,15 @@ pub async fn run(data_dir: &DataDir, args: Ps) -> Result<(), Error> {
     if args.all {
         arns.extend(client.task_arns(DesiredStatus::Stopped).await?);
     }
+    let mut forgotten = if args.all { history::tasks(&client).await? } else { BTreeMap::new() };
+    arns.iter().for_each(|arn| drop(forgotten.remove(arn)));
     if args.quiet {
+        arns.extend(forgotten.into_keys());
         arns.iter().for_each(|arn| println!("{arn}"));
         return Ok(());
     }
     let mut tasks = client.describe(&arns).await?;
+    tasks.extend(forgotten.into_values());
     tasks.sort_by(|a, b| (&a.group, &a.task_arn).cmp(&(&b.group, &b.task_arn)));
     let listing = Listing {
         columns: vec!["TASK", "GROUP", "DEFINITION", "STATUS", "CONTAINERS", "PORTS"],

@@ -133,6 +133,30 @@ impl EcsClient {
             .body(Full::new(Bytes::from(body.clone())))
             .map_err(|_| Error::Endpoint(self.endpoint.to_string()))?;
         self.signer.sign(&mut request, &body)?;
+        let body = self.exchange(operation, request).await?;
+        json::from_slice(&body)
+            .map_err(|error| Error::Answer { operation, reason: error.to_string() })
+    }
+
+    /// GETs a path with its query, signed as any operation; the whole answer's body. `operation`
+    /// names the call in errors.
+    pub async fn get(&self, operation: &'static str, path_and_query: &str) -> Result<Bytes, Error> {
+        let bad = || Error::Endpoint(self.endpoint.to_string());
+        let mut parts = self.endpoint.clone().into_parts();
+        parts.path_and_query = Some(path_and_query.parse().map_err(|_| bad())?);
+        let uri = http::Uri::from_parts(parts).map_err(|_| bad())?;
+        let mut request =
+            http::Request::get(uri).body(Full::new(Bytes::new())).map_err(|_| bad())?;
+        self.signer.sign(&mut request, b"")?;
+        self.exchange(operation, request).await
+    }
+
+    /// Sends a signed request; the body of an answer that is no error.
+    async fn exchange(
+        &self,
+        operation: &'static str,
+        request: http::Request<Full<Bytes>>,
+    ) -> Result<Bytes, Error> {
         let unreachable = |reason: String| Error::Unreachable { operation, reason };
         let exchange = async {
             let answer = self.http.request(request).await.map_err(|e| unreachable(chain(&e)))?;
@@ -149,8 +173,7 @@ impl EcsClient {
             let (code, message) = json::decode_error(&body, kind);
             return Err(Error::Refused { operation, status: head.status.as_u16(), code, message });
         }
-        json::from_slice(&body)
-            .map_err(|error| Error::Answer { operation, reason: error.to_string() })
+        Ok(body)
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod answer;
 mod guard;
+mod history;
 mod route;
 mod server;
 mod service;

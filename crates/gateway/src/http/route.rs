@@ -1,6 +1,7 @@
 //! From a verified request to its operation: which protocol, which service, which operation.
 
 use super::answer::{Answer, answer};
+use super::history;
 use super::service::{Failed, Trace};
 use crate::app::App;
 use crate::dispatch::Call;
@@ -86,6 +87,10 @@ pub(super) async fn call(
     }
     let fail = |error: ApiError| (hint.protocol, hint.namespace, error);
     match identity.service() {
+        "ecs" if head.uri.path() == history::PATH => {
+            trace.service = "ecs";
+            history::call(app, head, identity).map_err(fail)
+        }
         "ecs" => ecs_call(app, head, body, identity, trace).await.map_err(fail),
         other => Err(fail(absent_service(hint.protocol, other))),
     }
