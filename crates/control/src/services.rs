@@ -21,6 +21,8 @@ const RESYNC: Duration = Duration::from_secs(60);
 struct Queue {
     ready: BTreeSet<ServiceKey>,
     timers: BTreeMap<ServiceKey, Timestamp>,
+    /// The last placement report of each: one that says the same again is not remembered.
+    reports: BTreeMap<ServiceKey, serde_json::Value>,
 }
 
 impl Queue {
@@ -71,7 +73,7 @@ pub(crate) async fn run(options: Options, sessions: Arc<Sessions>, shutdown: Can
     loop {
         let next_timer = queue.due((options.clock)());
         if let Some(key) = queue.ready.pop_first() {
-            let wake_at = reconcile(&options, &sessions, &key).await;
+            let wake_at = reconcile(&options, &sessions, &mut queue.reports, &key).await;
             queue.timers.extend(wake_at.map(|at| (key, at)));
             // Changes that came meanwhile are taken in before the next service.
             if queue.ready.is_empty() {
@@ -103,7 +105,12 @@ pub(crate) async fn run(options: Options, sessions: Arc<Sessions>, shutdown: Can
 }
 
 /// Decides and commits for one service; returns when it wants to be looked at again.
-async fn reconcile(options: &Options, sessions: &Sessions, key: &ServiceKey) -> Option<Timestamp> {
+async fn reconcile(
+    options: &Options,
+    sessions: &Sessions,
+    known: &mut BTreeMap<ServiceKey, serde_json::Value>,
+    key: &ServiceKey,
+) -> Option<Timestamp> {
     let now = (options.clock)();
     let seed = seed();
     let snapshot = options.store.snapshot();
@@ -129,11 +136,14 @@ async fn reconcile(options: &Options, sessions: &Sessions, key: &ServiceKey) -> 
         Event { at_ms: event.at.as_millis(), subject, kind, payload }
     });
     options.history.record(events);
-    let reports = plan.reports.iter().map(|report| Event {
-        at_ms: now.as_millis(),
-        subject: format!("{subject}#placement"),
-        kind: SERVICE_REPORT.to_owned(),
-        payload: serde_json::to_value(report).unwrap_or_default(),
+    if snapshot.service(key).is_none() {
+        known.remove(key);
+    }
+    let reports = plan.reports.iter().filter_map(|report| {
+        let payload = serde_json::to_value(report).unwrap_or_default();
+        let changed = known.insert(key.clone(), payload.clone()).as_ref() != Some(&payload);
+        let (at_ms, kind) = (now.as_millis(), SERVICE_REPORT.to_owned());
+        changed.then(|| Event { at_ms, subject: format!("{subject}#placement"), kind, payload })
     });
     options.history.record(reports);
     // A step taken may make the next one possible: the change that it made wakes the service.

@@ -15,6 +15,7 @@ use wharf_journal::{History, HistoryOptions, MemoryJournal, Store};
 use wharf_model::container_instance::InstanceStatus;
 use wharf_model::network::{BuiltinVpc, Ipv4Range};
 use wharf_model::service::{DeploymentConfiguration, RolloutState, ServiceStatus};
+use wharf_model::status::HealthStatus;
 use wharf_model::task_definition::{LaunchType, TaskDefinitionStatus};
 use wharf_model::{
     ArnScope, Cluster, ContainerDefinition, ContainerInstance, ContainerInstanceKey, Deployment,
@@ -30,6 +31,7 @@ const DEPLOYMENT: &str = "ecs-svc/1234567890123456789";
 struct World {
     store: Arc<Store>,
     sessions: Arc<Sessions>,
+    history: Arc<History>,
     instance: ContainerInstanceKey,
     shutdown: CancellationToken,
     _directory: tempfile::TempDir,
@@ -46,9 +48,10 @@ impl World {
         let directory = tempfile::tempdir().unwrap();
         let store = Arc::new(Store::open(Arc::new(MemoryJournal::new())).await.unwrap());
         let history = History::open(directory.path(), HistoryOptions::default()).unwrap();
+        let history = Arc::new(history);
         let control = Control::new(Options {
             store: Arc::clone(&store),
-            history: Arc::new(history),
+            history: Arc::clone(&history),
             arns: ArnScope { region: "us-east-1".into(), account: "123456789012".into() },
             vpc: BuiltinVpc::new(Ipv4Range::parse("10.113.0.0/16").unwrap(), "us-east-1"),
             clock: Arc::new(now),
@@ -62,7 +65,7 @@ impl World {
         transaction.put(task_definition());
         transaction.put(container_instance(&instance));
         store.commit(transaction).await.unwrap();
-        Self { store, sessions, instance, shutdown, _directory: directory }
+        Self { store, sessions, history, instance, shutdown, _directory: directory }
     }
 
     /// An agent that connects: its end of a websocket.
@@ -72,6 +75,23 @@ impl World {
         let (sessions, instance) = (Arc::clone(&self.sessions), self.instance.clone());
         tokio::spawn(async move { sessions.serve_acs(server, instance).await });
         Agent(WebSocketStream::from_raw_socket(far, Role::Client, None).await)
+    }
+
+    /// A TCS session of the named instance's agent.
+    fn telemetry(&self, instance: &str) -> Agent {
+        let (near, far) = tokio::io::duplex(1 << 20);
+        let (sessions, key) =
+            (Arc::clone(&self.sessions), ContainerInstanceKey::new("default", instance));
+        tokio::spawn(async move {
+            let server = WebSocketStream::from_raw_socket(near, Role::Server, None).await;
+            sessions.serve_tcs(server, key).await;
+        });
+        let far = futures_util::FutureExt::now_or_never(WebSocketStream::from_raw_socket(
+            far,
+            Role::Client,
+            None,
+        ));
+        Agent(far.unwrap())
     }
 
     async fn put_service(&self, desired_count: i32) {
@@ -304,4 +324,85 @@ async fn telemetry_is_taken_in_and_answered() {
     agent.say("Authorization without a colon\r\n\r\n{}").await;
     agent.say(json!({ "type": "PublishMetricsRequest", "message": {} }).to_string()).await;
     agent.next("AckPublishMetric").await;
+}
+
+#[tokio::test]
+async fn a_sick_task_is_replaced_and_another_hosts_word_on_it_is_not_taken() {
+    let world = World::new().await;
+    world.put_service(1).await;
+    let mut acs = world.connect().await;
+    let key = ServiceKey::new("default", "web");
+    world.eventually("a task", |s| s.service_tasks(&key).count() == 1).await;
+    let payload = acs.next("PayloadMessage").await;
+    acs.acknowledge(&payload).await;
+    let arn = payload["tasks"][0]["arn"].as_str().unwrap().to_owned();
+    let first = world.store.snapshot().service_tasks(&key).next().unwrap().key();
+    let mut running = wharf_model::Task::clone(world.store.snapshot().task(&first).unwrap());
+    running.last_status = TaskStatus::Running;
+    running.started_at = Some(now());
+    for container in &mut running.containers {
+        container.last_status = TaskStatus::Running;
+    }
+    let mut transaction = Transaction::new();
+    transaction.put(running);
+    world.store.commit(transaction).await.unwrap();
+    let report = |status: &str| {
+        json!({ "type": "PublishHealthRequest", "message": { "tasks": [
+            { "taskArn": "nonsense" },
+            { "taskArn": arn, "containers": [
+                { "containerName": "app", "healthStatus": status },
+                { "containerName": "stranger", "healthStatus": status },
+                { "containerName": "app" } ] } ] } })
+    };
+    let mut stranger = world.telemetry("ffffffffffffffffffffffffffffffff");
+    stranger.say(report("UNHEALTHY").to_string()).await;
+    stranger.next("AckPublishHealth").await;
+    let health = |s: &wharf_model::Snapshot| s.task(&first).unwrap().containers[0].health;
+    assert_eq!(health(&world.store.snapshot()), HealthStatus::Unknown);
+    let mut agent = world.telemetry(world.instance.id.as_str());
+    for (status, expected) in [
+        ("HEALTHY", HealthStatus::Healthy),
+        ("COLOURFUL", HealthStatus::Healthy),
+        ("UNHEALTHY", HealthStatus::Unhealthy),
+    ] {
+        agent.say(report(status).to_string()).await;
+        agent.next("AckPublishHealth").await;
+        assert_eq!(health(&world.store.snapshot()), expected, "{status}");
+    }
+    world.eventually("a replacement", |s| s.service_tasks(&key).any(|t| t.key() != first)).await;
+}
+
+#[tokio::test]
+async fn a_placement_report_is_remembered_once_until_it_changes() {
+    let world = World::new().await;
+    world.put_service(1).await;
+    let arns = ArnScope { region: "us-east-1".into(), account: "123456789012".into() };
+    let key = ServiceKey::new("default", "web");
+    let subject = format!("{}#placement", arns.service(&key));
+    let reports = async || {
+        world.history.flush().await;
+        world.history.recent(&subject, 100)
+    };
+    let wait = async |count: usize| {
+        let deadline = tokio::time::Instant::now() + DEADLINE;
+        while reports().await.len() < count {
+            assert!(tokio::time::Instant::now() < deadline, "never {count} reports");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    wait(1).await;
+    // Each change of the host makes the service look again, and find the same.
+    for version in 2..30 {
+        let mut instance = container_instance(&world.instance);
+        instance.version = version;
+        let mut transaction = Transaction::new();
+        transaction.put(instance);
+        world.store.commit(transaction).await.unwrap();
+    }
+    let _agent = world.connect().await;
+    world.eventually("a task", |s| s.service_tasks(&key).count() == 1).await;
+    wait(2).await;
+    let kept = reports().await;
+    assert_eq!(kept.len(), 2, "{kept:?}");
+    assert_eq!(kept[1].payload["hosts"][0]["verdict"], "agentDisconnected");
 }
