@@ -80,7 +80,10 @@ impl World {
             );
             self.commit(&plan.transaction);
             let moved = self.move_tasks(key);
-            if plan.transaction.is_empty() && !moved {
+            // A minute is longer than anything that a rolling update waits for.
+            let soon = self.now.plus(Duration::from_secs(60));
+            let waits = plan.wake_at.is_some_and(|at| at <= soon);
+            if plan.transaction.is_empty() && !moved && !waits {
                 return;
             }
             self.now = self.now.plus(Duration::from_secs(1));

@@ -6,9 +6,14 @@ use super::failure::UNHEALTHY;
 use super::reconcile::{Census, Step};
 use crate::task;
 use std::sync::Arc;
+use std::time::Duration;
 use wharf_model::service::{ServiceDeploymentStatus as Status, ServiceStatus};
 use wharf_model::status::StopCode;
 use wharf_model::{RecordKey, Task, TaskId, TaskStatus};
+
+/// A new task takes an old one's place once it has been RUNNING this long: an image that ends as
+/// soon as it starts must not cost the service what works.
+const PROVEN_AFTER: Duration = Duration::from_secs(3);
 
 impl Step<'_> {
     /// Stops what may be stopped; returns how many.
@@ -19,7 +24,8 @@ impl Step<'_> {
         let running = |t: &&Arc<Task>| t.last_status == TaskStatus::Running;
         let healthy_left = census.healthy - surplus.iter().filter(running).count();
         let sick: Vec<Arc<Task>> = self.sick(census, started);
-        let spare = healthy_left.saturating_sub(self.minimum());
+        let unproven = if census.outdated.is_empty() { 0 } else { self.unproven(census) };
+        let spare = healthy_left.saturating_sub(self.minimum()).saturating_sub(unproven);
         let mut victims = surplus;
         victims.extend(self.replaceable(census, spare));
         let stopped = self.stop_tasks(&victims, &reason) + self.stop_sick(&sick);
@@ -27,6 +33,18 @@ impl Step<'_> {
             self.check_blocked(census);
         }
         stopped
+    }
+
+    /// How many of the new tasks have been RUNNING for less than [`PROVEN_AFTER`]: nothing is
+    /// stopped in favour of them yet.
+    fn unproven(&mut self, census: &Census) -> usize {
+        let proven_at = |t: &Arc<Task>| t.started_at.map(|at| at.plus(PROVEN_AFTER));
+        let running = census.keep.iter().filter(|t| t.last_status == TaskStatus::Running);
+        let waiting: Vec<_> = running.filter_map(proven_at).filter(|at| *at > self.now).collect();
+        if let Some(first) = waiting.iter().min() {
+            self.wake(*first);
+        }
+        waiting.len()
     }
 
     /// Tasks of the primary deployment beyond the desired count: those that don't run yet first,

@@ -167,6 +167,25 @@ fn a_rolling_update_replaces_within_its_limits() {
 }
 
 #[test]
+fn nothing_is_stopped_for_a_task_that_has_only_just_started() {
+    let mut case = Case::new(1, 1);
+    case.settle_with_agents();
+    case.deploy("next");
+    case.settle();
+    case.said.clear();
+    case.agents();
+    case.pass(2);
+    let wake_at = case.settle();
+    assert_eq!(wake_at, Some(case.world.now.plus(Duration::from_secs(1))));
+    case.said(expect![""]);
+    case.pass(1);
+    case.settle();
+    case.said(expect![[r#"
+        (service web) has stopped 1 running tasks: (task 0).
+    "#]]);
+}
+
+#[test]
 fn scale_in_keeps_the_zones_balanced() {
     let mut case = Case::new(3, 6);
     case.settle_with_agents();
