@@ -86,3 +86,37 @@ fn start_ticks(pid: i32) -> Option<u64> {
     }
     fields.get(19)?.parse().ok()
 }
+
+/// The process that listens on a TCP port of this host, as `NAME (pid PID)`; none if it can't be
+/// seen, as another user's processes can't.
+pub fn listener_on(port: u16) -> Option<String> {
+    let inodes: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
+        .iter()
+        .filter_map(|table| std::fs::read_to_string(table).ok())
+        .flat_map(|table| listening_inodes(&table, port))
+        .map(|inode| format!("socket:[{inode}]"))
+        .collect();
+    let holds = |pid: i32| {
+        let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        let mut links = entries.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+        links.any(|link| inodes.iter().any(|inode| link.as_os_str() == inode.as_str()))
+    };
+    let processes = std::fs::read_dir("/proc").ok()?.flatten();
+    let pid = processes
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
+        .find(|pid| holds(*pid))?;
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    Some(format!("{} (pid {pid})", name.trim()))
+}
+
+/// Inodes of the sockets that listen on `port`, from a table as proc(5) lays it out: field 1 is
+/// the local address, field 3 the state (0A is LISTEN), field 9 the inode.
+fn listening_inodes(table: &str, port: u16) -> Vec<String> {
+    let suffix = format!(":{port:04X}");
+    let inode = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let listens = fields.get(1)?.ends_with(&suffix) && *fields.get(3)? == "0A";
+        listens.then(|| fields.get(9).map(|inode| (*inode).to_owned())).flatten()
+    };
+    table.lines().skip(1).filter_map(inode).collect()
+}

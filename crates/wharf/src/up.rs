@@ -4,7 +4,7 @@ use crate::cli::Up;
 use crate::credentials::{self, Credentials};
 use crate::data_dir::{self, DataDir};
 use crate::output::spinner;
-use crate::process::ProcessFile;
+use crate::process::{self, ProcessFile};
 use crate::supervisor;
 use std::ffi::OsString;
 use std::process::{Command, Stdio};
@@ -31,6 +31,14 @@ pub enum Error {
     /// The supervisor ended.
     #[error(transparent)]
     Supervisor(#[from] supervisor::Error),
+    /// Something else listens on the address.
+    #[error("can't listen on {address}{holder}; free it, or choose another with --listen")]
+    PortTaken {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// Who has it, where that can be seen.
+        holder: String,
+    },
     /// Something did not answer in time.
     #[error("{what} did not answer within {seconds} s; the end of {log}:\n{tail}")]
     NotReady {
@@ -61,6 +69,11 @@ pub fn run(data_dir: &DataDir, up: &Up) -> Result<(), Error> {
         // The agent's own key: the server takes it over as that of this host alone.
         Credentials::load_or_create(&data_dir.agent_credentials(), &endpoint, &up.server.region)?;
     }
+    // A server of ours that runs, or that a supervisor is just starting, has the port by right.
+    if ["supervisor", "server"].iter().all(|name| ProcessFile::read_live(data_dir, name).is_none())
+    {
+        check_port(up.server.listen)?;
+    }
     if up.foreground {
         return Ok(supervisor::run(data_dir, up)?);
     }
@@ -68,9 +81,34 @@ pub fn run(data_dir: &DataDir, up: &Up) -> Result<(), Error> {
         spawn_supervisor(data_dir)?;
     }
     wait_until_ready(data_dir, up)?;
+    let server = ProcessFile::read_live(data_dir, "server");
+    let running = server.and_then(|p| p.addresses.into_iter().next());
+    let endpoint = match running {
+        Some(running) if running != endpoint && up.server.listen.port() != 0 => {
+            eprintln!(
+                "wharf: it was up already, at {running}: the options given now have no effect; \
+                 run `wharf down` first to change them"
+            );
+            running
+        }
+        running => running.unwrap_or(endpoint),
+    };
     println!("wharf is up at {endpoint} (data in {})", data_dir.path().display());
     eprintln!("Point AWS clients at it with: eval \"$(wharf env)\"");
     Ok(())
+}
+
+/// An error if somebody listens on the address already; every other trouble is the server's to
+/// tell.
+fn check_port(address: std::net::SocketAddr) -> Result<(), Error> {
+    match std::net::TcpListener::bind(address) {
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+            let holder = process::listener_on(address.port());
+            let holder = holder.map(|who| format!(": {who} has it")).unwrap_or_default();
+            Err(Error::PortTaken { address, holder })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Starts this program again with the same arguments as `supervise`, in a session of its own.
@@ -149,6 +187,17 @@ fn last_lines(text: &str, count: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_taken_port_is_told_with_its_holder() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let text = check_port(address).unwrap_err().to_string();
+        assert!(text.contains(&address.to_string()), "{text}");
+        assert!(text.contains(&format!("pid {}", std::process::id())), "{text}");
+        drop(listener);
+        assert!(check_port(address).is_ok());
+    }
 
     #[test]
     fn the_supervisor_gets_the_same_options() {
