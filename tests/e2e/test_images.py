@@ -1,6 +1,7 @@
 """Images from independent parties: Debian's docker-registry, and archives made by skopeo."""
 
 import contextlib
+import hashlib
 import json
 import shutil
 import subprocess
@@ -45,7 +46,7 @@ def registry(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory):
-    """An OCI layout with one image of busybox, made by hand and by skopeo alone."""
+    """A docker-archive with one image of busybox, made by hand."""
     directory = tmp_path_factory.mktemp("image")
     root = directory / "root"
     (root / "bin").mkdir(parents=True)
@@ -58,8 +59,6 @@ def image(tmp_path_factory):
 
 def build_docker_archive(root, archive):
     """A docker-archive as `docker save` writes it."""
-    import hashlib
-
     work = archive.parent / "save"
     work.mkdir()
     subprocess.check_call(["tar", "-C", root, "--owner=0", "--group=0", "-cf", work / "layer.tar", "."])

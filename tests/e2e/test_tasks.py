@@ -5,7 +5,7 @@ import json
 import time
 
 import pytest
-from conftest import Wharf, eventually, get, host_ports
+from conftest import Wharf, eventually, free_port, get, host_ports
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +67,6 @@ def test_awsvpc_gives_an_address_and_a_shared_loopback(wharf):
 
 
 def test_host_and_none_networks(wharf):
-    from conftest import free_port
-
     port = free_port()
     on_host = wharf.start(wharf.register(
         "on-host",
