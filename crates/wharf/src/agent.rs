@@ -30,6 +30,13 @@ pub enum Error {
     Runtime(#[from] wharf_runtime::Error),
 }
 
+/// What cleaning up must know of the agent that ran: which network and which runtime are its.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Settings {
+    vpc_cidr: String,
+    runtime: String,
+}
+
 /// Runs the agent until `shutdown`; tasks go on running.
 ///
 /// # Errors
@@ -58,7 +65,10 @@ pub async fn run(
     options.availability_zone = Some(format!("{}a", args.region));
     options.instance = data_dir.instance();
     options.oci_runtime = oci_runtime(&args.runtime);
+    options.allow_old_runtime = args.allow_old_runtime;
     options.vpc_cidr = args.vpc_cidr.parse()?;
+    let settings = Settings { vpc_cidr: args.vpc_cidr.clone(), runtime: args.runtime.clone() };
+    data_dir::write_json(&data_dir.agent_settings(), &settings)?;
     ProcessFile::of_this_process("agent", Vec::new()).write(data_dir)?;
     let directory = data_dir.clone();
     let registered = move |arn: &str| {
@@ -90,8 +100,14 @@ pub async fn teardown(data_dir: &DataDir) -> Result<(), Error> {
     if !root.exists() {
         return Ok(());
     }
-    let options =
+    let mut options =
         RuntimeOptions::new(root, data_dir.instance()).map_err(wharf_runtime::Error::from)?;
+    if let Some(settings) = data_dir::read_json::<Settings>(&data_dir.agent_settings())? {
+        options.vpc_cidr = settings.vpc_cidr.parse()?;
+        options.oci_runtime = oci_runtime(&settings.runtime);
+        // What it started it may also end.
+        options.allow_old_runtime = true;
+    }
     let runtime = Runtime::open(options, Zygote::this_program()).await?;
     let report = runtime.teardown().await?;
     for failure in report.failed {

@@ -125,6 +125,9 @@ pub struct Up {
     /// Which OCI runtime the agent uses: embedded, or the path or name of crun or runc.
     #[arg(long, env = "WHARF_RUNTIME", default_value = "embedded")]
     pub runtime: String,
+    /// Take crun or runc even if its version is older than the one with all known fixes.
+    #[arg(long, env = "WHARF_ALLOW_OLD_RUNTIME")]
+    pub allow_old_runtime: bool,
     /// Seconds to wait until everything answers.
     #[arg(long, default_value_t = 60)]
     pub timeout: u64,
@@ -344,4 +347,7 @@ pub struct Agent {
     /// Which OCI runtime: embedded, or the path or name of crun or runc.
     #[arg(long, env = "WHARF_RUNTIME", default_value = "embedded")]
     pub runtime: String,
+    /// Take crun or runc even if its version is older than the one with all known fixes.
+    #[arg(long, env = "WHARF_ALLOW_OLD_RUNTIME")]
+    pub allow_old_runtime: bool,
 }

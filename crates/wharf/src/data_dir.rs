@@ -58,6 +58,8 @@ paths! {
     credentials = "credentials";
     /// The agent's key, mode 0600.
     agent_credentials = "agent/credentials";
+    /// What the agent was started with, for the one who cleans up after it.
+    agent_settings = "run/agent-settings.json";
     /// The journal.
     journal = "journal";
     /// The image store.

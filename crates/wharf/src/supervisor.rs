@@ -166,5 +166,8 @@ fn agent_arguments(data_dir: &DataDir, up: &Up) -> Vec<OsString> {
     ] {
         arguments.extend([name.into(), value.into()]);
     }
+    if up.allow_old_runtime {
+        arguments.push("--allow-old-runtime".into());
+    }
     arguments
 }
