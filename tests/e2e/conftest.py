@@ -56,7 +56,8 @@ class Wharf:
     def __init__(self, *up_arguments, start=True):
         self.data_dir = tempfile.mkdtemp(prefix="wharf-e2e-")
         self.listen = f"127.0.0.1:{free_port()}"
-        self.vpc = f"10.{114 + next(_networks) % 100}.0.0/16"
+        # Apart from the ranges of the Rust tests, 10.120 to 10.219.
+        self.vpc = f"10.{20 + next(_networks) % 90}.0.0/16"
         self.up_arguments = up_arguments
         self._clients = {}
         if start:
