@@ -194,7 +194,9 @@ class Wharf:
 
     def down(self):
         result = self.run("down", "--tasks", check=False)
-        shutil.rmtree(self.data_dir, ignore_errors=True)
+        if result.returncode == 0:
+            # Otherwise it still says what is to be cleaned up, and how.
+            shutil.rmtree(self.data_dir, ignore_errors=True)
         return result
 
 
