@@ -11,7 +11,19 @@ import pytest
 from conftest import get, host_ports
 
 CONFIGURATION = pathlib.Path(__file__).parent / "terraform/main.tf"
-MIRRORS = ("/opt/tf-plugins", "/usr/share/terraform/providers")
+PROVIDER = "registry.terraform.io/hashicorp/aws"
+
+
+def mirrors():
+    """Directories that hold the provider: the one named, then where packages put things."""
+    named = os.environ.get("WHARF_TF_MIRROR")
+    usual = [
+        path
+        for base in ("/opt", "/usr/share", "/usr/local/share")
+        for path in sorted(pathlib.Path(base).glob("*"))
+    ]
+    candidates = ([pathlib.Path(named)] if named else []) + usual
+    return [str(path) for path in candidates if (path / PROVIDER).is_dir()]
 
 
 def mirror():
@@ -19,7 +31,7 @@ def mirror():
     own = os.environ.get("TF_CLI_CONFIG_FILE", "")
     if os.path.isfile(own) and "WHARF_TF_MIRROR" not in os.environ and shutil.which("terraform"):
         return None
-    found = [d for d in (os.environ.get("WHARF_TF_MIRROR"), *MIRRORS) if d and os.path.isdir(d)]
+    found = mirrors()
     if not found or shutil.which("terraform") is None:
         missing = "terraform on PATH" if found else "a mirror of its AWS provider (WHARF_TF_MIRROR)"
         text = f"TERRAFORM IS NOT TESTED: this machine has no {missing}"
