@@ -40,7 +40,7 @@ pub fn task(
     Some(acs::Task {
         arn,
         desired_status,
-        family: Some(definition.family.clone()),
+        family: Some(definition.family.to_string()),
         version: Some(definition.revision.to_string()),
         task_definition_account_id: Some(arns.account.clone()),
         task_cluster_arn: Some(arns.cluster(&task.cluster)),
@@ -51,7 +51,7 @@ pub fn task(
         elastic_network_interfaces: interfaces,
         launch_type: Some(task.launch_type.as_str().to_owned()),
         network_mode: Some(mode.as_str().to_owned()),
-        service_name: task.service.as_ref().map(|s| s.0.clone()),
+        service_name: task.service.as_ref().map(|s| s.to_string()),
         group: Some(task.group.clone()),
         ..acs::Task::default()
     })

@@ -159,20 +159,20 @@ fn parse_resource(text: &str) -> Option<Resource> {
         "cluster" if segments.len() == 1 => Resource::Cluster(ClusterName::from(rest)),
         "task" => {
             let (cluster, id) = in_cluster(&segments)?;
-            Resource::Task { cluster, id: TaskId(id) }
+            Resource::Task { cluster, id: id.into() }
         }
         "service" => {
             let (cluster, name) = in_cluster(&segments)?;
-            Resource::Service { cluster, name: ServiceName(name) }
+            Resource::Service { cluster, name: name.into() }
         }
         "container-instance" => {
             let (cluster, id) = in_cluster(&segments)?;
-            Resource::ContainerInstance { cluster, id: ContainerInstanceId(id) }
+            Resource::ContainerInstance { cluster, id: id.into() }
         }
         "task-definition" if segments.len() == 1 => {
             let (family, revision) = rest.rsplit_once(':')?;
             let revision = revision.parse().ok()?;
-            Resource::TaskDefinition(TaskDefinitionKey { family: family.to_owned(), revision })
+            Resource::TaskDefinition(TaskDefinitionKey { family: family.into(), revision })
         }
         "service-deployment" => {
             let (key, id) = of_service(&segments)?;

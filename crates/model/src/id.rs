@@ -1,14 +1,18 @@
 //! Typed names and ids, and the source that makes new ones from a seed.
+//!
+//! Names share their text when they are cloned: they are the keys of every map of the snapshot,
+//! whose nodes are copied with each change.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::sync::Arc;
 
 macro_rules! name_type {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(transparent)]
-        pub struct $name(pub String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The bare text.
@@ -23,15 +27,27 @@ macro_rules! name_type {
             }
         }
 
+        impl PartialEq<str> for $name {
+            fn eq(&self, other: &str) -> bool {
+                *self.0 == *other
+            }
+        }
+
+        impl PartialEq<&str> for $name {
+            fn eq(&self, other: &&str) -> bool {
+                *self.0 == **other
+            }
+        }
+
         impl From<&str> for $name {
             fn from(text: &str) -> Self {
-                Self(text.to_owned())
+                Self(text.into())
             }
         }
 
         impl From<String> for $name {
             fn from(text: String) -> Self {
-                Self(text)
+                Self(text.into())
             }
         }
     };
@@ -54,11 +70,16 @@ name_type!(
     ContainerInstanceId
 );
 
+name_type!(
+    /// A family of task definitions: up to 255 letters, digits, underscores and hyphens.
+    Family
+);
+
 /// A task definition's family and revision.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TaskDefinitionKey {
     /// Family name.
-    pub family: String,
+    pub family: Family,
     /// Revision, counted from 1.
     pub revision: u32,
 }
@@ -142,7 +163,7 @@ impl IdSource {
 
     /// A new task id.
     pub fn task_id(&mut self) -> TaskId {
-        TaskId(self.hex32())
+        self.hex32().into()
     }
 
     /// A number below `bound`; 0 if `bound` is 0.

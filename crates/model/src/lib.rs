@@ -28,8 +28,8 @@ pub use arn::{Arn, ArnScope};
 pub use cluster::Cluster;
 pub use container_instance::{Attribute, ContainerInstance, Reservation};
 pub use id::{
-    ClusterName, ContainerInstanceId, ContainerInstanceKey, IdSource, ServiceKey, ServiceName,
-    TaskDefinitionKey, TaskId, TaskKey,
+    ClusterName, ContainerInstanceId, ContainerInstanceKey, Family, IdSource, ServiceKey,
+    ServiceName, TaskDefinitionKey, TaskId, TaskKey,
 };
 pub use record::{Record, RecordKey};
 pub use resources::{HostPort, ResourceAmount, TransportProtocol};

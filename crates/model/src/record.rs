@@ -3,7 +3,9 @@
 use crate::account::{AccessKey, AccountSetting, ClientToken};
 use crate::cluster::Cluster;
 use crate::container_instance::{ContainerInstance, Reservation};
-use crate::id::{ClusterName, ContainerInstanceKey, ServiceKey, TaskDefinitionKey, TaskKey};
+use crate::id::{
+    ClusterName, ContainerInstanceKey, Family, ServiceKey, TaskDefinitionKey, TaskKey,
+};
 use crate::network::SubnetAllocation;
 use crate::service::{Service, ServiceDeployment, ServiceRevision};
 use crate::task::Task;
@@ -120,7 +122,7 @@ records! {
     /// A task definition.
     TaskDefinition("task-definition", TaskDefinitionKey) = TaskDefinition => |r| r.key();
     /// A family's latest revision.
-    TaskDefinitionFamily("family", String) = TaskDefinitionFamily => |r| r.family.clone();
+    TaskDefinitionFamily("family", Family) = TaskDefinitionFamily => |r| r.family.clone();
     /// A container instance.
     ContainerInstance("container-instance", ContainerInstanceKey) = ContainerInstance => |r| r.key();
     /// Placement's reservation record of an instance.
@@ -185,7 +187,16 @@ impl KeyText for String {
 
 impl KeyText for ClusterName {
     fn to_text(&self) -> String {
-        self.0.clone()
+        self.to_string()
+    }
+    fn from_text(text: &str) -> Option<Self> {
+        Some(text.into())
+    }
+}
+
+impl KeyText for Family {
+    fn to_text(&self) -> String {
+        self.to_string()
     }
     fn from_text(text: &str) -> Option<Self> {
         Some(text.into())
@@ -198,7 +209,7 @@ impl KeyText for TaskDefinitionKey {
     }
     fn from_text(text: &str) -> Option<Self> {
         let (family, revision) = text.split_once('/')?;
-        Some(Self { family: family.to_owned(), revision: revision.parse().ok()? })
+        Some(Self { family: family.into(), revision: revision.parse().ok()? })
     }
 }
 

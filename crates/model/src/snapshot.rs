@@ -7,7 +7,7 @@ use crate::account::{AccessKey, AccountSetting, ClientToken};
 use crate::cluster::Cluster;
 use crate::container_instance::{ContainerInstance, Reservation};
 use crate::id::{
-    ClusterName, ContainerInstanceKey, ServiceKey, TaskDefinitionKey, TaskId, TaskKey,
+    ClusterName, ContainerInstanceKey, Family, ServiceKey, TaskDefinitionKey, TaskId, TaskKey,
 };
 use crate::network::SubnetAllocation;
 use crate::record::{Record, RecordKey};
@@ -50,7 +50,7 @@ pub struct Snapshot {
     revision: Revision,
     clusters: Table<ClusterName, Cluster>,
     task_definitions: Table<TaskDefinitionKey, TaskDefinition>,
-    families: Table<String, TaskDefinitionFamily>,
+    families: Table<Family, TaskDefinitionFamily>,
     container_instances: Table<ContainerInstanceKey, ContainerInstance>,
     reservations: Table<ContainerInstanceKey, Reservation>,
     tasks: Table<TaskKey, Task>,
@@ -85,7 +85,7 @@ lookups! {
     /// The task definition with this family and revision.
     task_definition, task_definitions: TaskDefinitionKey => TaskDefinition;
     /// The family's record.
-    family, families: String => TaskDefinitionFamily;
+    family, families: Family => TaskDefinitionFamily;
     /// The container instance with this key.
     container_instance, container_instances: ContainerInstanceKey => ContainerInstance;
     /// The instance's reservation record.
@@ -157,7 +157,7 @@ impl Snapshot {
         &self,
         family: &str,
     ) -> impl DoubleEndedIterator<Item = &Arc<TaskDefinition>> {
-        let key = |revision| TaskDefinitionKey { family: family.to_owned(), revision };
+        let key = |revision| TaskDefinitionKey { family: Family::from(family), revision };
         self.task_definitions.range(key(0)..=key(u32::MAX)).map(|(_, v)| &v.value)
     }
 

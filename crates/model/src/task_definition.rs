@@ -3,7 +3,7 @@
 //! Only members that wharf carries out (or that the real service merely stores) have a place here:
 //! registration refuses the others by name, so nothing is accepted and then ignored.
 
-use crate::id::TaskDefinitionKey;
+use crate::id::{Family, TaskDefinitionKey};
 use crate::resources::{HostPort, ResourceAmount, TransportProtocol};
 use crate::tag::Tag;
 use crate::time::Timestamp;
@@ -269,7 +269,7 @@ pub struct RuntimePlatform {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TaskDefinition {
     /// Family name.
-    pub family: String,
+    pub family: Family,
     /// Revision.
     pub revision: u32,
     /// ACTIVE, INACTIVE or DELETE_IN_PROGRESS.
@@ -377,7 +377,7 @@ impl TaskDefinition {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TaskDefinitionFamily {
     /// Family name.
-    pub family: String,
+    pub family: Family,
     /// The highest revision ever registered.
     pub latest_revision: u32,
 }

@@ -19,7 +19,7 @@ pub fn list_task_definition_families(
 ) -> Result<ListTaskDefinitionFamiliesResponse> {
     let prefix = input.family_prefix.as_deref().unwrap_or_default();
     let wanted = |f: &TaskDefinitionFamily| {
-        let mut statuses = context.snapshot.family_revisions(&f.family).map(|d| d.status);
+        let mut statuses = context.snapshot.family_revisions(f.family.as_str()).map(|d| d.status);
         match input.status {
             Some(Status::Active) => statuses.any(|s| s == TaskDefinitionStatus::Active),
             Some(Status::Inactive) => statuses.all(|s| s != TaskDefinitionStatus::Active),
@@ -27,13 +27,13 @@ pub fn list_task_definition_families(
         }
     };
     let families = context.snapshot.families();
-    let families = families.filter(|f| f.family.starts_with(prefix) && wanted(f));
+    let families = families.filter(|f| f.family.as_str().starts_with(prefix) && wanted(f));
     let request = Request {
         next_token: input.next_token.as_deref(),
         max_results: input.max_results,
         limit: PAGE_LIMIT,
     };
-    let page = page(families.map(|f| (f.family.clone(), f.family.clone())), request)?;
+    let page = page(families.map(|f| (f.family.to_string(), f.family.to_string())), request)?;
     Ok(Outcome::read(ListTaskDefinitionFamiliesResponse {
         families: Some(page.items),
         next_token: page.next_token,

@@ -99,7 +99,7 @@ fn registered(
     tags: Vec<wharf_model::Tag>,
 ) -> ContainerInstance {
     let mut ids = context.ids();
-    let id = ContainerInstanceId(ids.hex32());
+    let id = ContainerInstanceId::from(ids.hex32());
     // Clients look instances up by this id (DescribeInstances), so every host has one.
     let ec2_instance_id = sent.identity.instance_id.unwrap_or_else(|| format!("i-{}", ids.hex17()));
     ContainerInstance {

@@ -55,7 +55,7 @@ impl Reference {
                 let revision = number.parse().ok().filter(|n| *n > 0).ok_or_else(|| {
                     ApiError::client(format!("Invalid revision number. Number: {number}"))
                 })?;
-                Self::Revision(TaskDefinitionKey { family, revision })
+                Self::Revision(TaskDefinitionKey { family: family.into(), revision })
             }
         })
     }

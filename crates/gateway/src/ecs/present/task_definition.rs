@@ -30,7 +30,7 @@ pub fn task_definition(arns: &ArnScope, record: &TaskDefinition) -> types::TaskD
     let shape = types::TaskDefinition {
         task_definition_arn: Some(arns.task_definition(&record.key())),
         container_definitions: Some(record.containers.iter().map(container).collect()),
-        family: Some(record.family.clone()),
+        family: Some(record.family.to_string()),
         task_role_arn: record.task_role_arn.clone(),
         execution_role_arn: record.execution_role_arn.clone(),
         network_mode: record.network_mode.map(|m| m.as_str().into()),

@@ -26,7 +26,7 @@ use wharf_model::task_definition::{
     LaunchType, PlacementConstraint, RuntimePlatform, TaskDefinitionFamily, TaskDefinitionStatus,
 };
 use wharf_model::{
-    NetworkMode, RecordKey, Tag, TaskDefinition, TaskDefinitionKey, Timestamp, Transaction,
+    Family, NetworkMode, RecordKey, Tag, TaskDefinition, TaskDefinitionKey, Timestamp, Transaction,
 };
 use wharf_wire::ecs::types;
 
@@ -63,7 +63,7 @@ pub fn register_task_definition(
         Some([]) => return Err(invalid(Error::TagsEmpty)),
         _ => tags::from_wire(input.tags.as_ref())?,
     };
-    let family = input.family.clone().unwrap_or_default();
+    let family = Family::from(input.family.as_deref().unwrap_or_default());
     let latest = context.snapshot.family(&family).map_or(0, |f| f.latest_revision);
     let registration = Registration {
         revision: latest + 1,
@@ -94,7 +94,7 @@ pub fn validate(
     registration: Registration,
 ) -> Result<TaskDefinition, Error> {
     let key = TaskDefinitionKey {
-        family: family(input.family.as_deref())?,
+        family: family(input.family.as_deref())?.into(),
         revision: registration.revision,
     };
     let network_mode = network_mode(input.network_mode.as_ref())?;
