@@ -75,6 +75,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> AcsSession<'_, S> {
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
         let mut resend = tokio::time::interval(RESEND_AFTER);
         self.send_manifest().await?;
+        self.look_at_all();
         loop {
             self.send_payloads().await?;
             tokio::select! {
@@ -84,8 +85,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> AcsSession<'_, S> {
                     Some(Ok(_)) => {}
                     Some(Err(error)) => return Err(error.into()),
                 },
-                () = session.wake.notified() => {}
+                () = session.changed() => {
+                    let changed = session.take_changed();
+                    self.delivery.look_at(changed.ids);
+                    if changed.all {
+                        self.look_at_all();
+                    }
+                }
                 _ = heartbeat.tick() => {
+                    self.look_at_all();
                     let message_id = Some(self.ids.uuid());
                     self.send(HeartbeatMessage { healthy: Some(true), message_id }).await?;
                 }
@@ -93,6 +101,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> AcsSession<'_, S> {
                 () = session.closed.cancelled() => return Ok(()),
             }
         }
+    }
+
+    fn look_at_all(&mut self) {
+        let snapshot = self.sessions.options.store.snapshot();
+        self.delivery.look_at_all(&snapshot, &self.instance);
     }
 
     async fn send(&mut self, message: impl Into<AcsMessage>) -> Result<(), Error> {

@@ -4,12 +4,12 @@
 //! live session with the same instance is an event that an operator should see.
 
 use crate::Options;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use wharf_journal::Next;
-use wharf_model::{ContainerInstanceKey, Record, RecordKey, Timestamp, Write};
+use wharf_model::{ContainerInstanceKey, Record, RecordKey, TaskId, Timestamp, Write};
 use wharf_scheduler::Connectivity;
 
 /// What an agent's own health checks last said (API `containerInstanceHealthStatus`).
@@ -27,10 +27,47 @@ pub struct InstanceHealth {
 #[derive(Debug, Clone)]
 pub(crate) struct Session {
     number: u64,
-    /// Something about the instance's tasks has changed.
-    pub(crate) wake: Arc<Notify>,
+    changed: Arc<Changed>,
     /// A newer session has taken over, or the server stops.
     pub(crate) closed: CancellationToken,
+}
+
+/// What has changed of an instance's tasks since its session last looked.
+#[derive(Debug, Default)]
+struct Changed {
+    wake: Notify,
+    tasks: Mutex<ChangedTasks>,
+}
+
+/// Which tasks.
+#[derive(Debug, Default)]
+pub(crate) struct ChangedTasks {
+    /// Any of them may have.
+    pub(crate) all: bool,
+    /// These have.
+    pub(crate) ids: BTreeSet<TaskId>,
+}
+
+impl Session {
+    /// Waits until something has changed. Cancelling it loses nothing.
+    pub(crate) async fn changed(&self) {
+        self.changed.wake.notified().await;
+    }
+
+    /// What has changed since the last call.
+    pub(crate) fn take_changed(&self) -> ChangedTasks {
+        std::mem::take(&mut *self.changed.tasks.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn wake(&self, task: Option<TaskId>) {
+        let mut tasks = self.changed.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        match task {
+            Some(id) => drop(tasks.ids.insert(id)),
+            None => tasks.all = true,
+        }
+        drop(tasks);
+        self.changed.wake.notify_one();
+    }
 }
 
 /// The registry of sessions: soft state, empty after a start.
@@ -96,7 +133,7 @@ impl Sessions {
         registry.next += 1;
         let session = Session {
             number: registry.next,
-            wake: Arc::new(Notify::new()),
+            changed: Arc::default(),
             closed: self.stopping.child_token(),
         };
         if let Some(old) = registry.sessions.insert(instance.clone(), session.clone()) {
@@ -118,15 +155,15 @@ impl Sessions {
         }
     }
 
-    fn wake(&self, instance: &ContainerInstanceKey) {
+    fn wake(&self, instance: &ContainerInstanceKey, task: Option<TaskId>) {
         if let Some(session) = self.registry().sessions.get(instance) {
-            session.wake.notify_one();
+            session.wake(task);
         }
     }
 
     fn wake_all(&self) {
         for session in self.registry().sessions.values() {
-            session.wake.notify_one();
+            session.wake(None);
         }
     }
 
@@ -141,8 +178,8 @@ impl Sessions {
             };
             match next {
                 Next::Change(change) => {
-                    for instance in change.writes.iter().filter_map(instance_of) {
-                        self.wake(&instance);
+                    for (instance, task) in change.writes.iter().filter_map(concerned) {
+                        self.wake(&instance, task);
                     }
                 }
                 Next::Lagged => self.wake_all(),
@@ -159,12 +196,14 @@ impl Connectivity for Sessions {
     }
 }
 
-/// The instance whose agent a write concerns.
-fn instance_of(write: &Write) -> Option<ContainerInstanceKey> {
+/// The instance whose agent a write concerns, and the task if it concerns one alone.
+fn concerned(write: &Write) -> Option<(ContainerInstanceKey, Option<TaskId>)> {
     match write {
-        Write::Put(Record::Task(task)) => task.container_instance_key(),
-        Write::Put(Record::ContainerInstance(instance)) => Some(instance.key()),
-        Write::Delete(RecordKey::ContainerInstance(key)) => Some(key.clone()),
+        Write::Put(Record::Task(task)) => {
+            Some((task.container_instance_key()?, Some(task.id.clone())))
+        }
+        Write::Put(Record::ContainerInstance(instance)) => Some((instance.key(), None)),
+        Write::Delete(RecordKey::ContainerInstance(key)) => Some((key.clone(), None)),
         _ => None,
     }
 }
