@@ -5,12 +5,12 @@ use crate::context::{Context, HistoryEntry, HistoryReader, SoftState};
 use crate::error::ApiError;
 use crate::identity::Verified;
 use crate::metrics::Metrics;
+use crate::placing::Placing;
 use crate::sigv4::{Clock, Gate, KeySource};
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use wharf_journal::Store;
 use wharf_model::network::BuiltinVpc;
-use wharf_model::{ArnScope, ClusterName, Snapshot, Timestamp};
+use wharf_model::{ArnScope, Snapshot, Timestamp};
 
 /// Takes entries for the history, after their transactions hold. Must not block.
 pub trait HistoryWriter: Send + Sync {
@@ -63,7 +63,7 @@ pub struct App {
     history_writer: Arc<dyn HistoryWriter>,
     sessions: Arc<dyn AgentSessions>,
     metrics: Metrics,
-    placement: Mutex<BTreeMap<ClusterName, Arc<tokio::sync::Mutex<()>>>>,
+    placing: Placing,
 }
 
 impl App {
@@ -86,7 +86,7 @@ impl App {
             history_writer: parts.history_writer,
             sessions: parts.sessions,
             metrics: Metrics::new(),
-            placement: Mutex::default(),
+            placing: Placing::default(),
         }
     }
 
@@ -164,14 +164,9 @@ impl App {
         }
     }
 
-    /// The lock that placements in a cluster take turns at.
-    pub(crate) fn placement_lock(&self, cluster: &ClusterName) -> Arc<tokio::sync::Mutex<()>> {
-        let mut locks = self.placement.lock().unwrap_or_else(PoisonError::into_inner);
-        // Names come from requests: forget locks that nobody holds before there are many.
-        if locks.len() > 1024 {
-            locks.retain(|_, lock| Arc::strong_count(lock) > 1);
-        }
-        Arc::clone(locks.entry(cluster.clone()).or_default())
+    /// Where operations that place tasks take their turns.
+    pub(crate) fn placing(&self) -> &Placing {
+        &self.placing
     }
 
     /// A value that the model forbids, as the addressed service says it.

@@ -5,18 +5,20 @@ use crate::app::App;
 use crate::context::{Context, Result as OperationResult};
 use crate::error::ApiError;
 use crate::identity::Verified;
+use crate::placing::Placement;
+use std::sync::Arc;
 use wharf_journal::{CommitError, StoreError};
 use wharf_model::{ClusterName, Timestamp};
 use wharf_wire::{Document, OperationShape, Shape, validation};
 
 /// How often a request is decided anew before the caller is told to try again. Conflicts are
 /// between requests for the same record, so each round some other request has won.
-const MAX_ATTEMPTS: usize = 64;
+pub(crate) const MAX_ATTEMPTS: usize = 64;
 
 /// One verified request on its way to its operation.
 pub(crate) struct Call<'a> {
     /// The server.
-    pub app: &'a App,
+    pub app: &'a Arc<App>,
     /// Who asks.
     pub identity: &'a Verified,
     /// When the request came in.
@@ -33,14 +35,8 @@ impl Call<'_> {
         self,
         operation: fn(&Context<'_>, &O::Input) -> OperationResult<O::Output>,
     ) -> Result<Document, ApiError> {
-        let Self { app, identity, now, seed, input } = self;
-        let schema = <O::Input as Shape>::schema();
-        let violations = validation::validate(schema, &input, validation::Scope::All);
-        if let Some(text) = validation::message(&violations) {
-            return Err(app.validation_error(identity.service(), text));
-        }
-        let input = <O::Input as Shape>::from_document(input)
-            .map_err(|error| ApiError::new("SerializationException", 400, error.to_string()))?;
+        let (app, identity, now, seed) = (self.app, self.identity, self.now, self.seed);
+        let input = self.typed_input::<O>()?;
         for _ in 0..MAX_ATTEMPTS {
             let snapshot = app.store().snapshot();
             let context = app.context(&snapshot, identity, now, seed);
@@ -65,22 +61,38 @@ impl Call<'_> {
         Err(ApiError::server())
     }
 
-    /// As [`Call::run`], for an operation that places tasks: one at a time in each cluster, so
-    /// that a burst of them onto one host doesn't fight itself.
+    /// As [`Call::run`], for an operation that places tasks: in turn with the others of its cluster.
     pub(crate) async fn run_placing<O: OperationShape>(
         self,
-        operation: fn(&Context<'_>, &O::Input) -> OperationResult<O::Output>,
-    ) -> Result<Document, ApiError> {
+        function: fn(&Context<'_>, &O::Input) -> OperationResult<O::Output>,
+    ) -> Result<Document, ApiError>
+    where
+        O::Input: Send + 'static,
+        O::Output: Send + 'static,
+    {
         let cluster = self.input.get("cluster").and_then(Document::as_str).unwrap_or("default");
         let cluster = ClusterName::from(cluster.rsplit('/').next().unwrap_or(cluster));
-        let lock = self.app.placement_lock(&cluster);
-        let _placing = lock.lock().await;
-        self.run::<O>(operation).await
+        let (app, now, seed) = (self.app, self.now, self.seed);
+        let identity = self.identity.clone();
+        let input = self.typed_input::<O>()?;
+        let placement = Placement { name: O::NAME, function, input, identity, now, seed };
+        Ok(app.placing().run(app, cluster, placement).await?.into_document())
+    }
+
+    /// The input, valid by the model.
+    fn typed_input<O: OperationShape>(self) -> Result<O::Input, ApiError> {
+        let schema = <O::Input as Shape>::schema();
+        let violations = validation::validate(schema, &self.input, validation::Scope::All);
+        if let Some(text) = validation::message(&violations) {
+            return Err(self.app.validation_error(self.identity.service(), text));
+        }
+        <O::Input as Shape>::from_document(self.input)
+            .map_err(|error| ApiError::new("SerializationException", 400, error.to_string()))
     }
 }
 
 /// What the caller hears of a transaction that the journal didn't take; the log has the reason.
-fn commit_failed(operation: &str, error: &CommitError) -> ApiError {
+pub(crate) fn commit_failed(operation: &str, error: &CommitError) -> ApiError {
     use wharf_journal::Error as Journal;
     tracing::error!(operation, %error, "transaction not committed");
     match error {

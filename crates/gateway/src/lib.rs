@@ -20,6 +20,7 @@ pub mod error;
 pub mod http;
 pub mod identity;
 pub mod metrics;
+mod placing;
 pub mod protocol;
 mod query_services;
 pub mod sigv4;

@@ -6,6 +6,7 @@ use crate::error::ApiError;
 use crate::identity::Verified;
 use crate::protocol::Protocol;
 use crate::{ec2, sts};
+use std::sync::Arc;
 use wharf_wire::{DecodeError, Document, Form, Schema, Service, ec2query, query};
 
 /// One of the two services.
@@ -91,7 +92,7 @@ impl Operation {
 /// Runs the call in `parameters` (a form body, or the query of a GET). The operation's name goes
 /// to `name` as soon as it is known.
 pub(crate) async fn call(
-    app: &App,
+    app: &Arc<App>,
     service: QueryService,
     parameters: &[u8],
     identity: &Verified,

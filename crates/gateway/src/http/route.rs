@@ -13,6 +13,8 @@ use crate::query_services::{self, QueryService};
 use crate::sigv4::{Claim, Request};
 use hyper::header::CONTENT_TYPE;
 use hyper::{HeaderMap, Method};
+use std::cell::LazyCell;
+use std::sync::Arc;
 use wharf_wire::{DecodeError, DecodeReason, Document, json};
 
 /// What a request looks like before anything of it is believed: good enough to lay out an error.
@@ -28,24 +30,25 @@ impl Hint {
     /// Looks at the headers and the query.
     pub(super) fn of(method: &Method, headers: &HeaderMap, query: Option<&str>) -> Self {
         let query = query.unwrap_or_default();
-        let service = claimed_service(method, headers, query);
+        let service = LazyCell::new(|| claimed_service(method, headers, query));
         let content_type = content_type(headers);
-        let in_query = form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "Action");
+        let in_query = !query.is_empty()
+            && form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "Action");
         let protocol = match content_type.as_str() {
             "application/x-amz-json-1.0" => Protocol::Json10,
             "application/x-amz-json-1.1" => Protocol::Json11,
             "application/cbor" => Protocol::Cbor,
             _ if headers.contains_key("x-amz-target") => Protocol::Json11,
-            "application/x-www-form-urlencoded" if service == "ec2" => Protocol::Ec2Query,
+            "application/x-www-form-urlencoded" if *service == "ec2" => Protocol::Ec2Query,
             "application/x-www-form-urlencoded" => Protocol::Query,
-            _ if in_query && service == "ec2" => Protocol::Ec2Query,
+            _ if in_query && *service == "ec2" => Protocol::Ec2Query,
             _ if in_query => Protocol::Query,
             _ if matches!(service.as_str(), "s3" | "route53" | "cloudfront") => Protocol::RestXml,
-            _ if service == "ecs" || service.is_empty() => Protocol::Json11,
+            _ if *service == "ecs" || service.is_empty() => Protocol::Json11,
             _ => Protocol::RestJson,
         };
-        let namespace = match service.as_str() {
-            "sts" => wharf_wire::sts::SERVICE.xml_namespace,
+        let namespace = match protocol {
+            Protocol::Query if *service == "sts" => wharf_wire::sts::SERVICE.xml_namespace,
             _ => "",
         };
         Self { protocol, namespace }
@@ -72,7 +75,7 @@ fn content_type(headers: &HeaderMap) -> String {
 
 /// Answers a verified request.
 pub(super) async fn call(
-    app: &App,
+    app: &Arc<App>,
     head: &http::request::Parts,
     body: &[u8],
     hint: Hint,
@@ -98,7 +101,7 @@ pub(super) async fn call(
 
 /// A call with `Action`, in a form or in the query of a GET (as presigned URLs are).
 async fn query_call(
-    app: &App,
+    app: &Arc<App>,
     head: &http::request::Parts,
     body: &[u8],
     service: QueryService,
@@ -153,7 +156,7 @@ fn absent_service(protocol: Protocol, service: &str) -> ApiError {
 }
 
 async fn ecs_call(
-    app: &App,
+    app: &Arc<App>,
     head: &http::request::Parts,
     body: &[u8],
     identity: &Verified,
