@@ -89,6 +89,9 @@ fn print_placement(report: Option<&Event>) {
     for (host, reason) in hosts {
         println!("  host {host}: {reason}");
     }
+    if let Some(others) = history::other_hosts(&report.body) {
+        println!("  other hosts: {others}");
+    }
 }
 
 async fn find_service(client: &Client, what: &str) -> Result<Option<types::Service>, Error> {

@@ -80,6 +80,28 @@ pub fn hosts(report: &Value) -> Vec<(String, String)> {
         .collect()
 }
 
+/// The hosts that a report only counts, in words; none if it names them all.
+pub fn other_hosts(report: &Value) -> Option<String> {
+    let others = report.get("others").and_then(Value::as_object)?;
+    let words = others.iter().map(|(kind, count)| match kind.as_str() {
+        "fits" => format!("{count} that fit; others ranked better"),
+        "inactive" => format!("{count} deregistered"),
+        "draining" => format!("{count} DRAINING"),
+        "agentDisconnected" => format!("{count} whose agent isn't connected"),
+        "missingAttribute" => format!("{count} that lack an attribute"),
+        "memberOf" => format!("{count} for which memberOf is false"),
+        "distinctInstance" => format!("{count} that run a task of the group"),
+        "cpu" => format!("{count} with too little CPU"),
+        "memory" => format!("{count} with too little memory"),
+        "port" => format!("{count} whose host port is taken"),
+        "networkInterfaces" => format!("{count} without a free network interface"),
+        "gpus" => format!("{count} with too few GPUs"),
+        "addresses" => format!("{count} without a free address"),
+        other => format!("{count} {other}"),
+    });
+    Some(words.collect::<Vec<_>>().join(", "))
+}
+
 /// A verdict in words.
 fn verdict(verdict: &Value) -> String {
     let Some((kind, members)) = verdict.as_object().and_then(|v| v.iter().next()) else {

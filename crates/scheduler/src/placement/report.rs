@@ -1,6 +1,7 @@
 //! What placement says about its decision: for every host, why it was or wasn't chosen.
 
 use serde::{Serialize, Serializer};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use wharf_model::{ContainerInstance, ContainerInstanceKey, HostPort};
@@ -159,6 +160,26 @@ impl Verdict {
         })
     }
 
+    /// The verdict without its figures, as stored reports name it.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Chosen { .. } => "chosen",
+            Self::Fits => "fits",
+            Self::Inactive => "inactive",
+            Self::Draining => "draining",
+            Self::AgentDisconnected => "agentDisconnected",
+            Self::MissingAttribute { .. } => "missingAttribute",
+            Self::MemberOf { .. } => "memberOf",
+            Self::DistinctInstance => "distinctInstance",
+            Self::Cpu { .. } => "cpu",
+            Self::Memory { .. } => "memory",
+            Self::Port { .. } => "port",
+            Self::NetworkInterfaces => "networkInterfaces",
+            Self::Gpus { .. } => "gpus",
+            Self::Addresses => "addresses",
+        }
+    }
+
     /// How near the host came to taking the task: the later the check that failed, the nearer.
     pub(crate) const fn closeness(&self) -> u32 {
         match self {
@@ -229,8 +250,16 @@ fn id<S: Serializer>(instance: &Arc<ContainerInstance>, to: S) -> Result<S::Ok, 
     to.serialize_str(instance.id.as_str())
 }
 
+/// Hosts that a stored report tells of one by one if all tasks were placed.
+const STORED_HOSTS: usize = 10;
+/// Hosts that it tells of if some were not: then each reason counts.
+const STORED_HOSTS_IF_SHORT: usize = 100;
+
 /// Why a placement is as it is.
-#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+///
+/// It is stored with the hosts that came nearest, and the others as numbers by verdict: a report
+/// must not grow with the cluster, since there is one for each task.
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct PlacementReport {
     /// Tasks asked for.
     pub requested: usize,
@@ -240,6 +269,41 @@ pub struct PlacementReport {
     pub strategy: Vec<String>,
     /// Every host of the cluster by id.
     pub hosts: Vec<HostReport>,
+}
+
+impl Serialize for PlacementReport {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Stored<'a> {
+            requested: usize,
+            placed: usize,
+            strategy: &'a [String],
+            hosts: Vec<&'a HostReport>,
+            #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+            others: BTreeMap<&'static str, usize>,
+        }
+        let is_short = self.placed < self.requested;
+        let most = if is_short { STORED_HOSTS_IF_SHORT } else { STORED_HOSTS };
+        let mut hosts: Vec<&HostReport> = self.hosts.iter().collect();
+        let mut others = BTreeMap::new();
+        if hosts.len() > most {
+            hosts.select_nth_unstable_by_key(most, |host| host.rank());
+            for host in hosts.drain(most..) {
+                *others.entry(host.verdict.kind()).or_insert(0) += 1;
+            }
+            hosts.sort_by_key(|host| host.rank());
+        }
+        let Self { requested, placed, strategy, .. } = self;
+        let (requested, placed) = (*requested, *placed);
+        Stored { requested, placed, strategy, hosts, others }.serialize(to)
+    }
+}
+
+impl HostReport {
+    /// The nearest first, of equals the better one, of these the lower id.
+    fn rank(&self) -> (std::cmp::Reverse<u32>, &[i64], &str) {
+        (std::cmp::Reverse(self.verdict.closeness()), &self.scores, self.instance.id.as_str())
+    }
 }
 
 impl PlacementReport {

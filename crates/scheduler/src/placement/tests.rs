@@ -113,6 +113,25 @@ fn random_is_the_default_and_follows_the_seed() {
 }
 
 #[test]
+fn a_stored_report_names_the_nearest_hosts_and_counts_the_others() {
+    let mut world = World::new();
+    (0..120).for_each(|n| drop(world.host(n)));
+    let definition = world.definition("app", 256, 256);
+    let plan = run(&mut world, &definition, 1, &[], &strategy(&[("binpack", "memory")]));
+    let stored = serde_json::to_value(&plan.report).unwrap();
+    let hosts = stored["hosts"].as_array().unwrap();
+    assert_eq!(hosts.len(), 10);
+    assert_eq!(hosts[0]["verdict"], serde_json::json!({ "chosen": { "tasks": 1 } }));
+    assert_eq!(stored["others"], serde_json::json!({ "fits": 110 }));
+
+    let definition = world.definition("large", 1 << 20, 256);
+    let plan = run(&mut world, &definition, 1, &[], &[]);
+    let stored = serde_json::to_value(&plan.report).unwrap();
+    assert_eq!(stored["hosts"].as_array().unwrap().len(), 100, "each with its reason");
+    assert_eq!(stored["others"], serde_json::json!({ "cpu": 20 }));
+}
+
+#[test]
 fn an_empty_cluster_says_so() {
     let mut world = World::new();
     let definition = world.definition("app", 1, 1);
