@@ -18,6 +18,8 @@ use crate::api::{EcsClient, chain};
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest message that is taken.
 const MAX_MESSAGE_BYTES: usize = 16 << 20;
+/// Bytes read from the socket at once.
+const READ_BUFFER_BYTES: usize = 4096;
 
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]
@@ -136,6 +138,8 @@ async fn open(client: &EcsClient, url: &Uri) -> Result<Stream, Error> {
         request.headers_mut().insert(name, value);
     }
     let config = WebSocketConfig::default()
+        // It is zeroed at every read: no larger than the usual message.
+        .read_buffer_size(READ_BUFFER_BYTES)
         .max_message_size(Some(MAX_MESSAGE_BYTES))
         .max_frame_size(Some(MAX_MESSAGE_BYTES));
     match tokio_tungstenite::client_async_with_config(request, io, Some(config)).await {

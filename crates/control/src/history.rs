@@ -1,7 +1,6 @@
 //! Keeps tasks' timelines: follows the changes and writes what happened beside the journal.
 
 use crate::Options;
-use serde_json::json;
 use std::collections::BTreeMap;
 use tokio_util::sync::CancellationToken;
 use wharf_journal::{Event, Next};
@@ -43,11 +42,10 @@ pub(crate) async fn run(options: Options, shutdown: CancellationToken) {
                 let now = (options.clock)();
                 let moved = change.writes.iter().filter_map(|write| follow(&mut seen, write));
                 let events: Vec<Event> = moved
-                    .map(|task| Event {
-                        at_ms: now.as_millis(),
-                        subject: options.arns.task(&task.key()),
-                        kind: TASK_STATUS.to_owned(),
-                        payload: json!({ TaskStatusEntry::TASK: task }),
+                    .map(|task| {
+                        let payload = BTreeMap::from([(TaskStatusEntry::TASK, task)]);
+                        let subject = options.arns.task(&task.key());
+                        Event::new(now.as_millis(), subject, TASK_STATUS, &payload)
                     })
                     .collect();
                 options.history.record(events);

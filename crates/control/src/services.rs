@@ -22,7 +22,7 @@ struct Queue {
     ready: BTreeSet<ServiceKey>,
     timers: BTreeMap<ServiceKey, Timestamp>,
     /// The last placement report of each: one that says the same again is not remembered.
-    reports: BTreeMap<ServiceKey, serde_json::Value>,
+    reports: BTreeMap<ServiceKey, String>,
 }
 
 impl Queue {
@@ -108,7 +108,7 @@ pub(crate) async fn run(options: Options, sessions: Arc<Sessions>, shutdown: Can
 async fn reconcile(
     options: &Options,
     sessions: &Sessions,
-    known: &mut BTreeMap<ServiceKey, serde_json::Value>,
+    known: &mut BTreeMap<ServiceKey, String>,
     key: &ServiceKey,
 ) -> Option<Timestamp> {
     let now = (options.clock)();
@@ -132,18 +132,18 @@ async fn reconcile(
     let events = plan.events.into_iter().map(|event| {
         tracing::info!(service = %key, "{}", event.message);
         let payload = serde_json::json!({ "id": ids.uuid(), "message": event.message });
-        let (subject, kind) = (subject.clone(), SERVICE_EVENT.to_owned());
-        Event { at_ms: event.at.as_millis(), subject, kind, payload }
+        Event::new(event.at.as_millis(), subject.clone(), SERVICE_EVENT, &payload)
     });
     options.history.record(events);
     if snapshot.service(key).is_none() {
         known.remove(key);
     }
     let reports = plan.reports.iter().filter_map(|report| {
-        let payload = serde_json::to_value(report).unwrap_or_default();
-        let changed = known.insert(key.clone(), payload.clone()).as_ref() != Some(&payload);
-        let (at_ms, kind) = (now.as_millis(), SERVICE_REPORT.to_owned());
-        changed.then(|| Event { at_ms, subject: format!("{subject}#placement"), kind, payload })
+        let subject = format!("{subject}#placement");
+        let event = Event::new(now.as_millis(), subject, SERVICE_REPORT, report);
+        let said = event.payload.get().to_owned();
+        let changed = known.insert(key.clone(), said).as_deref() != Some(event.payload.get());
+        changed.then_some(event)
     });
     options.history.record(reports);
     // A step taken may make the next one possible: the change that it made wakes the service.

@@ -404,5 +404,5 @@ async fn a_placement_report_is_remembered_once_until_it_changes() {
     wait(2).await;
     let kept = reports().await;
     assert_eq!(kept.len(), 2, "{kept:?}");
-    assert_eq!(kept[1].payload["hosts"][0]["verdict"], "agentDisconnected");
+    assert_eq!(kept[1].payload()["hosts"][0]["verdict"], "agentDisconnected");
 }

@@ -7,6 +7,8 @@
 //! snapshot.
 
 use crate::identity::Verified;
+use serde_json::value::RawValue;
+use std::sync::Arc;
 use wharf_model::network::BuiltinVpc;
 use wharf_model::{
     ArnScope, ContainerInstanceKey, IdSource, ServiceKey, Snapshot, Timestamp, Transaction,
@@ -121,14 +123,21 @@ impl HistoryReader for NoHistory {
 }
 
 /// Something to remember beside the journal, once the transaction holds.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct HistoryEntry {
     /// ARN of what it is about.
     pub subject: String,
     /// What kind of entry it is, such as `placement-report`.
     pub kind: &'static str,
-    /// Its content.
-    pub body: serde_json::Value,
+    /// Its content, JSON; entries of one decision share it.
+    pub body: Arc<RawValue>,
+}
+
+impl PartialEq for HistoryEntry {
+    fn eq(&self, other: &Self) -> bool {
+        let of = |entry: &Self| (entry.subject.clone(), entry.kind, entry.body.get().to_owned());
+        of(self) == of(other)
+    }
 }
 
 /// What an operation wants: its answer, and the change that makes the answer true.

@@ -78,16 +78,19 @@ pub struct GatewayHistory {
 
 impl HistoryReader for GatewayHistory {
     fn service_events(&self, service: &ServiceKey, limit: usize) -> Vec<ServiceEvent> {
-        let text = |event: &Event, name: &str| {
-            event.payload.get(name).and_then(|v| v.as_str()).unwrap_or_default().to_owned()
+        let text = |payload: &serde_json::Value, name: &str| {
+            payload.get(name).and_then(|v| v.as_str()).unwrap_or_default().to_owned()
         };
         let recent = self.history.recent(&self.arns.service(service), limit);
         let events = recent.iter().filter(|e| e.kind == SERVICE_EVENT);
         events
-            .map(|e| ServiceEvent {
-                id: text(e, "id"),
-                created_at: Timestamp(e.at_ms),
-                message: text(e, "message"),
+            .map(|e| {
+                let payload = e.payload();
+                ServiceEvent {
+                    id: text(&payload, "id"),
+                    created_at: Timestamp(e.at_ms),
+                    message: text(&payload, "message"),
+                }
             })
             .collect()
     }
@@ -95,9 +98,9 @@ impl HistoryReader for GatewayHistory {
     fn recent(&self, subject: &str, limit: usize) -> Vec<RecentEntry> {
         let entry = |e: Event| RecentEntry {
             at: Timestamp(e.at_ms),
+            body: e.payload(),
             subject: e.subject,
             kind: e.kind,
-            body: e.payload,
         };
         self.history.recent(subject, limit).into_iter().map(entry).collect()
     }
@@ -109,11 +112,7 @@ impl HistoryReader for GatewayHistory {
 
 impl HistoryWriter for GatewayHistory {
     fn append(&self, at: Timestamp, entry: HistoryEntry) {
-        self.history.record([Event {
-            at_ms: at.as_millis(),
-            subject: entry.subject,
-            kind: entry.kind.to_owned(),
-            payload: entry.body,
-        }]);
+        let HistoryEntry { subject, kind, body } = entry;
+        self.history.record([Event::new(at.as_millis(), subject, kind, &body)]);
     }
 }

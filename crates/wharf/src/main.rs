@@ -12,6 +12,7 @@ mod explain;
 mod history;
 mod image;
 mod journal;
+mod log;
 mod logs;
 mod output;
 mod process;
@@ -27,6 +28,10 @@ use cli::{Cli, Command};
 use data_dir::DataDir;
 use std::process::ExitCode;
 use tokio_util::sync::CancellationToken;
+
+/// The server's work is many small allocations on several threads at once.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 type AnyError = Box<dyn std::error::Error>;
 
@@ -68,13 +73,11 @@ fn dispatch(cli: Cli) -> Result<ExitCode, AnyError> {
     let code = |fine: bool| if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     match cli.command {
         Command::Up(up) => {
-            if up.foreground {
-                output::init_log(color);
-            }
+            let _log = up.foreground.then(|| output::init_log(color));
             up::run(&data_dir, &up)?;
         }
         Command::Supervise(up) => {
-            output::init_log(color);
+            let _log = output::init_log(color);
             supervisor::run(&data_dir, &up)?;
         }
         Command::Down(args) => return down(&data_dir, &args),
@@ -88,11 +91,11 @@ fn dispatch(cli: Cli) -> Result<ExitCode, AnyError> {
         Command::Image(command) => block_on(image::run(&data_dir, command))?,
         Command::Journal(command) => journal::run(&data_dir, command)?,
         Command::Server(args) => {
-            output::init_log(color);
+            let _log = output::init_log(color);
             serve(|shutdown| server::run(&data_dir, &args.server, shutdown))?;
         }
         Command::Agent(args) => {
-            output::init_log(color);
+            let _log = output::init_log(color);
             serve(|shutdown| agent::run(&data_dir, &args, shutdown))?;
         }
         Command::Completions { .. } => {}

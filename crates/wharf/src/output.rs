@@ -1,6 +1,7 @@
 //! How results reach people and scripts: data on stdout, everything else on stderr.
 
 use crate::cli::{Color, Format};
+use crate::log::LogWriter;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::Value;
 use std::io::{IsTerminal as _, Write as _};
@@ -59,11 +60,14 @@ pub fn spinner(message: &str) -> indicatif::ProgressBar {
     bar
 }
 
-/// Writes wharf's own log to stderr: text on a terminal, JSON otherwise; `WHARF_LOG` filters.
-pub fn init_log(color: Color) {
+/// Writes wharf's own log to stderr until what is returned goes: text on a terminal, JSON otherwise;
+/// `WHARF_LOG` filters.
+#[must_use]
+pub fn init_log(color: Color) -> LogWriter {
     let filter = tracing_subscriber::EnvFilter::try_from_env("WHARF_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let writer = LogWriter::start();
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer.clone());
     let done = if std::io::stderr().is_terminal() {
         builder.with_ansi(colored(color)).try_init()
     } else {
@@ -71,4 +75,5 @@ pub fn init_log(color: Color) {
     };
     // A second initialisation in one process (tests) is harmless.
     drop(done);
+    writer
 }

@@ -4,6 +4,8 @@ use super::register_task_definition::size;
 use super::{present, resolve, tags};
 use crate::context::{Context, HistoryEntry};
 use crate::error::ApiError;
+use serde_json::value::RawValue;
+use std::sync::Arc;
 use wharf_model::task::{ContainerOverride, TaskOverride};
 use wharf_model::{ClusterName, Tag, TaskDefinition};
 use wharf_scheduler::placement::{Failure, FailureReason};
@@ -170,11 +172,12 @@ pub fn history(
     cluster: &ClusterName,
     plan: &LaunchPlan,
 ) -> Vec<HistoryEntry> {
-    let body = serde_json::to_value(&plan.report).unwrap_or_default();
+    let body = serde_json::value::to_raw_value(&plan.report);
+    let body = Arc::from(body.unwrap_or_else(|_| RawValue::NULL.to_owned()));
     let entry = |subject: String| HistoryEntry {
         subject: format!("{subject}#placement"),
         kind: "placement-report",
-        body: body.clone(),
+        body: Arc::clone(&body),
     };
     if plan.tasks.is_empty() {
         return vec![entry(context.arns.cluster(cluster))];

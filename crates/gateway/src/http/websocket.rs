@@ -26,6 +26,8 @@ pub const ACS_PATH: &str = "/ws";
 pub const TCS_PATH: &str = "/tcs/ws";
 /// Largest message of an agent, in bytes. TCS frames are 1 MiB at most.
 const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes read from the socket at once.
+const READ_BUFFER_BYTES: usize = 4096;
 
 /// True if the request wants to become a websocket.
 pub(super) fn is_upgrade<B>(request: &Request<B>) -> bool {
@@ -76,6 +78,8 @@ pub(super) fn accept(
             }
         };
         let config = WebSocketConfig::default()
+            // It is zeroed at every read: no larger than the usual message.
+            .read_buffer_size(READ_BUFFER_BYTES)
             .max_message_size(Some(MAX_MESSAGE_BYTES))
             .max_frame_size(Some(MAX_MESSAGE_BYTES));
         let stream = WebSocketStream::from_raw_socket(upgraded, Role::Server, Some(config)).await;

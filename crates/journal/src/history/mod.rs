@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::oneshot;
 
 use files::Files;
@@ -42,7 +43,7 @@ impl Default for HistoryOptions {
 }
 
 /// One thing that happened.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Event {
     /// When, in milliseconds since 1970.
     pub at_ms: i64,
@@ -50,8 +51,26 @@ pub struct Event {
     pub subject: String,
     /// What kind of event, such as `service-event`, `task-timeline`, `stopped-task`.
     pub kind: String,
-    /// Whatever belongs to that kind.
-    pub payload: serde_json::Value,
+    /// Whatever belongs to that kind: JSON, laid out once by whoever records it.
+    pub payload: Box<RawValue>,
+}
+
+impl Event {
+    /// An event of now; a payload that can't be JSON becomes null.
+    pub fn new(
+        at_ms: i64,
+        subject: impl Into<String>,
+        kind: impl Into<String>,
+        payload: &impl Serialize,
+    ) -> Self {
+        let payload = to_raw_value(payload).unwrap_or_else(|_| RawValue::NULL.to_owned());
+        Self { at_ms, subject: subject.into(), kind: kind.into(), payload }
+    }
+
+    /// The payload to look into.
+    pub fn payload(&self) -> serde_json::Value {
+        serde_json::from_str(self.payload.get()).unwrap_or_default()
+    }
 }
 
 /// Why a history could not be opened.

@@ -2,16 +2,11 @@ use super::*;
 use serde_json::json;
 
 fn event(at_ms: i64, subject: &str, n: i64) -> Event {
-    Event {
-        at_ms,
-        subject: subject.into(),
-        kind: "service-event".into(),
-        payload: json!({ "n": n }),
-    }
+    Event::new(at_ms, subject, "service-event", &json!({ "n": n }))
 }
 
 fn numbers(events: &[Event]) -> Vec<i64> {
-    events.iter().filter_map(|event| event.payload["n"].as_i64()).collect()
+    events.iter().filter_map(|event| event.payload()["n"].as_i64()).collect()
 }
 
 #[tokio::test]
