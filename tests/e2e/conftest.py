@@ -59,6 +59,8 @@ class Wharf:
         # Apart from the ranges of the Rust tests, 10.120 to 10.219.
         self.vpc = f"10.{20 + next(_networks) % 90}.0.0/16"
         self.up_arguments = up_arguments
+        # Beside the environment that the test has.
+        self.environment = {}
         self._clients = {}
         if start:
             try:
@@ -71,7 +73,7 @@ class Wharf:
     def run(self, *arguments, check=True, **options):
         result = subprocess.run(
             [WHARF, "--data-dir", self.data_dir, *arguments],
-            capture_output=True, text=True, timeout=120, **options,
+            capture_output=True, text=True, timeout=120, env=os.environ | self.environment, **options,
         )
         if check and result.returncode != 0:
             raise AssertionError(
@@ -89,14 +91,14 @@ class Wharf:
         env["PATH"] = f"{BIN}:{ROOT / 'target/venv/bin'}:{env['PATH']}"
         env["WHARF_DATA_DIR"] = self.data_dir
         env["AWS_PAGER"] = ""
-        return env
+        return env | self.environment
 
     def client(self, service="ecs"):
         if service not in self._clients:
-            self._clients[service] = self._client(service)
+            self._clients[service] = self.new_client(service)
         return self._clients[service]
 
-    def _client(self, service):
+    def new_client(self, service, **options):
         env = self.env()
         return boto3.client(
             service,
@@ -104,6 +106,7 @@ class Wharf:
             region_name=env["AWS_REGION"],
             aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
+            **options,
         )
 
     def wait(self, waiter, **arguments):
