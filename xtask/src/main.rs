@@ -17,7 +17,7 @@ usage: cargo xtask TASK
                                       with --check only compare
   fetch-cases                         get botocore's protocol cases and signature vectors, which
                                       the tests read from target/botocore-cases
-  tidy                                check layers, sizes, names, left-overs and licences
+  tidy                                check layers, sizes, names, left-overs, licences and sources
 ";
 
 fn main() -> ExitCode {

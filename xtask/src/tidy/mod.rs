@@ -4,6 +4,7 @@
 //! have no exceptions but generated files, so that a finding is always worth reading.
 
 mod layers;
+mod lockfile;
 mod source;
 
 use std::fmt;
@@ -57,8 +58,8 @@ pub struct File {
 /// # Errors
 /// A file that can't be read, or findings.
 pub fn run(root: &Path) -> Result<(), Error> {
-    let sources = files(root, &["crates", "xtask", "fuzz"], "rs")?;
-    let manifests = files(root, &["crates", "xtask"], "toml")?;
+    let sources = files(root, &["crates", "xtask", "fuzz", "tests", "examples"], "rs")?;
+    let manifests = files(root, &["crates", "xtask", "fuzz", "tests", "examples"], "toml")?;
     let manifests: Vec<File> =
         manifests.into_iter().filter(|file| file.path.ends_with("Cargo.toml")).collect();
     let architecture = read(root, Path::new("ARCHITECTURE.md"))?;
@@ -67,6 +68,10 @@ pub fn run(root: &Path) -> Result<(), Error> {
         findings.extend(source::check(source));
     }
     findings.extend(licence(root, &manifests));
+    let deny = read(root, Path::new("deny.toml"))?;
+    for lock in ["Cargo.lock", "fuzz/Cargo.lock"] {
+        findings.extend(lockfile::check(&read(root, Path::new(lock))?, &deny));
+    }
     findings.sort_by(|a, b| (&a.path, a.line).cmp(&(&b.path, b.line)));
     for finding in &findings {
         eprintln!("{finding}");
