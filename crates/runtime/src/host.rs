@@ -44,7 +44,10 @@ pub(crate) fn prepare(
     for directory in ["sandboxes", "logs"] {
         make_directory(&options.root.join(directory))?;
     }
+    // Under the lock, or the last wharf to leave might remove the directory around it.
+    let alone = net::lock::take()?;
     make_directory(&options.run_dir)?;
+    drop(alone);
     zygote.warm_up()?;
     let cgroups = Cgroups::detect()?;
     cgroups.create(&options.cgroup_root(), &TaskResources::default())?;

@@ -1,7 +1,7 @@
 //! Removal of what no live task owns.
 //!
 //! The truth is the set of sandboxes; everything else on the host that carries this wharf's name
-//! and isn't of one of them goes: interfaces, cgroups and the processes in them, mounts,
+//! and isn't of one of them goes: shims, interfaces, cgroups and the processes in them, mounts,
 //! directories. The nft table is rewritten whole at every start.
 
 use std::collections::BTreeSet;
@@ -10,10 +10,13 @@ use std::sync::Arc;
 
 use rustix::mount::UnmountFlags;
 
+use crate::cgroup::Cgroups;
 use crate::error::{Error, io};
 use crate::host::remove_directory;
 use crate::net::{self, bridge::veth_name, nft};
+use crate::options::RuntimeOptions;
 use crate::runtime::{Inner, Runtime, blocking};
+use crate::shim;
 use crate::spec::{NetworkMode, SandboxId};
 
 /// What a sweep did.
@@ -69,10 +72,29 @@ impl Runtime {
         blocking(move || {
             inner.bridges.remove()?;
             inner.cgroups.remove(&inner.options.cgroup_root())?;
-            remove_directory(&inner.options.run_dir)
+            remove_directory(&inner.options.run_dir)?;
+            Ok(net::lock::remove_if_last()?)
         })
         .await?;
         Ok(report)
+    }
+}
+
+impl RuntimeOptions {
+    /// Whether anything on the host bears this wharf's name, also if its own directory is gone.
+    pub fn anything_left(&self) -> Result<bool, Error> {
+        let is_bridge = net::bridge::vpc_block(&self.instance)?.is_some();
+        let cgroups = Cgroups::detect()?;
+        Ok(is_bridge || self.run_dir.exists() || cgroups.exists(&self.cgroup_root()))
+    }
+
+    /// Takes the block of the VPC from the bridge on this host, if there is one: for a clean-up
+    /// that has nothing else to know it from.
+    pub fn adopt_vpc_block(&mut self) -> Result<(), Error> {
+        if let Some(block) = net::bridge::vpc_block(&self.instance)? {
+            self.vpc_cidr = block;
+        }
+        Ok(())
     }
 }
 
@@ -108,7 +130,13 @@ impl Inner {
         let directories = [self.options.run_dir.clone(), self.sandboxes_directory()];
         let entries: Vec<PathBuf> = directories.iter().flat_map(|path| list(path)).collect();
         let mounts = mounts_below(&self.sandboxes_directory());
+        let shims = shim::running_below(&self.sandboxes_directory());
         let owned = self.owned();
+        // First, so that nothing starts or holds what is removed below.
+        for stray in shims.into_iter().filter(|stray| !owned.sandboxes.contains(&stray.sandbox)) {
+            let result = stray.kill().map_err(io("kill"));
+            report.note(format!("shim of {}", stray.sandbox), result);
+        }
         for name in members.into_iter().filter(|name| !owned.interfaces.contains(name)) {
             let result = net::delete_link(&name).map_err(Error::from);
             report.note(format!("interface {name}"), result);

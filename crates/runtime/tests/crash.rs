@@ -254,3 +254,21 @@ async fn the_janitor_removes_what_nobody_owns() {
     host.runtime.teardown().await.unwrap();
     until("everything to be gone", async || leftovers(&host).is_empty().then_some(())).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_runs_is_ended_although_its_state_is_gone() {
+    let mut host = Host::new().await;
+    let task = host.sandbox("lost", NetworkMode::Bridge).await;
+    host.runtime.create_container(&task, host.shell("app", "sleep 1000")).await.unwrap();
+    let app = host.runtime.start_container(&task, "app").await.unwrap();
+    let shim = parent_of(app).unwrap();
+    assert!(processes("wharf-shim").contains(&shim), "the container isn't the shim's child");
+    std::fs::remove_dir_all(&host.options.root).unwrap();
+    host.reopen().await;
+    let lives = |pid: i32| Path::new(&format!("/proc/{pid}")).exists();
+    until("the end of both", async || (!lives(app) && !lives(shim)).then_some(())).await;
+    assert!(host.options.anything_left().unwrap());
+    host.runtime.teardown().await.unwrap();
+    until("everything to be gone", async || leftovers(&host).is_empty().then_some(())).await;
+    assert!(!host.options.anything_left().unwrap());
+}

@@ -97,11 +97,13 @@ fn oci_runtime(text: &str) -> OciRuntime {
 /// If something can't be removed.
 pub async fn teardown(data_dir: &DataDir) -> Result<(), Error> {
     let root = data_dir.path().join("runtime");
-    if !root.exists() {
+    let mut options = RuntimeOptions::new(root.clone(), data_dir.instance())
+        .map_err(wharf_runtime::Error::from)?;
+    // What runs is looked for on the host too: somebody may have removed the directory first.
+    if !root.exists() && !options.anything_left()? {
         return Ok(());
     }
-    let mut options =
-        RuntimeOptions::new(root, data_dir.instance()).map_err(wharf_runtime::Error::from)?;
+    options.adopt_vpc_block()?;
     if let Some(settings) = data_dir::read_json::<Settings>(&data_dir.agent_settings())? {
         options.vpc_cidr = settings.vpc_cidr.parse()?;
         options.oci_runtime = oci_runtime(&settings.runtime);

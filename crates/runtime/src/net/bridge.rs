@@ -10,9 +10,7 @@ use crate::spec::{Ipv4Cidr, MacAddress};
 use crate::store;
 
 use super::netlink::Netlink;
-use super::{Error, failed, set_sysctl};
-
-const LOCK_PATH: &str = "/run/wharf/network.lock";
+use super::{Error, failed, lock, set_sysctl};
 
 /// What is kept of the network choice, in `network.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -42,7 +40,8 @@ impl Bridges {
         vpc_cidr: Ipv4Cidr,
         bridge_cidr: Option<Ipv4Cidr>,
     ) -> Result<Self, Error> {
-        let _alone = lock()?;
+        // Two wharfs that open at the same moment must not choose the same block.
+        let _alone = lock::take()?;
         let mut netlink = Netlink::open().map_err(failed("open a netlink socket"))?;
         let bridge = format!("wb-{instance}");
         let vpc_bridge = format!("wv-{instance}");
@@ -118,13 +117,17 @@ impl Bridges {
     }
 }
 
-/// Two wharfs that open at the same moment must not choose the same block.
-fn lock() -> Result<nix::fcntl::Flock<std::fs::File>, Error> {
-    let what = || format!("lock {LOCK_PATH}");
-    std::fs::create_dir_all("/run/wharf").map_err(failed(what()))?;
-    let file = std::fs::File::create(LOCK_PATH).map_err(failed(what()))?;
-    nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusive)
-        .map_err(|(_, error)| failed(what())(error))
+/// The block that is routed to the VPC bridge of a wharf, if it has one.
+pub fn vpc_block(instance: &str) -> Result<Option<Ipv4Cidr>, Error> {
+    let name = format!("wv-{instance}");
+    let mut netlink = Netlink::open().map_err(failed("open a netlink socket"))?;
+    let Some(link) = netlink.link(&name).map_err(failed(format!("look up {name}")))? else {
+        return Ok(None);
+    };
+    let routes = netlink.routes().map_err(failed("list routes"))?;
+    let own = routes.into_iter().filter(|(_, interface)| *interface == Some(link.index));
+    // Subnets' gateways have routes of their own within it.
+    Ok(own.map(|(block, _)| block).min_by_key(Ipv4Cidr::prefix))
 }
 
 fn ensure(netlink: &mut Netlink, name: &str) -> Result<(), Error> {

@@ -6,6 +6,7 @@
 
 pub mod bridge;
 pub mod counters;
+pub(crate) mod lock;
 pub mod netlink;
 pub mod nft;
 pub mod ports;

@@ -13,8 +13,10 @@ mod job;
 mod link;
 mod log;
 mod requests;
+mod stray;
 
 use std::collections::HashMap;
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -37,9 +39,14 @@ use crate::store;
 use container::Container;
 use job::Job;
 pub(crate) use log::rotated;
+pub(crate) use stray::running_below;
 
 /// The socket's name in the sandbox's directory.
 pub const SOCKET_NAME: &str = "shim.sock";
+/// The name of its own log there.
+const LOG_NAME: &str = "shim.log";
+/// What it is called in `ps` and /proc.
+const PROCESS_NAME: &CStr = c"wharf-shim";
 /// A file by which an agent that found nobody listening tells a shim that comes up too late.
 pub const LOST_NAME: &str = "lost";
 /// The most that is kept for a client that doesn't read before it is dropped.
@@ -343,11 +350,11 @@ pub(crate) fn now_ms() -> u64 {
 
 /// Drops every descriptor of the zygote, takes the streams away and becomes a subreaper.
 fn detach_from_parent(directory: &Path, keep: RawFd) -> Result<(), Error> {
-    let _ = nix::sys::prctl::set_name(c"wharf-shim");
+    let _ = nix::sys::prctl::set_name(PROCESS_NAME);
     nix::sys::prctl::set_child_subreaper(true).map_err(failed("become a subreaper"))?;
     let null = fcntl::open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())
         .map_err(failed("open /dev/null"))?;
-    let log_path = directory.join("shim.log");
+    let log_path = directory.join(LOG_NAME);
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_APPEND | OFlag::O_CLOEXEC;
     let log = fcntl::open(&log_path, flags, Mode::from_bits_truncate(0o600))
         .map_err(failed(format!("open {}", log_path.display())))?;
