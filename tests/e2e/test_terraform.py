@@ -5,12 +5,14 @@ import os
 import pathlib
 import shutil
 import subprocess
+import threading
 import warnings
 
 import pytest
-from conftest import get, host_ports
+from botocore.exceptions import ClientError
+from conftest import Wharf, eventually, get, host_ports
 
-CONFIGURATION = pathlib.Path(__file__).parent / "terraform/main.tf"
+CONFIGURATIONS = pathlib.Path(__file__).parent / "terraform"
 PROVIDER = "registry.terraform.io/hashicorp/aws"
 
 
@@ -41,9 +43,9 @@ def mirror():
 
 
 class Terraform:
-    def __init__(self, wharf, directory):
+    def __init__(self, wharf, directory, configuration):
         self.wharf, self.directory = wharf, directory
-        shutil.copy(CONFIGURATION, directory)
+        shutil.copy(CONFIGURATIONS / configuration, directory)
         self.environment = {}
         if (path := mirror()) is not None:
             config = directory / "terraform.rc"
@@ -67,7 +69,7 @@ class Terraform:
 
 
 def test_apply_plan_change_destroy(wharf, tmp_path):
-    terraform = Terraform(wharf, tmp_path)
+    terraform = Terraform(wharf, tmp_path, "main.tf")
     terraform("init")
     terraform("apply", "-auto-approve")
     wharf.wait("services_stable", services=["terraform-hello"])
@@ -91,3 +93,48 @@ def test_apply_plan_change_destroy(wharf, tmp_path):
     assert wharf.service("terraform-hello")["status"] == "INACTIVE"
     found = wharf.client().describe_clusters(clusters=["terraform-story"])["clusters"]
     assert [cluster["status"] for cluster in found] == ["INACTIVE"]
+
+
+def test_the_cluster_of_the_host_is_managed_too(tmp_path):
+    wharf = Wharf("--cluster", "shop")
+    try:
+        terraform = Terraform(wharf, tmp_path, "cluster/main.tf")
+        client = wharf.client()
+        found = client.describe_clusters(clusters=["shop"])["clusters"][0]
+        assert (found["status"], found["registeredContainerInstancesCount"]) == ("ACTIVE", 1)
+        terraform("init")
+        terraform("apply", "-auto-approve")
+        service = client.describe_services(cluster="shop", services=["shop-hello"])["services"][0]
+        assert (service["status"], service["runningCount"]) == ("ACTIVE", 2)
+        assert service["clusterArn"] == found["clusterArn"]
+        tasks = client.list_tasks(cluster="shop")["taskArns"]
+        tasks = client.describe_tasks(cluster="shop", tasks=tasks)["tasks"]
+        assert all("hello from" in get(*host_ports(task)) for task in tasks)
+        terraform("plan", "-detailed-exitcode")
+        terraform("apply", "-auto-approve", services=0)
+        with pytest.raises(ClientError) as refused:
+            client.delete_cluster(cluster="shop")
+        assert refused.value.response["Error"]["Code"] == "ClusterContainsContainerInstancesException"
+        # The provider goes on trying until the cluster has no more hosts.
+        destroyed = []
+        destroy = threading.Thread(
+            target=lambda: destroyed.append(terraform("destroy", "-auto-approve", services=0))
+        )
+        destroy.start()
+        hosts = client.list_container_instances(cluster="shop")["containerInstanceArns"]
+        eventually("the refused deletion", lambda: refused_deletions(wharf) > 1, timeout=60)
+        assert client.describe_clusters(clusters=["shop"])["clusters"][0]["status"] == "ACTIVE"
+        for host in hosts:
+            client.deregister_container_instance(cluster="shop", containerInstance=host, force=True)
+        destroy.join(timeout=120)
+        assert destroyed and "Destroy complete" in destroyed[0]
+        found = client.describe_clusters(clusters=["shop"])["clusters"]
+        assert [cluster["status"] for cluster in found] == ["INACTIVE"]
+    finally:
+        assert wharf.down().returncode == 0
+
+
+def refused_deletions(wharf):
+    """How often DeleteCluster was refused, by the access log; once by the test itself."""
+    log = (pathlib.Path(wharf.data_dir) / "log/server.log").read_text()
+    return sum('"DeleteCluster"' in line and '"status":400' in line for line in log.splitlines())

@@ -113,7 +113,7 @@ impl OutputArgs {
 pub struct Up {
     #[command(flatten)]
     pub server: ServerArgs,
-    /// Cluster that this host is registered in.
+    /// Cluster that this host is registered in; made if there is none of that name.
     #[arg(long, env = "WHARF_CLUSTER", default_value = "default")]
     pub cluster: String,
     /// Stay in the foreground.

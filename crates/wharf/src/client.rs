@@ -19,6 +19,15 @@ pub enum Error {
     /// An option isn't valid.
     #[error(transparent)]
     Options(#[from] wharf_runtime::spec::Error),
+    /// Nobody answers.
+    #[error("no answer from {endpoint}; look with `wharf status`, and start it with `wharf up`")]
+    NoAnswer {
+        /// Who was asked.
+        endpoint: String,
+        /// What happened.
+        #[source]
+        source: wharf_agent::api::Error,
+    },
     /// The call.
     #[error(transparent)]
     Api(#[from] wharf_agent::api::Error),
@@ -33,6 +42,7 @@ pub enum Error {
 /// A client of this wharf's API with the root key, for one cluster.
 pub struct Client {
     ecs: EcsClient,
+    endpoint: String,
     /// The cluster that the commands work in.
     pub cluster: String,
 }
@@ -51,9 +61,10 @@ impl Client {
         };
         let zygote = Zygote::this_program();
         let mut options =
-            AgentOptions::new(key.endpoint, cluster, credentials, data_dir.path(), zygote)?;
+            AgentOptions::new(key.endpoint.clone(), cluster, credentials, data_dir.path(), zygote)?;
         options.region = key.region;
-        Ok(Self { ecs: EcsClient::new(&options)?, cluster: cluster.to_owned() })
+        let ecs = EcsClient::new(&options)?;
+        Ok(Self { ecs, endpoint: key.endpoint, cluster: cluster.to_owned() })
     }
 
     /// Calls an operation.
@@ -61,7 +72,7 @@ impl Client {
     /// # Errors
     /// What the server or the connection answers.
     pub async fn call<O: OperationShape>(&self, input: O::Input) -> Result<O::Output, Error> {
-        Ok(self.ecs.call::<O>(input).await?)
+        self.ecs.call::<O>(input).await.map_err(|error| self.failed(error))
     }
 
     /// GETs a path of wharf's own; the answer's body.
@@ -69,7 +80,17 @@ impl Client {
     /// # Errors
     /// As [`Client::call`].
     pub async fn get(&self, what: &'static str, path: &str) -> Result<Vec<u8>, Error> {
-        Ok(self.ecs.get(what, path).await?.to_vec())
+        let body = self.ecs.get(what, path).await.map_err(|error| self.failed(error))?;
+        Ok(body.to_vec())
+    }
+
+    fn failed(&self, error: wharf_agent::api::Error) -> Error {
+        match error {
+            wharf_agent::api::Error::Unreachable { .. } => {
+                Error::NoAnswer { endpoint: self.endpoint.clone(), source: error }
+            }
+            other => other.into(),
+        }
     }
 
     /// All tasks of the cluster with this desired status, by ARN.

@@ -22,6 +22,15 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// The directory itself can't be made or entered.
+    #[error("can't use {path} as wharf's data directory: name another one with --data-dir")]
+    Unusable {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
     /// A file isn't what it should be.
     #[error("{path} isn't readable as JSON; move it away and run `wharf up` again")]
     Json {
@@ -82,9 +91,8 @@ impl DataDir {
             None if rustix::process::geteuid().is_root() => PathBuf::from("/var/lib/wharf"),
             None => user_dir("XDG_DATA_HOME", ".local/share").ok_or(Error::NoHome)?,
         };
-        make_private_dir(&path)?;
-        let path = path.canonicalize().map_err(io("resolve", &path))?;
-        Ok(Self(path))
+        let made = private_dirs().create(&path).and_then(|()| path.canonicalize());
+        made.map(Self).map_err(|source| Error::Unusable { path, source })
     }
 
     /// The directory itself.
@@ -118,8 +126,13 @@ pub fn user_dir(variable: &str, fallback: &str) -> Option<PathBuf> {
 /// # Errors
 /// If it can't be made.
 pub fn make_private_dir(path: &Path) -> Result<(), Error> {
+    private_dirs().create(path).map_err(io("create", path))
+}
+
+fn private_dirs() -> fs::DirBuilder {
     let mut builder = fs::DirBuilder::new();
-    builder.recursive(true).mode(0o700).create(path).map_err(io("create", path))
+    builder.recursive(true).mode(0o700);
+    builder
 }
 
 /// Reads a JSON file; `None` if there is none.

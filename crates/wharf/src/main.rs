@@ -33,6 +33,9 @@ use tokio_util::sync::CancellationToken;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// The exit code when something did not happen in the time given for it, as timeout(1) has it.
+const WAITED_IN_VAIN: u8 = 124;
+
 type AnyError = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
@@ -43,7 +46,10 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("wharf: {}", chain(error.as_ref()));
-            ExitCode::FAILURE
+            match error.downcast_ref() {
+                Some(up::Error::NotReady { .. }) => ExitCode::from(WAITED_IN_VAIN),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }
@@ -105,7 +111,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, AnyError> {
 
 fn down(data_dir: &DataDir, args: &cli::Down) -> Result<ExitCode, AnyError> {
     if !status::stop_processes(data_dir, args) {
-        return Ok(ExitCode::FAILURE);
+        return Ok(ExitCode::from(WAITED_IN_VAIN));
     }
     if args.tasks {
         block_on(agent::teardown(data_dir))?;

@@ -1,6 +1,7 @@
 //! `wharf up`: starts the supervisor and waits until everything that it prints works.
 
 use crate::cli::Up;
+use crate::client::{self, Client};
 use crate::credentials::{self, Credentials};
 use crate::data_dir::{self, DataDir};
 use crate::output::spinner;
@@ -9,6 +10,7 @@ use crate::supervisor;
 use std::ffi::OsString;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+use wharf_wire::ecs::{operation, types};
 
 /// Why wharf isn't up.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +40,15 @@ pub enum Error {
         address: std::net::SocketAddr,
         /// Who has it, where that can be seen.
         holder: String,
+    },
+    /// The cluster to join can't be made.
+    #[error("can't make the cluster {name}; make it yourself, or join another with --cluster")]
+    Cluster {
+        /// Its name.
+        name: String,
+        /// The API's answer.
+        #[source]
+        source: client::Error,
     },
     /// Something did not answer in time.
     #[error("{what} did not answer within {seconds} s; the end of {log}:\n{tail}")]
@@ -77,10 +88,11 @@ pub fn run(data_dir: &DataDir, up: &Up) -> Result<(), Error> {
     if up.foreground {
         return Ok(supervisor::run(data_dir, up)?);
     }
-    if ProcessFile::read_live(data_dir, "supervisor").is_none() {
+    let starts = ProcessFile::read_live(data_dir, "supervisor").is_none();
+    if starts {
         spawn_supervisor(data_dir)?;
     }
-    wait_until_ready(data_dir, up)?;
+    wait_until_ready(data_dir, up, starts)?;
     let server = ProcessFile::read_live(data_dir, "server");
     let running = server.and_then(|p| p.addresses.into_iter().next());
     let endpoint = match running {
@@ -151,7 +163,20 @@ fn supervise_arguments(arguments: impl Iterator<Item = OsString>) -> Vec<OsStrin
     result
 }
 
-fn wait_until_ready(data_dir: &DataDir, up: &Up) -> Result<(), Error> {
+/// An agent joins only what exists, as Amazon's does; whoever names a cluster here wants it to be.
+fn make_cluster(data_dir: &DataDir, name: &str) -> Result<(), Error> {
+    let input = types::CreateClusterRequest {
+        cluster_name: Some(name.to_owned()),
+        ..types::CreateClusterRequest::default()
+    };
+    let made = async {
+        Client::new(data_dir, name)?.call::<operation::CreateCluster>(input).await.map(drop)
+    };
+    let runtime = tokio::runtime::Runtime::new().map_err(Error::Spawn)?;
+    runtime.block_on(made).map_err(|source| Error::Cluster { name: name.to_owned(), source })
+}
+
+fn wait_until_ready(data_dir: &DataDir, up: &Up, starts: bool) -> Result<(), Error> {
     let deadline = Instant::now() + Duration::from_secs(up.timeout);
     let bar = spinner("waiting for the server");
     let wait = |what: &'static str, name: &str, ready: &dyn Fn() -> bool| {
@@ -170,6 +195,9 @@ fn wait_until_ready(data_dir: &DataDir, up: &Up) -> Result<(), Error> {
         ProcessFile::read_live(data_dir, "server").is_some_and(|p| !p.addresses.is_empty())
     })?;
     if !up.no_agent {
+        if starts {
+            make_cluster(data_dir, &up.cluster)?;
+        }
         bar.set_message("waiting for the agent to register");
         wait("the agent", "agent", &|| {
             ProcessFile::read_live(data_dir, "agent").is_some_and(|p| !p.addresses.is_empty())
