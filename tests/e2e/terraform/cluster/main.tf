@@ -8,10 +8,6 @@ terraform {
 
 provider "aws" {}
 
-variable "services" {
-  default = 1
-}
-
 resource "aws_ecs_cluster" "shop" {
   name = "shop"
 
@@ -34,7 +30,6 @@ resource "aws_ecs_task_definition" "hello" {
 }
 
 resource "aws_ecs_service" "hello" {
-  count                 = var.services
   name                  = "shop-hello"
   cluster               = aws_ecs_cluster.shop.id
   task_definition       = aws_ecs_task_definition.hello.arn
