@@ -25,7 +25,7 @@ pub async fn story(client: &Client) -> Outcome {
     assert!(get(&task)?.contains("hello from"));
 
     let listed = client.list_tasks().started_by("the sdk").send().await?;
-    assert_eq!(listed.task_arns(), [arn.clone()]);
+    assert_eq!(listed.task_arns(), std::slice::from_ref(&arn));
     let stopped = client.stop_task().task(&arn).reason("enough").send().await?;
     assert_eq!(stopped.task().and_then(Task::desired_status), Some("STOPPED"));
     client.wait_until_tasks_stopped().tasks(&arn).wait(PATIENCE).await?;
