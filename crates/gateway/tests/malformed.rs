@@ -136,6 +136,109 @@ async fn every_malformed_request_is_refused_and_changes_nothing() {
     assert!(tried >= 300, "{tried}");
 }
 
+/// Values of the right type that no member of the schema may have.
+fn out_of_range(schema: &Schema) -> Vec<Value> {
+    match &schema.kind {
+        Kind::Integer => {
+            vec![json!(1_i64 << 31), json!(-(1_i64 << 31) - 1), json!(i64::MIN), json!(u64::MAX)]
+        }
+        Kind::Long => vec![json!(u64::MAX)],
+        Kind::String(values) if !values.is_empty() => vec![json!("NO_SUCH_VALUE"), json!("")],
+        Kind::List(list) => {
+            out_of_range(list.element.get()).into_iter().map(|value| json!([value])).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// What is missing in a body: nothing of it is there, or an element without what it must have.
+fn missing(schema: &Schema) -> Vec<Value> {
+    let lacks = |schema: &Schema| schema.members().iter().any(|member| member.required);
+    let mut bodies: Vec<Value> = lacks(schema).then(|| json!({})).into_iter().collect();
+    for member in schema.members() {
+        match &member.schema.get().kind {
+            Kind::List(list) if lacks(list.element.get()) => {
+                bodies.push(json!({ member.name: [{}] }));
+            }
+            Kind::Structure(_) if lacks(member.schema.get()) => {
+                bodies.push(json!({ member.name: {} }));
+            }
+            _ => {}
+        }
+    }
+    bodies
+}
+
+/// Numbers and texts that only the operations' own rules refuse.
+fn beyond_the_rules() -> Vec<(&'static str, Value)> {
+    let container = |members: Value| {
+        let mut container = json!({ "name": "a", "image": "b", "memory": 8 });
+        let object = container.as_object_mut().unwrap();
+        object.extend(members.as_object().unwrap().clone());
+        ("RegisterTaskDefinition", json!({ "family": "f", "containerDefinitions": [container] }))
+    };
+    vec![
+        ("CreateCluster", json!({ "clusterName": "a b" })),
+        ("CreateCluster", json!({ "clusterName": "a".repeat(256) })),
+        ("CreateCluster", json!({ "tags": vec![json!({ "key": "k", "value": "v" }); 51] })),
+        ("CreateCluster", json!({ "tags": [{ "key": "k".repeat(129) }] })),
+        ("RegisterTaskDefinition", json!({ "family": "f", "containerDefinitions": [] })),
+        ("RegisterTaskDefinition", json!({ "family": "a/b", "containerDefinitions": [{}] })),
+        container(json!({ "memory": 0 })),
+        container(json!({ "memory": -1 })),
+        container(json!({ "cpu": -1 })),
+        container(json!({ "name": "a b" })),
+        container(json!({ "name": "a".repeat(256) })),
+        container(json!({ "image": "b".repeat(256) })),
+        container(json!({ "portMappings": [{ "containerPort": 0 }] })),
+        container(json!({ "portMappings": [{ "containerPort": 65536 }] })),
+        container(json!({ "portMappings": [{ "containerPort": 80, "hostPort": -1 }] })),
+        container(json!({ "stopTimeout": -1 })),
+        container(json!({ "dependsOn": [{ "containerName": "a", "condition": "START" }] })),
+        ("RunTask", json!({ "taskDefinition": "f", "count": 0 })),
+        ("RunTask", json!({ "taskDefinition": "f", "count": 11 })),
+        ("RunTask", json!({ "taskDefinition": "f", "count": -1 })),
+        ("RunTask", json!({ "taskDefinition": "f", "startedBy": "s".repeat(129) })),
+        ("CreateService", json!({ "serviceName": "s", "taskDefinition": "f", "desiredCount": -1 })),
+        ("CreateService", json!({ "serviceName": "a b", "taskDefinition": "f" })),
+        ("ListTasks", json!({ "maxResults": 0 })),
+        ("ListTasks", json!({ "maxResults": 101 })),
+        ("ListTasks", json!({ "nextToken": "invented" })),
+        ("DescribeTasks", json!({ "tasks": [] })),
+        ("DescribeTasks", json!({ "tasks": vec!["a"; 101] })),
+        ("DescribeServices", json!({ "services": vec!["a"; 11] })),
+        ("ListContainerInstances", json!({ "filter": "(".repeat(2001) })),
+    ]
+}
+
+#[tokio::test]
+async fn what_is_missing_or_out_of_range_is_refused_and_changes_nothing() {
+    let fixture = Fixture::start().await;
+    fixture.ecs("CreateCluster", json!({})).await;
+    let before = fixture.store.snapshot().revision();
+    let mut bodies = beyond_the_rules();
+    for operation in BUILT {
+        let schema = operation.input_schema();
+        bodies.extend(missing(schema).into_iter().map(|body| (operation.as_str(), body)));
+        for member in schema.members() {
+            let values = out_of_range(member.schema.get()).into_iter();
+            bodies.extend(values.map(|value| (operation.as_str(), json!({ member.name: value }))));
+        }
+    }
+    let mut accepted = Vec::new();
+    for (operation, body) in &bodies {
+        let reply = fixture.ecs(operation, body.clone()).await;
+        let told = reply.json()["message"].as_str().is_some_and(|text| !text.is_empty());
+        if !(400..500).contains(&reply.status) || !told {
+            accepted.push(format!("{operation} {body}: {reply:?}"));
+        }
+    }
+    assert!(accepted.is_empty(), "{} of {}: {accepted:#?}", accepted.len(), bodies.len());
+    assert_eq!(fixture.store.snapshot().revision(), before, "the state was changed");
+    println!("{} requests refused", bodies.len());
+    assert!(bodies.len() > 150, "{}", bodies.len());
+}
+
 #[tokio::test]
 async fn malformed_forms_and_heads() {
     let fixture = Fixture::start().await;
