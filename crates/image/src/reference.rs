@@ -67,10 +67,16 @@ impl Reference {
             return Err(bad());
         }
         let (registry, path) = split_registry(name);
-        let registry = match registry {
-            None | Some("index.docker.io" | DOCKER_HUB_API) => DOCKER_HUB.to_owned(),
-            Some(host) if is_host(host) => host.to_ascii_lowercase(),
-            Some(_) => return Err(bad()),
+        let lower = registry.map(str::to_ascii_lowercase);
+        let registry = match (registry, lower) {
+            (Some(host), Some(lower)) if is_host(host) => match lower.as_str() {
+                "index.docker.io" | DOCKER_HUB_API => DOCKER_HUB.to_owned(),
+                // "Host/path" is known to begin with a registry by its case alone.
+                _ if split_registry(&format!("{lower}/{path}")).0.is_none() => host.to_owned(),
+                _ => lower,
+            },
+            (Some(_), _) => return Err(bad()),
+            (None, _) => DOCKER_HUB.to_owned(),
         };
         if path.bytes().any(|b| b.is_ascii_uppercase()) {
             return Err(Error::Uppercase(path.to_owned()));
