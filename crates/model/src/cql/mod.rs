@@ -136,12 +136,14 @@ impl Pattern {
     /// # Errors
     /// What is wrong with it, or that it is too large.
     pub fn new(text: &str) -> Result<Self, String> {
-        let regex = regex::RegexBuilder::new(&format!("^(?:{text})$"))
-            .size_limit(MAX_REGEX_SIZE)
-            .dfa_size_limit(MAX_REGEX_SIZE)
-            .nest_limit(64)
-            .build()
-            .map_err(|e| match e {
+        let compile = |text: &str| {
+            let mut builder = regex::RegexBuilder::new(text);
+            builder.size_limit(MAX_REGEX_SIZE).dfa_size_limit(MAX_REGEX_SIZE).nest_limit(64);
+            builder.build()
+        };
+        // First alone: "a)|(b" is no expression, and would be one between the parentheses.
+        let regex =
+            compile(text).and_then(|_| compile(&format!("^(?:{text})$"))).map_err(|e| match e {
                 regex::Error::CompiledTooBig(_) => "the regular expression is too large".to_owned(),
                 _ => format!("'{text}' is no valid regular expression"),
             })?;

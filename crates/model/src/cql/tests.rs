@@ -141,6 +141,10 @@ fn errors_say_what_and_where() {
         expect!["Invalid expression: '[' is no valid regular expression at position 15."],
     );
     fails(
+        "attribute:x =~ 'a)|(b'",
+        expect!["Invalid expression: 'a)|(b' is no valid regular expression at position 15."],
+    );
+    fails(
         "agentConnected > true",
         expect![
             "Invalid expression: this operator can't be used with agentConnected at position 15."
