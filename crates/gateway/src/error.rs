@@ -95,6 +95,11 @@ impl ApiError {
         Self::ecs(ErrorCode::ClusterNotFoundException, "Cluster not found.")
     }
 
+    /// `ClusterNotFoundException` of a cluster that was deleted, in ECS's words.
+    pub fn cluster_inactive() -> Self {
+        Self::ecs(ErrorCode::ClusterNotFoundException, "The referenced cluster was inactive.")
+    }
+
     /// `ServiceNotFoundException` in ECS's words.
     pub fn service_not_found() -> Self {
         Self::ecs(ErrorCode::ServiceNotFoundException, "Service not found.")

@@ -169,7 +169,9 @@ pub fn strategy(
             "Only one capacity provider in a capacity provider strategy can have a base defined.",
         ));
     }
-    if !strategy.is_empty() && strategy.iter().all(|s| s.weight == 0) {
+    // ECS API `CapacityProviderStrategyItem$weight`: "when multiple capacity providers are
+    // specified"; one alone takes all tasks.
+    if strategy.len() > 1 && strategy.iter().all(|s| s.weight == 0) {
         return Err(ApiError::invalid_parameter(
             "A capacity provider strategy must contain at least one capacity provider with a \
              weight greater than 0.",

@@ -20,11 +20,13 @@ pub fn delete_task_definitions(
 ) -> Result<DeleteTaskDefinitionsResponse> {
     let names = input.task_definitions.as_deref().unwrap_or_default();
     if names.is_empty() {
-        return Err(ApiError::invalid_parameter("Task definitions cannot be empty."));
+        return Err(ApiError::invalid_parameter(
+            "size of TaskDefinition references list must be greater than 0",
+        ));
     }
     if names.len() > MAX_ITEMS {
         return Err(ApiError::invalid_parameter(format!(
-            "taskDefinitions can have at most {MAX_ITEMS} items."
+            "Size of TaskDefinition references list cannot exceed {MAX_ITEMS}"
         )));
     }
     let mut transaction = Transaction::new();

@@ -61,6 +61,15 @@ impl<'a> Filter<'a> {
                 "Daemons are not supported by this server, so there are no tasks by daemonName.",
             ));
         }
+        let others = input.container_instance.is_some()
+            || input.service_name.is_some()
+            || input.family.is_some()
+            || input.launch_type.is_some();
+        if input.started_by.is_some() && others {
+            return Err(ApiError::invalid_parameter(
+                "cannot specify startedBy with other arguments",
+            ));
+        }
         let instance = match input.container_instance.as_deref() {
             Some(identifier) => {
                 let key = resolve::container_instance_key(context, &cluster.name, identifier)?;

@@ -60,8 +60,11 @@ pub fn cluster<'a>(
     identifier: Option<&str>,
 ) -> Result<&'a Arc<Cluster>, ApiError> {
     let name = cluster_name(context, identifier)?;
-    let found = context.snapshot.cluster(&name).filter(|c| c.active);
-    found.ok_or_else(ApiError::cluster_not_found)
+    match context.snapshot.cluster(&name) {
+        Some(found) if found.active => Ok(found),
+        Some(_) => Err(ApiError::cluster_inactive()),
+        None => Err(ApiError::cluster_not_found()),
+    }
 }
 
 /// Makes `transaction` hold only while `cluster` is as this decision saw it. For what would be

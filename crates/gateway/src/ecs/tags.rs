@@ -22,8 +22,7 @@ pub fn from_wire(tags: Option<&Vec<types::Tag>>) -> Result<Vec<Tag>, ApiError> {
         }
         let value = tag.value.clone().unwrap_or_default();
         for text in [&key, &value] {
-            let prefix = text.get(..4).unwrap_or_default();
-            if prefix.eq_ignore_ascii_case("aws:") {
+            if is_reserved(text) {
                 return Err(ApiError::invalid_parameter(
                     "Tags can not be created with the prefix aws: as it is reserved for AWS use.",
                 ));
@@ -46,8 +45,14 @@ pub fn from_wire(tags: Option<&Vec<types::Tag>>) -> Result<Vec<Tag>, ApiError> {
 /// `InvalidParameterException` where the result would have more than 50.
 pub fn merged(tags: &[Tag], changes: &[Tag]) -> Result<Vec<Tag>, ApiError> {
     let merged = wharf_model::tag::merge(tags, changes);
-    within_limit(merged.len())?;
+    // ECS's own don't count (ECS API TagResource).
+    within_limit(merged.iter().filter(|t| !is_reserved(&t.key)).count())?;
     Ok(merged)
+}
+
+/// True if a key or value begins as only ECS's own may.
+pub fn is_reserved(text: &str) -> bool {
+    text.get(..4).is_some_and(|prefix| prefix.eq_ignore_ascii_case("aws:"))
 }
 
 /// Tags for an answer, in their order.

@@ -126,10 +126,13 @@ fn deregistering_and_deleting() {
     assert!(failures[0]["reason"].as_str().unwrap().contains("still in ACTIVE status"));
     assert!(failures[1]["reason"].as_str().unwrap().contains("does not exist"));
     for (names, expected) in [
-        (vec![], "InvalidParameterException: Task definitions cannot be empty."),
+        (
+            vec![],
+            "InvalidParameterException: size of TaskDefinition references list must be greater than 0",
+        ),
         (
             vec!["web:1"; 11],
-            "InvalidParameterException: taskDefinitions can have at most 10 items.",
+            "InvalidParameterException: Size of TaskDefinition references list cannot exceed 10",
         ),
     ] {
         let error = call!(world, DeleteTaskDefinitions, delete_task_definitions,
@@ -386,7 +389,7 @@ fn tasks_are_listed_by_every_filter() {
         (json!({"startedBy": "me"}), &[3]),
         (json!({"launchType": "FARGATE"}), &[3]),
         (json!({"launchType": "EXTERNAL"}), &[]),
-        (json!({"family": "web", "startedBy": "me"}), &[]),
+        (json!({"startedBy": "me", "desiredStatus": "STOPPED"}), &[]),
     ];
     for (request, expected) in cases {
         assert_eq!(numbers(&mut world, request.clone()).unwrap(), expected, "{request}");
@@ -396,6 +399,14 @@ fn tasks_are_listed_by_every_filter() {
         (json!({"maxResults": 101}), "InvalidParameterException: maxResults must be between"),
         (json!({"nextToken": "x"}), "InvalidParameterException: Invalid token."),
         (json!({"daemonName": "x"}), "UnsupportedFeatureException: "),
+        (
+            json!({"family": "web", "startedBy": "me"}),
+            "InvalidParameterException: cannot specify startedBy with other arguments",
+        ),
+        (
+            json!({"serviceName": "gone", "startedBy": "me"}),
+            "InvalidParameterException: cannot specify startedBy with other arguments",
+        ),
         (
             json!({"containerInstance": "0".repeat(32)}),
             "InvalidParameterException: Container instance not found.",

@@ -23,6 +23,9 @@ pub fn container_instance(
     include: Include,
 ) -> types::ContainerInstance {
     let key = record.key();
+    // The instance's own changes and those of its tasks count together (ECS API `version`).
+    let placements = context.snapshot.reservation(&key).map_or(0, |r| r.sequence);
+    let placements = i64::try_from(placements).unwrap_or(i64::MAX);
     let usage = context.snapshot.usage(&key);
     let mut remaining = record.registered.clone();
     let taken = &usage.used;
@@ -41,7 +44,7 @@ pub fn container_instance(
         container_instance_arn: Some(context.arns.container_instance(&key)),
         ec2_instance_id: text(&record.ec2_instance_id),
         capacity_provider_name: record.capacity_provider.clone(),
-        version: Some(record.version),
+        version: Some(record.version.saturating_add(placements)),
         version_info: Some(types::VersionInfo {
             agent_version: text(&record.agent_version),
             agent_hash: text(&record.agent_hash),
