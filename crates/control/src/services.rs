@@ -38,6 +38,8 @@ impl Queue {
     fn add(&mut self, snapshot: &Snapshot, write: &Write) {
         match write {
             Write::Put(Record::Service(service)) => drop(self.ready.insert(service.key())),
+            // A deployment that is to be stopped.
+            Write::Put(Record::ServiceDeployment(d)) => drop(self.ready.insert(d.service.clone())),
             Write::Put(Record::Task(task)) => {
                 if let Some(name) = task.service.clone() {
                     self.ready.insert(ServiceKey { cluster: task.cluster.clone(), name });

@@ -114,6 +114,11 @@ pub struct Deployment {
     /// True once its tasks were all there: later losses aren't deployment failures.
     #[serde(default)]
     pub reached_steady_state: bool,
+    /// Of a deployment that was complete and is being replaced: how many tasks it still keeps up.
+    /// What it loses it gets back; what gives way to the new deployment is taken off. Absent for
+    /// the primary, which keeps the service's desired count, and for what was never complete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub desired_count: Option<i32>,
 }
 
 /// A service (ECS API `Service`).

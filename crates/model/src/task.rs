@@ -143,6 +143,9 @@ pub struct Task {
     /// Capacity provider, if placed by a strategy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity_provider: Option<String>,
+    /// FARGATE's platform version, if one was named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform_version: Option<String>,
     /// RUNNING or STOPPED: written by the control plane alone.
     pub desired_status: TaskStatus,
     /// What was observed: only ever moves forward.

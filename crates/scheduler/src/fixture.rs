@@ -92,7 +92,10 @@ impl World {
     /// Begins a deployment and puts the service.
     pub(crate) fn deploy(&mut self, service: &mut Service, definition: &TaskDefinition) {
         let n = 1_000_000_000_000_000_000 + self.revision;
-        service.deployments.iter_mut().for_each(|d| d.primary = false);
+        for old in service.deployments.iter_mut().filter(|d| d.primary) {
+            old.primary = false;
+            old.desired_count = old.reached_steady_state.then_some(service.desired_count);
+        }
         service.task_definition = definition.key();
         service.deployments.insert(0, deployment(&n.to_string(), definition, self.now));
         self.put(ServiceRevision {
@@ -110,10 +113,10 @@ impl World {
             id: format!("d{n}"),
             source_revision_ids: Vec::new(),
             target_revision_id: n.to_string(),
-            status: ServiceDeploymentStatus::InProgress,
+            status: ServiceDeploymentStatus::Pending,
             status_reason: None,
             created_at: self.now,
-            started_at: Some(self.now),
+            started_at: None,
             finished_at: None,
             stopped_at: None,
             updated_at: self.now,
@@ -196,6 +199,7 @@ pub(crate) fn deployment(n: &str, definition: &TaskDefinition, at: Timestamp) ->
         consecutive_failures: 0,
         next_launch_at: None,
         reached_steady_state: false,
+        desired_count: None,
     }
 }
 

@@ -11,6 +11,8 @@ use wharf_wire::{Shape, json};
 const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// The longest token (ECS API `clientToken`: 36 ASCII characters, RunTask 64).
 const MAX_LENGTH: usize = 64;
+/// The same for CreateService (ECS API `CreateServiceRequest$clientToken`).
+const MAX_LENGTH_OF_SERVICE: usize = 36;
 
 /// A call's token, if it has one, and what it was used for before.
 #[derive(Debug)]
@@ -35,9 +37,10 @@ impl Use {
         let Some(token) = token.filter(|t| !t.is_empty()) else {
             return Ok(Self { record: None, before: None });
         };
-        if token.len() > MAX_LENGTH || !token.bytes().all(|b| (33..=126).contains(&b)) {
+        let most = if operation == "CreateService" { MAX_LENGTH_OF_SERVICE } else { MAX_LENGTH };
+        if token.len() > most || !token.bytes().all(|b| (33..=126).contains(&b)) {
             return Err(ApiError::invalid_parameter(format!(
-                "clientToken must have at most {MAX_LENGTH} characters, in the range 33-126."
+                "clientToken must have at most {most} characters, in the range 33-126."
             )));
         }
         let record = ClientToken {

@@ -65,7 +65,8 @@ impl Counts {
             }
         }
         for service in context.snapshot.services(&cluster.name) {
-            let at = slot(service.launch_type.unwrap_or(LaunchType::Ec2));
+            // All capacity providers there are so far are FARGATE's.
+            let at = slot(service.launch_type.unwrap_or(LaunchType::Fargate));
             match service.status {
                 ServiceStatus::Active => counts.active_services[at] += 1,
                 ServiceStatus::Draining => counts.draining_services[at] += 1,

@@ -1,15 +1,13 @@
 //! CreateService: a service and its first deployment. Its tasks are the service scheduler's work.
 
-use super::service_input::{self, effective_launch_type};
 use super::{
-    client_token, cluster_input, network_input, placement_input, present, resolve, service_change,
-    tags, task_definition_reference,
+    capacity_input, client_token, network_input, placement_input, present, resolve, service_change,
+    service_input, tags, task_definition_reference,
 };
 use crate::context::{Context, Outcome, Result};
 use crate::error::ApiError;
 use std::collections::BTreeMap;
 use wharf_model::service::{DeploymentConfiguration, ServiceStatus};
-use wharf_model::task_definition::LaunchType;
 use wharf_model::{
     Cluster, NetworkMode, RecordKey, Service, ServiceKey, ServiceName, TaskDefinition, Transaction,
 };
@@ -76,13 +74,20 @@ fn wanted(
             "You cannot specify an IAM role for services that don't use a load balancer.",
         ));
     }
-    service_input::check_grace_period(input.health_check_grace_period_seconds)?;
-    let (launch_type, strategy) = launch_type(cluster, input)?;
+    // ECS API `desiredCount`: "required if schedulingStrategy is REPLICA or isn't specified".
+    let desired_count = input
+        .desired_count
+        .ok_or_else(|| ApiError::invalid_parameter("DesiredCount is missing"))?;
+    let (launch_type, strategy) = capacity_input::capacity(
+        cluster,
+        input.launch_type.as_ref(),
+        input.capacity_provider_strategy.as_deref(),
+    )?;
     let mut service = Service {
         name: ServiceName::from(input.service_name.as_deref().unwrap_or_default()),
         cluster: cluster.name.clone(),
         status: ServiceStatus::Active,
-        desired_count: service_input::desired_count(input.desired_count.unwrap_or(0))?,
+        desired_count: service_input::desired_count(desired_count)?,
         task_definition: definition.key(),
         launch_type,
         capacity_provider_strategy: strategy,
@@ -98,7 +103,9 @@ fn wanted(
             input.placement_strategy.as_deref().unwrap_or_default(),
         )?,
         network_configuration: None,
-        health_check_grace_period_seconds: input.health_check_grace_period_seconds,
+        health_check_grace_period_seconds: service_input::grace_period(
+            input.health_check_grace_period_seconds,
+        )?,
         deployments: Vec::new(),
         created_at: context.now,
         created_by: context.identity.principal_arn(),
@@ -112,15 +119,16 @@ fn wanted(
         protected_tasks: BTreeMap::new(),
         tags: tags::from_wire(input.tags.as_ref())?,
     };
-    let on = effective_launch_type(&service);
+    let on = capacity_input::effective(launch_type, &service.capacity_provider_strategy);
     placement_input::check_launch_type(
         on,
         &service.placement_constraints,
         &service.placement_strategy,
     )?;
-    service_input::check_launch_type(&service, definition)?;
+    placement_input::check_count(definition, &service.placement_constraints)?;
+    capacity_input::check_compatible(on, definition)?;
     service.platform_version =
-        service_input::platform_version(on, input.platform_version.as_deref())?;
+        capacity_input::platform_version(on, input.platform_version.as_deref())?;
     service.network_configuration = network_input::configuration(
         context,
         definition,
@@ -128,35 +136,6 @@ fn wanted(
         input.network_configuration.as_ref(),
     )?;
     Ok(service)
-}
-
-/// A launch type or a strategy: what was sent, else the cluster's strategy, else EC2.
-type Placement = (Option<LaunchType>, Vec<wharf_model::cluster::CapacityProviderStrategyItem>);
-
-fn launch_type(
-    cluster: &Cluster,
-    input: &CreateServiceRequest,
-) -> std::result::Result<Placement, ApiError> {
-    let sent = input.capacity_provider_strategy.as_deref().filter(|s| !s.is_empty());
-    match (&input.launch_type, sent) {
-        (Some(_), Some(_)) => Err(ApiError::invalid_parameter(
-            "Specifying both a launch type and capacity provider strategy is not supported. \
-             Remove one and try again.",
-        )),
-        (Some(launch_type), None) => match LaunchType::parse(launch_type.as_str()) {
-            Some(launch_type) => Ok((Some(launch_type), Vec::new())),
-            None => Err(ApiError::unsupported_feature(format!(
-                "Not supported by this server: launchType {launch_type}."
-            ))),
-        },
-        (None, Some(items)) => {
-            Ok((None, cluster_input::strategy(Some(items), &cluster.capacity_providers)?))
-        }
-        (None, None) if !cluster.default_capacity_provider_strategy.is_empty() => {
-            Ok((None, cluster.default_capacity_provider_strategy.clone()))
-        }
-        (None, None) => Ok((Some(LaunchType::Ec2), Vec::new())),
-    }
 }
 
 /// Services whose tasks have interfaces of their own use ECS's service-linked role.

@@ -3,7 +3,8 @@
 use super::task_tests::register;
 use super::world::{START, World, contains, golden};
 use serde_json::{Value, json};
-use wharf_model::ContainerInstance;
+use wharf_model::cluster::CapacityProviderStrategyItem;
+use wharf_model::{Cluster, ContainerInstance};
 use wharf_wire::ecs::operation as op;
 
 macro_rules! call {
@@ -21,6 +22,11 @@ fn world() -> World {
         "large",
         json!({"containerDefinitions": [{"name": "web", "image": "a", "memory": 4096}]}),
     );
+    register(&mut world, "far", json!({"networkMode": "awsvpc", "cpu": "256", "memory": "512"}));
+    world.put(Cluster {
+        capacity_providers: vec!["FARGATE".into(), "FARGATE_SPOT".into()],
+        ..Cluster::new("default", START)
+    });
     let attributes: Vec<Value> = world
         .snapshot
         .task_definitions()
@@ -30,7 +36,7 @@ fn world() -> World {
     let host: ContainerInstance = serde_json::from_value(json!({
         "id": "c".repeat(32), "cluster": "default", "ec2_instance_id": "i-1",
         "registered_by": "arn:aws:iam::123456789012:root",
-        "registered": {"cpu": 1024, "memory_mib": 2048},
+        "registered": {"cpu": 1024, "memory_mib": 2048, "network_interfaces": 4},
         "attributes": attributes, "status": "ACTIVE", "version": 1, "registered_at": START,
     }))
     .unwrap();
@@ -43,7 +49,32 @@ fn run_task_answers_as_ecs_does() {
     let cases = include_str!("launch_cases.txt");
     let count =
         golden(cases, |request| world().call::<op::RunTask>(super::run_task::run_task, request));
-    assert_eq!(count, 17);
+    assert_eq!(count, 31);
+}
+
+#[test]
+fn the_clusters_strategy_holds_where_none_is_named() {
+    let mut world = world();
+    world.put(Cluster {
+        capacity_providers: vec!["FARGATE_SPOT".into()],
+        default_capacity_provider_strategy: vec![CapacityProviderStrategyItem {
+            capacity_provider: "FARGATE_SPOT".into(),
+            weight: 1,
+            base: 0,
+        }],
+        ..Cluster::new("default", START)
+    });
+    let request = json!({"taskDefinition": "far", "networkConfiguration":
+        {"awsvpcConfiguration": {"subnets": ["subnet-0a77a2f000000000a"]}}});
+    let run = world.call::<op::RunTask>(super::run_task::run_task, &request).unwrap();
+    let part = json!({"tasks": [{"launchType": "FARGATE",
+        "capacityProviderName": "FARGATE_SPOT"}]});
+    assert!(contains(&run, &part), "{run}");
+    let mut named = request;
+    named["launchType"] = "EC2".into();
+    let run = world.call::<op::RunTask>(super::run_task::run_task, &named).unwrap();
+    let part = json!({"tasks": [{"launchType": "EC2", "capacityProviderName": null}]});
+    assert!(contains(&run, &part), "{run}");
 }
 
 #[test]

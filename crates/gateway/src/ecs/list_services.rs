@@ -1,4 +1,5 @@
-//! ListServices: ARNs of a cluster's ACTIVE and DRAINING services, by name.
+//! ListServices: ARNs of a cluster's ACTIVE services, by name. One that is deleted isn't listed any
+//! more, though its tasks still stop (ECS API DeleteService).
 
 use super::page::{Request, page};
 use super::resolve;
@@ -27,7 +28,7 @@ pub fn list_services(
         || input.resource_management_type == Some(ResourceManagementType::Ecs);
     let wanted = |s: &Service| {
         !none
-            && s.status != ServiceStatus::Inactive
+            && s.status == ServiceStatus::Active
             && launch_type.is_none_or(|l| l.is_some() && s.launch_type == l)
     };
     let services = context.snapshot.services(&cluster.name).filter(|s| wanted(s));

@@ -7,6 +7,7 @@
 
 pub mod account_setting;
 pub mod attribute_input;
+pub mod capacity_input;
 pub mod carried_out;
 pub mod client_token;
 pub mod cluster_input;

@@ -2,6 +2,7 @@
 //! What is valid is the scheduler's rule; here they only change their form.
 
 use crate::error::ApiError;
+use wharf_model::TaskDefinition;
 use wharf_model::task_definition::{LaunchType, PlacementConstraint, PlacementStrategy};
 use wharf_scheduler::placement::{Constraints, Strategy};
 use wharf_wire::ecs::types;
@@ -31,6 +32,24 @@ pub fn constraints(
     Ok(constraints)
 }
 
+/// A task's constraints are the definition's and the caller's together (ECS API
+/// `placementConstraints`: "this limit includes constraints in the task definition").
+///
+/// # Errors
+/// InvalidParameterException for more than 10.
+pub fn check_count(
+    definition: &TaskDefinition,
+    own: &[PlacementConstraint],
+) -> Result<(), ApiError> {
+    if definition.placement_constraints.len() + own.len() > MAX_CONSTRAINTS {
+        return Err(ApiError::invalid_parameter(format!(
+            "placementConstraints can have at most {MAX_CONSTRAINTS} items, those of the task \
+             definition included."
+        )));
+    }
+    Ok(())
+}
+
 /// A placement strategy's steps, with their fields as the real service describes them.
 ///
 /// # Errors
@@ -46,7 +65,9 @@ pub fn strategies(sent: &[types::PlacementStrategy]) -> Result<Vec<PlacementStra
         });
         PlacementStrategy { kind, field }
     };
-    let strategies: Vec<_> = sent.iter().map(one).collect();
+    // ECS API UpdateService: "to remove an existing placement strategy, specify an empty object".
+    let sent = sent.iter().filter(|s| s.r#type.is_some() || s.field.is_some());
+    let strategies: Vec<_> = sent.map(one).collect();
     Strategy::parse(&strategies).map_err(|e| ApiError::invalid_parameter(e.to_string()))?;
     Ok(strategies)
 }

@@ -1,15 +1,16 @@
 //! RunTask: new tasks, placed where the scheduler says.
 
 use super::{
-    carried_out, client_token, launch_input, network_input, placement_input, present, resolve,
-    task_definition_reference,
+    capacity_input, carried_out, client_token, launch_input, network_input, placement_input,
+    present, resolve, task_definition_reference,
 };
 use crate::context::{Context, Outcome, Result};
 use crate::error::ApiError;
+use std::collections::BTreeMap;
 use wharf_model::task_definition::LaunchType;
 use wharf_model::{TaskKey, arn};
-use wharf_scheduler::task::{LaunchRequest, Target, launch};
-use wharf_wire::ecs::types::{self, RunTaskRequest, RunTaskResponse};
+use wharf_scheduler::task::{LaunchRequest, Target, capacity_providers, launch};
+use wharf_wire::ecs::types::{RunTaskRequest, RunTaskResponse};
 
 const OPERATION: &str = "RunTask";
 /// Most tasks of one call.
@@ -33,7 +34,15 @@ pub fn run_task(context: &Context<'_>, input: &RunTaskRequest) -> Result<RunTask
         return Err(ApiError::invalid_parameter("TaskDefinition can not be blank."));
     }
     let definition = task_definition_reference::runnable(context, definition)?;
-    let launch_type = check_kind(input)?;
+    refuse(input)?;
+    let (launch_type, capacity) = capacity_input::capacity(
+        cluster,
+        input.launch_type.as_ref(),
+        input.capacity_provider_strategy.as_deref(),
+    )?;
+    let on = capacity_input::effective(launch_type, &capacity);
+    capacity_input::check_compatible(on.filter(|l| *l == LaunchType::Fargate), definition)?;
+    let version = capacity_input::platform_version(on, input.platform_version.as_deref())?;
     let count = input.count.unwrap_or(1);
     if !(1..=MAX_COUNT).contains(&count) {
         return Err(ApiError::invalid_parameter("Count should be between 1 and 10."));
@@ -42,9 +51,11 @@ pub fn run_task(context: &Context<'_>, input: &RunTaskRequest) -> Result<RunTask
         placement_input::constraints(input.placement_constraints.as_deref().unwrap_or_default())?;
     let strategy =
         placement_input::strategies(input.placement_strategy.as_deref().unwrap_or_default())?;
+    placement_input::check_launch_type(on, &constraints, &strategy)?;
+    placement_input::check_count(definition, &constraints)?;
     let overrides = launch_input::overrides(definition, input.overrides.as_ref())?;
     let sent = input.network_configuration.as_ref();
-    let network = network_input::configuration(context, definition, Some(launch_type), sent)?;
+    let network = network_input::configuration(context, definition, on, sent)?;
     let tags = launch_input::task_tags(
         &cluster.name,
         definition,
@@ -52,20 +63,19 @@ pub fn run_task(context: &Context<'_>, input: &RunTaskRequest) -> Result<RunTask
         input.propagate_tags.as_ref(),
         input.enable_ecs_managed_tags,
     )?;
+    let count = usize::try_from(count).unwrap_or(0);
+    let providers = capacity_providers(&capacity, BTreeMap::new(), count);
     let request = LaunchRequest {
         cluster: &cluster.name,
         task_definition: definition,
         overrides: &overrides,
-        target: Target::Placed {
-            count: usize::try_from(count).unwrap_or(0),
-            constraints: &constraints,
-            strategy: &strategy,
-        },
+        target: Target::Placed { count, constraints: &constraints, strategy: &strategy },
         group: launch_input::group(input.group.as_deref())?,
         started_by: launch_input::started_by(input.started_by.as_deref())?,
         service: None,
-        launch_type,
-        capacity_provider: None,
+        launch_type: on.unwrap_or(LaunchType::Ec2),
+        capacity_providers: &providers,
+        platform_version: version.as_deref().filter(|v| *v != "LATEST"),
         network: network.as_ref(),
         vpc: context.vpc,
         tags: &tags,
@@ -100,29 +110,14 @@ fn earlier(context: &Context<'_>, arns: &[String]) -> RunTaskResponse {
     RunTaskResponse { tasks: Some(tasks), failures: Some(Vec::new()) }
 }
 
-/// Refuses by name what isn't carried out; returns the launch type.
-fn check_kind(input: &RunTaskRequest) -> std::result::Result<LaunchType, ApiError> {
+/// Refuses by name what isn't carried out.
+fn refuse(input: &RunTaskRequest) -> std::result::Result<(), ApiError> {
     let mut refused = Vec::new();
     if input.enable_execute_command == Some(true) {
         refused.push("enableExecuteCommand");
     }
-    if input.capacity_provider_strategy.as_ref().is_some_and(|s| !s.is_empty()) {
-        refused.push("capacityProviderStrategy");
-    }
     if input.volume_configurations.as_ref().is_some_and(|v| !v.is_empty()) {
         refused.push("volumeConfigurations");
     }
-    match &input.launch_type {
-        Some(types::LaunchType::Fargate) => refused.push("launchType FARGATE"),
-        Some(types::LaunchType::External) => return Ok(LaunchType::External),
-        None | Some(types::LaunchType::Ec2) => {}
-        Some(other) => {
-            return Err(ApiError::invalid_parameter(format!(
-                "launchType {} is not valid. Valid values: EC2, FARGATE, EXTERNAL.",
-                other.as_str()
-            )));
-        }
-    }
-    carried_out::refuse(&refused)?;
-    Ok(LaunchType::Ec2)
+    carried_out::refuse(&refused)
 }

@@ -3,10 +3,9 @@
 //! rest.
 
 use crate::context::Context;
-use wharf_model::service::{Rollback, RolloutState, ServiceDeploymentStatus};
-use wharf_model::{
-    Deployment, IdSource, RecordKey, Service, ServiceDeployment, ServiceRevision, Transaction,
-};
+use wharf_model::service::ServiceDeploymentStatus;
+use wharf_model::{IdSource, RecordKey, Service, ServiceDeployment, ServiceRevision, Transaction};
+use wharf_scheduler::service::deployment_of;
 
 /// Length of a service deployment's id.
 const DEPLOYMENT_ID_LENGTH: usize = 21;
@@ -37,7 +36,7 @@ pub fn begin_deployment(
         network_configuration: service.network_configuration.clone(),
         created_at: context.now,
     };
-    let primary = new_deployment(context, &revision, &deployment_id);
+    let primary = deployment_of(&revision, &deployment_id, context.now);
     transaction.put(revision);
     transaction.put(ServiceDeployment {
         service: key,
@@ -48,10 +47,11 @@ pub fn begin_deployment(
             .map(|d| d.service_revision_id.clone())
             .collect(),
         target_revision_id: digits,
-        status: ServiceDeploymentStatus::InProgress,
+        // The service scheduler starts it.
+        status: ServiceDeploymentStatus::Pending,
         status_reason: None,
         created_at: context.now,
-        started_at: Some(context.now),
+        started_at: None,
         finished_at: None,
         stopped_at: None,
         updated_at: context.now,
@@ -69,6 +69,9 @@ fn supersede(context: &Context<'_>, service: &mut Service, transaction: &mut Tra
     let Some(old) = service.deployments.iter_mut().find(|d| d.primary) else { return };
     old.primary = false;
     old.updated_at = context.now;
+    // What was complete is kept up until the new deployment has taken over.
+    let before = context.snapshot.service(&service_key).map(|s| s.desired_count);
+    old.desired_count = before.filter(|_| old.reached_steady_state);
     let key = (service_key, old.service_deployment_id.clone());
     let Some(record) = context.snapshot.service_deployment(&key) else { return };
     if !is_going_on(record.status) {
@@ -86,76 +89,13 @@ fn supersede(context: &Context<'_>, service: &mut Service, transaction: &mut Tra
     });
 }
 
-/// Makes the service deploy an earlier revision again, as part of the deployment that is given up.
-/// The revision's own deployment becomes the primary once more; its tasks go on.
-pub fn roll_back(
-    context: &Context<'_>,
-    service: &mut Service,
-    given_up: &ServiceDeployment,
-    revision: &ServiceRevision,
-    reason: &str,
-    transaction: &mut Transaction,
-) {
-    service.task_definition = revision.task_definition.clone();
-    service.launch_type = revision.launch_type;
-    service.capacity_provider_strategy = revision.capacity_provider_strategy.clone();
-    service.platform_version = revision.platform_version.clone();
-    service.network_configuration = revision.network_configuration.clone();
-    for deployment in service.deployments.iter_mut().filter(|d| d.primary) {
-        deployment.primary = false;
-        deployment.rollout_state = RolloutState::Failed;
-        deployment.rollout_state_reason = format!("ECS deployment {} was stopped.", deployment.id);
-        deployment.updated_at = context.now;
-    }
-    let place = service.deployments.iter().position(|d| d.service_revision_id == revision.id);
-    let mut primary = match place {
-        Some(place) => service.deployments.remove(place),
-        None => new_deployment(context, revision, &given_up.id),
-    };
-    primary.primary = true;
-    primary.failed_tasks = 0;
-    primary.consecutive_failures = 0;
-    primary.next_launch_at = None;
-    primary.updated_at = context.now;
-    primary.rollout_state = RolloutState::InProgress;
-    primary.rollout_state_reason = format!("ECS deployment {} in progress.", primary.id);
-    primary.service_deployment_id.clone_from(&given_up.id);
-    service.deployments.insert(0, primary);
-    transaction.put(ServiceDeployment {
-        status: ServiceDeploymentStatus::RollbackInProgress,
-        status_reason: Some(reason.to_owned()),
-        stopped_at: Some(context.now),
-        updated_at: context.now,
-        rollback: Some(Rollback {
-            reason: reason.to_owned(),
-            started_at: context.now,
-            service_revision_id: revision.id.clone(),
-        }),
-        ..given_up.clone()
-    });
-}
-
-/// A primary deployment of `revision` without tasks yet.
-fn new_deployment(
-    context: &Context<'_>,
-    revision: &ServiceRevision,
-    service_deployment_id: &str,
-) -> Deployment {
-    let id = format!("ecs-svc/{}", revision.id);
-    Deployment {
-        rollout_state_reason: format!("ECS deployment {id} in progress."),
-        id,
-        primary: true,
-        task_definition: revision.task_definition.clone(),
-        service_revision_id: revision.id.clone(),
-        service_deployment_id: service_deployment_id.to_owned(),
-        created_at: context.now,
-        updated_at: context.now,
-        rollout_state: RolloutState::InProgress,
-        failed_tasks: 0,
-        consecutive_failures: 0,
-        next_launch_at: None,
-        reached_steady_state: false,
+/// A service that grows during a rolling update grows in both revisions, so that load is carried
+/// even where the new one doesn't start ("Amazon ECS improves service availability during rolling
+/// deployments", November 2025).
+pub fn scale_out_replaced(service: &mut Service, before: i32) {
+    let more = service.desired_count.saturating_sub(before).max(0);
+    for deployment in service.deployments.iter_mut().filter(|d| !d.primary) {
+        deployment.desired_count = deployment.desired_count.map(|n| n.saturating_add(more));
     }
 }
 

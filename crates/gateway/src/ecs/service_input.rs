@@ -3,14 +3,10 @@
 use super::carried_out::{not_carried_out, refuse};
 use crate::error::ApiError;
 use wharf_model::service::DeploymentConfiguration;
-use wharf_model::task_definition::LaunchType;
-use wharf_model::{Service, TaskDefinition};
 use wharf_wire::ecs::types;
 
 /// The most tasks of a service (Amazon ECS service quotas).
 const MAX_DESIRED_COUNT: i32 = 5000;
-/// Platform versions of FARGATE on Linux.
-const PLATFORM_VERSIONS: [&str; 3] = ["LATEST", "1.4.0", "1.3.0"];
 
 const DEPLOYMENT_CONFIGURATION: &[&str] =
     &["maximumPercent", "minimumHealthyPercent", "deploymentCircuitBreaker", "strategy"];
@@ -163,74 +159,28 @@ pub fn deployment_configuration(
 /// # Errors
 /// InvalidParameterException beyond the limits.
 pub fn desired_count(sent: i32) -> Result<i32, ApiError> {
-    if !(0..=MAX_DESIRED_COUNT).contains(&sent) {
+    if sent < 0 {
+        return Err(ApiError::invalid_parameter("DesiredCount can not be lesser than 0"));
+    }
+    if sent > MAX_DESIRED_COUNT {
         return Err(ApiError::invalid_parameter(format!(
-            "desiredCount must be between 0 and {MAX_DESIRED_COUNT}."
+            "DesiredCount can not be greater than {MAX_DESIRED_COUNT}"
         )));
     }
     Ok(sent)
 }
 
-/// What a service's tasks run on: its launch type, or FARGATE under a strategy (all capacity
-/// providers there are so far are FARGATE's).
-pub fn effective_launch_type(service: &Service) -> Option<LaunchType> {
-    match service.capacity_provider_strategy.is_empty() {
-        true => service.launch_type,
-        false => Some(LaunchType::Fargate),
-    }
-}
-
-/// The task definition can run where the service wants it.
+/// Seconds in which failing health checks of containers don't count. Without health checks it is
+/// unused (ECS API `CreateServiceRequest$healthCheckGracePeriodSeconds`).
 ///
 /// # Errors
-/// InvalidParameterException in ECS's words.
-pub fn check_launch_type(service: &Service, definition: &TaskDefinition) -> Result<(), ApiError> {
-    let Some(launch_type) = effective_launch_type(service) else { return Ok(()) };
-    let compatible = definition.compatibilities.contains(&launch_type);
-    if compatible {
-        return Ok(());
-    }
-    Err(ApiError::invalid_parameter(format!(
-        "Task definition does not support launch_type {}.",
-        launch_type.as_str()
-    )))
-}
-
-/// FARGATE's platform version, LATEST unless one is sent; none elsewhere.
-///
-/// # Errors
-/// InvalidParameterException for one on EC2; PlatformUnknownException for one that isn't there.
-pub fn platform_version(
-    launch_type: Option<LaunchType>,
-    sent: Option<&str>,
-) -> Result<Option<String>, ApiError> {
-    let sent = sent.filter(|version| !version.is_empty());
-    if launch_type != Some(LaunchType::Fargate) {
-        return match sent {
-            None => Ok(None),
-            Some(_) => Err(ApiError::invalid_parameter(
-                "The platform version must be null when specifying an EC2 launch type.",
-            )),
-        };
-    }
-    let version = sent.unwrap_or("LATEST");
-    if !PLATFORM_VERSIONS.contains(&version) {
-        return Err(ApiError::platform_unknown("The specified platform does not exist."));
-    }
-    Ok(Some(version.to_owned()))
-}
-
-/// A grace period is for load balancers' health checks, which no service has yet.
-///
-/// # Errors
-/// InvalidParameterException in ECS's words.
-pub fn check_grace_period(sent: Option<i32>) -> Result<(), ApiError> {
+/// InvalidParameterException for a negative one.
+pub fn grace_period(sent: Option<i32>) -> Result<Option<i32>, ApiError> {
     match sent {
-        None | Some(0) => Ok(()),
-        Some(_) => Err(ApiError::invalid_parameter(
-            "Health check grace period is only valid for services configured to use load \
-             balancers",
+        Some(seconds) if seconds < 0 => Err(ApiError::invalid_parameter(
+            "healthCheckGracePeriodSeconds must be between 0 and 2147483647.",
         )),
+        seconds => Ok(seconds),
     }
 }
 

@@ -53,7 +53,7 @@ fn a_service_lives() {
     world.settle(&key());
     assert_eq!(state(&mut world), ("ACTIVE".into(), 4, 4, 1, "SUCCESSFUL".into()));
     update(&mut world, &json!({"taskDefinition": "web:2", "desiredCount": 3})).unwrap();
-    assert_eq!(state(&mut world), ("ACTIVE".into(), 3, 4, 2, "IN_PROGRESS".into()));
+    assert_eq!(state(&mut world), ("ACTIVE".into(), 3, 4, 2, "PENDING".into()));
     world.settle(&key());
     assert_eq!(state(&mut world), ("ACTIVE".into(), 3, 3, 1, "SUCCESSFUL".into()));
     let listed =
@@ -161,4 +161,80 @@ fn protection_of_tasks() {
             "InvalidParameterException: expiresInMinutes must be between 1 and 2880."
         );
     }
+}
+
+/// Protected tasks of the old revision are all that the deployment waits for: no more of them.
+#[test]
+fn protection_that_holds_up_a_deployment() {
+    let mut world = world();
+    create(&mut world, &json!({"desiredCount": 2})).unwrap();
+    let old = record(&world).deployments[0].id.clone();
+    update(&mut world, &json!({"taskDefinition": "web:2"})).unwrap();
+    let new = record(&world).deployments[0].id.clone();
+    for (n, of) in [(1, &old), (2, &new), (3, &new)] {
+        let mut of_service = task(n);
+        of_service.service = Some("app".into());
+        of_service.started_by = Some(of.clone());
+        of_service.last_status = wharf_model::TaskStatus::Running;
+        world.put(of_service);
+    }
+    let protect = |world: &mut World, n: u32| {
+        let answer = call!(world, UpdateTaskProtection, update_task_protection,
+            {"cluster": "default", "protectionEnabled": true, "tasks": [format!("{n:032x}")]});
+        answer.unwrap()["failures"].clone()
+    };
+    assert_eq!(protect(&mut world, 1), json!([]));
+    assert_eq!(protect(&mut world, 1), json!([]), "prolonged");
+    assert_eq!(protect(&mut world, 2)[0]["reason"], "DEPLOYMENT_BLOCKED");
+}
+
+#[test]
+fn five_deployments_at_a_time() {
+    let mut world = world();
+    create(&mut world, &json!({})).unwrap();
+    let force = json!({"forceNewDeployment": true});
+    for _ in 0..4 {
+        update(&mut world, &force).unwrap();
+    }
+    let error = update(&mut world, &force).unwrap_err();
+    let expected = "5 active deployments exist, unable to create new deployment.";
+    assert_eq!(error, format!("InvalidParameterException: {expected}"));
+    update(&mut world, &json!({"desiredCount": 1})).unwrap();
+}
+
+#[test]
+fn what_was_complete_is_kept_up_and_grows_with_the_service() {
+    let mut world = world();
+    create(&mut world, &json!({})).unwrap();
+    let mut complete = record(&world);
+    complete.deployments[0].reached_steady_state = true;
+    world.put(complete);
+    update(&mut world, &json!({"taskDefinition": "web:2", "desiredCount": 3})).unwrap();
+    let counts = |service: &Value| {
+        let deployments = service["deployments"].as_array().unwrap().iter();
+        deployments.map(|d| d["desiredCount"].as_i64().unwrap()).collect::<Vec<_>>()
+    };
+    let service = update(&mut world, &json!({"desiredCount": 5})).unwrap();
+    assert_eq!(counts(&service), [5, 4]);
+    let service = update(&mut world, &json!({"desiredCount": 1})).unwrap();
+    assert_eq!(counts(&service), [1, 4]);
+}
+
+#[test]
+fn failures_are_counted_while_a_deployment_goes_on() {
+    let mut world = world();
+    let breaker = json!({"deploymentConfiguration":
+        {"deploymentCircuitBreaker": {"enable": true, "rollback": false}}});
+    create(&mut world, &breaker).unwrap();
+    let mut failing = record(&world);
+    failing.deployments[0].failed_tasks = 2;
+    let id = failing.deployments[0].service_deployment_id.clone();
+    world.put(failing);
+    let arn = format!("{ARN}service-deployment/default/app/{id}");
+    let described = call!(world, DescribeServiceDeployments, describe_service_deployments,
+        {"serviceDeploymentArns": [arn]})
+    .unwrap();
+    let part = json!({"deploymentCircuitBreaker":
+        {"status": "MONITORING", "failureCount": 2, "threshold": 3}});
+    assert!(contains(&described["serviceDeployments"][0], &part), "{described:#}");
 }

@@ -1,11 +1,13 @@
-//! StopServiceDeployment: a deployment that goes on is rolled back to the revision before it.
+//! StopServiceDeployment: a deployment that goes on is to be rolled back to the revision before
+//! it. The service scheduler does it.
 
-use super::{resolve, service_change};
+use super::resolve;
 use crate::context::{Context, Outcome, Result};
 use crate::error::ApiError;
 use wharf_model::arn::Resource;
 use wharf_model::service::{ServiceDeploymentStatus, ServiceStatus};
-use wharf_model::{RecordKey, Service, ServiceRevision, Transaction};
+use wharf_model::{RecordKey, ServiceDeployment, Transaction};
+use wharf_scheduler::service::previous_revision;
 use wharf_wire::ecs::types::{
     StopServiceDeploymentRequest, StopServiceDeploymentResponse, StopServiceDeploymentStopType,
 };
@@ -33,52 +35,41 @@ pub fn stop_service_deployment(
     let deployment = snapshot
         .service_deployment(&key)
         .ok_or_else(|| ApiError::service_deployment_not_found(NOT_FOUND))?;
+    // ECS developer guide, "Stopping Amazon ECS service deployments": what is being stopped or
+    // rolled back already goes on doing so.
+    use ServiceDeploymentStatus as Status;
+    let output = StopServiceDeploymentResponse { service_deployment_arn: Some(arn.to_owned()) };
     let conflict = |text: String| ApiError::conflict(text, vec![arn.to_owned()]);
-    let going_on = matches!(
-        deployment.status,
-        ServiceDeploymentStatus::Pending | ServiceDeploymentStatus::InProgress
-    );
-    if !going_on {
-        let status = deployment.status.as_str();
-        return Err(conflict(format!(
-            "The service deployment is in status {status}: it cannot be stopped."
-        )));
+    match deployment.status {
+        Status::Pending | Status::InProgress => {}
+        Status::StopRequested | Status::RollbackRequested | Status::RollbackInProgress => {
+            return Ok(Outcome::read(output));
+        }
+        ended => {
+            let status = ended.as_str();
+            return Err(conflict(format!(
+                "The service deployment is in status {status}: it cannot be stopped."
+            )));
+        }
     }
     let service = snapshot
         .service(&service_key)
         .filter(|s| s.status == ServiceStatus::Active)
         .ok_or_else(|| conflict("The service is not ACTIVE.".to_owned()))?;
-    let revision = previous_revision(context, service, &deployment.source_revision_ids)
-        .ok_or_else(|| conflict("There is no service revision to roll back to.".to_owned()))?;
+    if previous_revision(snapshot, service, deployment).is_none() {
+        return Err(conflict("There is no service revision to roll back to.".to_owned()));
+    }
     let mut transaction = Transaction::new();
+    // The service scheduler, which rolls back, decides by the same records.
     for key in [RecordKey::Service(service_key), RecordKey::ServiceDeployment(key)] {
         transaction.read(key.clone(), snapshot.revision_of(&key));
     }
-    let mut changed = Service::clone(service);
-    service_change::roll_back(
-        context,
-        &mut changed,
-        deployment,
-        &revision,
-        REASON,
-        &mut transaction,
-    );
-    transaction.put(changed);
-    let output = StopServiceDeploymentResponse { service_deployment_arn: Some(arn.to_owned()) };
+    transaction.put(ServiceDeployment {
+        status: Status::RollbackRequested,
+        status_reason: Some(REASON.to_owned()),
+        stopped_at: Some(context.now),
+        updated_at: context.now,
+        ..ServiceDeployment::clone(deployment)
+    });
     Ok(Outcome::write(output, transaction))
-}
-
-/// The newest of the revisions that the deployment replaces, one that was completed first.
-fn previous_revision(
-    context: &Context<'_>,
-    service: &Service,
-    sources: &[String],
-) -> Option<ServiceRevision> {
-    let completed = |id: &&String| {
-        let deployment = service.deployments.iter().find(|d| d.service_revision_id == **id);
-        deployment.is_some_and(|d| d.reached_steady_state)
-    };
-    let id = sources.iter().find(completed).or(sources.first())?;
-    let revision = context.snapshot.service_revision(&(service.key(), id.clone()))?;
-    Some(ServiceRevision::clone(revision))
 }

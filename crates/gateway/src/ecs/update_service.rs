@@ -1,9 +1,8 @@
 //! UpdateService: changes of the service. Those that change what its tasks are begin a deployment.
 
-use super::service_input::{self, effective_launch_type};
 use super::{
-    cluster_input, network_input, placement_input, present, resolve, service_change,
-    task_definition_reference,
+    capacity_input, cluster_input, network_input, placement_input, present, resolve,
+    service_change, service_input, task_definition_reference,
 };
 use crate::context::{Context, Outcome, Result};
 use crate::error::ApiError;
@@ -11,6 +10,9 @@ use std::sync::Arc;
 use wharf_model::service::ServiceStatus;
 use wharf_model::{NetworkMode, RecordKey, Service, TaskDefinition, Transaction};
 use wharf_wire::ecs::types::{UpdateServiceRequest, UpdateServiceResponse};
+
+/// The most deployments of a service at a time: one that has tasks left counts.
+const MAX_DEPLOYMENTS: usize = 5;
 
 /// UpdateService.
 pub fn update_service(
@@ -30,8 +32,15 @@ pub fn update_service(
     let record_key = RecordKey::Service(key);
     transaction.read(record_key.clone(), context.snapshot.revision_of(&record_key));
     if needs_deployment(known, &service, input) {
+        if known.deployments.len() >= MAX_DEPLOYMENTS {
+            return Err(ApiError::invalid_parameter(format!(
+                "{MAX_DEPLOYMENTS} active deployments exist, unable to create new deployment."
+            )));
+        }
         let mut ids = context.ids();
         service_change::begin_deployment(context, &mut service, &mut ids, &mut transaction);
+    } else {
+        service_change::scale_out_replaced(&mut service, known.desired_count);
     }
     let output = UpdateServiceResponse { service: Some(present::service(context, &service, true)) };
     transaction.put(service);
@@ -69,8 +78,7 @@ fn changed(
     if let Some(strategy) = &input.placement_strategy {
         service.placement_strategy = placement_input::strategies(strategy)?;
     }
-    service_input::check_grace_period(input.health_check_grace_period_seconds)?;
-    if let Some(seconds) = input.health_check_grace_period_seconds {
+    if let Some(seconds) = service_input::grace_period(input.health_check_grace_period_seconds)? {
         service.health_check_grace_period_seconds = Some(seconds);
     }
     if let Some(enable) = input.enable_execute_command {
@@ -129,15 +137,16 @@ fn change_tasks(
     };
     let Some(definition) = definition else { return Ok(()) };
     service.task_definition = definition.key();
-    let on = effective_launch_type(service);
-    service_input::check_launch_type(service, definition)?;
+    let on = capacity_input::effective(service.launch_type, &service.capacity_provider_strategy);
+    placement_input::check_count(definition, &service.placement_constraints)?;
+    capacity_input::check_compatible(on, definition)?;
     placement_input::check_launch_type(
         on,
         &service.placement_constraints,
         &service.placement_strategy,
     )?;
     let version = input.platform_version.as_deref().or(service.platform_version.as_deref());
-    service.platform_version = service_input::platform_version(on, version)?;
+    service.platform_version = capacity_input::platform_version(on, version)?;
     let awsvpc = definition.effective_network_mode() == NetworkMode::Awsvpc;
     let keeps = input.network_configuration.is_none() && service.network_configuration.is_some();
     if !(awsvpc && keeps) {

@@ -7,7 +7,8 @@ use crate::context::{Context, Outcome, Result};
 use crate::error::ApiError;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use wharf_model::{RecordKey, Service, ServiceKey, Task, Timestamp, Transaction};
+use wharf_model::service::RolloutState;
+use wharf_model::{RecordKey, Service, ServiceKey, Task, TaskStatus, Timestamp, Transaction};
 use wharf_wire::ecs::types::{Failure, UpdateTaskProtectionRequest, UpdateTaskProtectionResponse};
 
 /// The most tasks of one call.
@@ -65,7 +66,9 @@ pub fn update_task_protection(
     Ok(Outcome::write(output, transaction))
 }
 
-/// More protected tasks than wanted ones would block every deployment.
+/// More protected tasks than wanted ones would block every deployment; and where protected tasks
+/// are all that a deployment still waits for, no more are protected (ECS developer guide, "API
+/// failure reasons").
 fn protect(
     context: &Context<'_>,
     service: &mut Service,
@@ -78,9 +81,25 @@ fn protect(
     };
     let others = service.protected_tasks.keys().filter(|id| **id != task.id).count();
     let wanted = usize::try_from(service.desired_count).unwrap_or(0);
-    if others >= wanted {
+    if others >= wanted || holds_up_a_deployment(context, service, task) {
         return Err(present::failure(context.arns.task(&task.key()), "DEPLOYMENT_BLOCKED"));
     }
     service.protected_tasks.insert(task.id.clone(), until);
     Ok(())
+}
+
+/// True if a deployment has all its tasks and waits for protected tasks of older ones alone, others
+/// than `task`.
+fn holds_up_a_deployment(context: &Context<'_>, service: &Service, task: &Task) -> bool {
+    let primary = service.primary_deployment();
+    let Some(primary) = primary.filter(|d| d.rollout_state == RolloutState::InProgress) else {
+        return false;
+    };
+    let key = service.key();
+    let tasks: Vec<_> = context.snapshot.service_tasks(&key).filter(|t| t.is_wanted()).collect();
+    let is_new = |t: &Task| t.started_by.as_ref() == Some(&primary.id);
+    let running = tasks.iter().filter(|t| is_new(t) && t.last_status == TaskStatus::Running);
+    let full = running.count() >= usize::try_from(service.desired_count).unwrap_or(0);
+    let mut old = tasks.iter().filter(|t| !is_new(t) && t.id != task.id).peekable();
+    full && old.peek().is_some() && old.all(|t| service.protects(&t.id, context.now))
 }

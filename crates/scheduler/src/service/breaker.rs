@@ -1,9 +1,9 @@
 //! The deployment circuit breaker (ECS developer guide, "How the deployment circuit breaker
-//! detects failures"), and the records of service deployments.
+//! detects failures").
 
 use super::reconcile::Step;
-use wharf_model::service::{Rollback, RolloutState, ServiceDeploymentStatus as Status};
-use wharf_model::{RecordKey, ServiceDeployment};
+use super::rollback::{last_completed, rolling_back};
+use wharf_model::service::{RolloutState, ServiceDeploymentStatus as Status};
 
 /// Fewest failures that open the breaker.
 const FEWEST: i32 = 3;
@@ -24,6 +24,7 @@ impl Step<'_> {
             (configuration.circuit_breaker_enable, configuration.circuit_breaker_rollback);
         let limit = threshold(self.service.desired_count);
         let now = self.now;
+        let record = self.primary_record();
         let Some(primary) = self.service.deployments.iter_mut().find(|d| d.primary) else {
             return false;
         };
@@ -35,26 +36,35 @@ impl Step<'_> {
         primary.rollout_state_reason =
             "ECS deployment circuit breaker: tasks failed to start.".to_owned();
         primary.updated_at = now;
-        let (id, record, failures) =
-            (primary.id.clone(), primary.service_deployment_id.clone(), primary.failed_tasks);
+        let (id, failures) = (primary.id.clone(), primary.failed_tasks);
         self.tell(&format!("(deployment {id}) deployment failed: tasks failed to start."));
+        let Some(record) = record else { return true };
         // A rollback that fails too is the end.
-        if self.update_rolling_back(Status::RollbackFailed) {
+        if record.status == Status::RollbackInProgress {
+            self.update_record(&record.id, |r| {
+                r.status = Status::RollbackFailed;
+                r.finished_at = Some(now);
+            });
             return true;
         }
-        let back = rollback.then(|| self.roll_back()).flatten();
-        self.update_record(&record, |r| {
+        let to = last_completed(self.snapshot, &self.service, &record).filter(|_| rollback);
+        if let Some(revision) = to {
+            self.roll_back(revision, &record.id);
+            let reason = |id: &str| {
+                format!("ECS deployment circuit breaker: rolling back to deploymentId {id}.")
+            };
+            self.set_rollout_reason(reason);
+        }
+        self.update_record(&record.id, |r| {
             r.circuit_breaker_failures = failures;
             r.circuit_breaker_triggered = true;
             let reason = "Service deployment failed: the deployment circuit breaker was triggered.";
             r.status_reason = Some(reason.to_owned());
-            match back {
-                Some(service_revision_id) => {
-                    r.status = Status::RollbackInProgress;
+            match to {
+                Some(revision) => {
                     let reason = "Service deployment rolled back because the circuit breaker \
                                   threshold was exceeded.";
-                    let reason = reason.to_owned();
-                    r.rollback = Some(Rollback { reason, started_at: now, service_revision_id });
+                    rolling_back(r, reason, &revision.id, now);
                 }
                 None => {
                     r.status = Status::Stopped;
@@ -64,66 +74,5 @@ impl Step<'_> {
             }
         });
         true
-    }
-
-    /// Makes the last completed deployment the primary again; returns its revision. Nothing
-    /// happens if there is none: the deployment then stalls, as in ECS.
-    fn roll_back(&mut self) -> Option<String> {
-        let now = self.now;
-        let key = self.service.key();
-        let completed = |d: &wharf_model::Deployment| !d.primary && d.reached_steady_state;
-        let position = self.service.deployments.iter().position(completed)?;
-        let mut target = self.service.deployments.remove(position);
-        self.service.deployments.iter_mut().for_each(|d| d.primary = false);
-        let text =
-            format!("ECS deployment circuit breaker: rolling back to deploymentId {}.", target.id);
-        target.primary = true;
-        target.rollout_state = RolloutState::InProgress;
-        target.rollout_state_reason = text;
-        target.failed_tasks = 0;
-        target.consecutive_failures = 0;
-        target.next_launch_at = None;
-        target.updated_at = now;
-        self.service.task_definition = target.task_definition.clone();
-        let revision = target.service_revision_id.clone();
-        if let Some(frozen) = self.snapshot.service_revision(&(key, revision.clone())) {
-            self.service.launch_type = frozen.launch_type;
-            self.service.capacity_provider_strategy = frozen.capacity_provider_strategy.clone();
-            self.service.platform_version.clone_from(&frozen.platform_version);
-            self.service.network_configuration.clone_from(&frozen.network_configuration);
-        }
-        self.tell(&format!("rolling back to deployment {}.", target.id));
-        self.service.deployments.insert(0, target);
-        self.resolved("throttled");
-        Some(revision)
-    }
-
-    /// Ends the record of a deployment that is being rolled back; false if there is none.
-    pub(super) fn update_rolling_back(&mut self, status: Status) -> bool {
-        let key = self.service.key();
-        let mut records = self.snapshot.service_deployments(&key);
-        let Some(id) =
-            records.find(|r| r.status == Status::RollbackInProgress).map(|r| r.id.clone())
-        else {
-            return false;
-        };
-        let now = self.now;
-        self.update_record(&id, |r| {
-            r.status = status;
-            r.finished_at = Some(now);
-        });
-        true
-    }
-
-    /// Changes a service deployment's record, if it is still there.
-    pub(super) fn update_record(&mut self, id: &str, change: impl FnOnce(&mut ServiceDeployment)) {
-        let key = (self.service.key(), id.to_owned());
-        let Some(record) = self.snapshot.service_deployment(&key) else { return };
-        let mut record = ServiceDeployment::clone(record);
-        change(&mut record);
-        record.updated_at = self.now;
-        let key = RecordKey::ServiceDeployment(key);
-        self.transaction.read(key.clone(), self.snapshot.revision_of(&key));
-        self.transaction.put(record);
     }
 }

@@ -41,20 +41,22 @@ impl Step<'_> {
         primary.rollout_state = RolloutState::Completed;
         primary.rollout_state_reason = format!("ECS deployment {} completed.", primary.id);
         primary.reached_steady_state = true;
+        primary.desired_count = None;
         primary.failed_tasks = 0;
         primary.updated_at = now;
         let (id, record) = (primary.id.clone(), primary.service_deployment_id.clone());
-        if !self.update_rolling_back(Status::RollbackSuccessful) {
-            self.update_record(&record, |r| {
-                r.status = Status::Successful;
-                r.finished_at = Some(now);
-            });
-        }
+        self.update_record(&record, |r| {
+            r.status = match r.status {
+                Status::RollbackInProgress => Status::RollbackSuccessful,
+                _ => Status::Successful,
+            };
+            r.finished_at = Some(now);
+        });
         self.tell(&format!("(deployment {id}) deployment completed."));
     }
 
-    /// Older deployments go with their last task; the last completed one stays for a rollback
-    /// until the primary is completed.
+    /// Older deployments go with their last task. Until the primary is completed, one that is kept
+    /// up stays, and so does the last completed one if there may be a rollback.
     fn remove_older(&mut self) {
         let completed = self
             .service
@@ -69,7 +71,8 @@ impl Step<'_> {
             if last_completed {
                 for_rollback = false;
             }
-            d.primary || has_tasks || last_completed
+            let kept_up = !completed && d.desired_count.is_some_and(|n| n > 0);
+            d.primary || has_tasks || last_completed || kept_up
         });
     }
 }

@@ -91,6 +91,9 @@ pub fn reconcile(
 impl Step<'_> {
     /// An ACTIVE service.
     fn keep_up(&mut self) {
+        if self.advance_record() {
+            return;
+        }
         self.count_failures();
         self.forgive_failures();
         if self.check_breaker() {

@@ -1,41 +1,50 @@
-//! Starting tasks of the primary deployment.
+//! Starting tasks: of the primary deployment, and in place of lost ones of older deployments.
 
 use super::MAX_STARTED;
 use super::event::{SEE, task_list};
 use super::reconcile::{Census, Step};
 use crate::placement::PlacementReport;
 use crate::task::{self, LaunchPlan, LaunchRequest, Target};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use wharf_model::task::TaskOverride;
 use wharf_model::task_definition::LaunchType;
-use wharf_model::{Deployment, Tag, TaskDefinition};
+use wharf_model::{Deployment, Tag, Task, TaskDefinition};
 
 /// How soon a placement that failed is tried again even if nothing is seen to change.
 const RETRY_PLACEMENT: Duration = Duration::from_secs(15);
 
 impl Step<'_> {
-    /// Starts what is missing and allowed; returns how many.
+    /// Starts what is missing and allowed, of one deployment a step: two placements of one step
+    /// would not see each other. Returns how many.
     pub(super) fn start(&mut self, census: &Census) -> usize {
-        let missing = self.desired().saturating_sub(census.keep.len());
-        if missing == 0 {
+        let missing = self.missing(census);
+        if missing.is_empty() {
             self.resolved("unplaceable");
         }
-        let room = self.maximum().saturating_sub(census.live);
-        let count = missing.min(room).min(MAX_STARTED);
-        let Some(primary) = self.service.primary_deployment().cloned() else { return 0 };
-        if count == 0 || self.is_failed() {
-            return 0;
+        let room = self.maximum().saturating_sub(census.live).min(MAX_STARTED);
+        for (deployment, count) in missing {
+            let count = count.min(room);
+            if let Some(at) = deployment.next_launch_at.filter(|at| *at > self.now) {
+                self.wake(at);
+                continue;
+            }
+            let started = if count > 0 { self.start_of(&deployment, count) } else { 0 };
+            if started > 0 {
+                return started;
+            }
         }
-        if let Some(at) = primary.next_launch_at.filter(|at| *at > self.now) {
-            self.wake(at);
-            return 0;
-        }
-        let Some(definition) = self.snapshot.task_definition(&primary.task_definition) else {
+        0
+    }
+
+    fn start_of(&mut self, deployment: &Deployment, count: usize) -> usize {
+        let Some(definition) = self.snapshot.task_definition(&deployment.task_definition) else {
             let text = "was unable to place a task. Reason: the task definition doesn't exist.";
             self.tell_once("unplaceable:definition", text);
             return 0;
         };
-        match self.launch(&primary, definition, count) {
+        match self.launch(deployment, definition, count) {
             Ok(plan) => self.started(plan, count),
             Err(error) => {
                 let text = format!("was unable to place a task. Reason: {error}");
@@ -47,13 +56,31 @@ impl Step<'_> {
 
     fn launch(
         &self,
-        primary: &Deployment,
+        deployment: &Deployment,
         definition: &TaskDefinition,
         count: usize,
     ) -> Result<LaunchPlan, task::LaunchError> {
         let service = &self.service;
         let tags = self.task_tags(definition);
-        let provider = service.capacity_provider_strategy.first();
+        let revision = (service.key(), deployment.service_revision_id.clone());
+        let revision = self.snapshot.service_revision(&revision);
+        let (launch_type, strategy, version, network) = match revision {
+            Some(r) => (
+                r.launch_type,
+                &r.capacity_provider_strategy,
+                &r.platform_version,
+                &r.network_configuration,
+            ),
+            None => (
+                service.launch_type,
+                &service.capacity_provider_strategy,
+                &service.platform_version,
+                &service.network_configuration,
+            ),
+        };
+        // All capacity providers there are so far are FARGATE's.
+        let default = if strategy.is_empty() { LaunchType::Ec2 } else { LaunchType::Fargate };
+        let providers = task::capacity_providers(strategy, self.by_provider(deployment), count);
         let request = LaunchRequest {
             cluster: &service.cluster,
             task_definition: definition,
@@ -64,16 +91,27 @@ impl Step<'_> {
                 strategy: &service.placement_strategy,
             },
             group: None,
-            started_by: Some(&primary.id),
+            started_by: Some(&deployment.id),
             service: Some(&service.name),
-            launch_type: service.launch_type.unwrap_or(LaunchType::Ec2),
-            capacity_provider: provider.map(|p| p.capacity_provider.as_str()),
-            network: service.network_configuration.as_ref(),
+            launch_type: launch_type.unwrap_or(default),
+            capacity_providers: &providers,
+            platform_version: version.as_deref().filter(|v| *v != "LATEST"),
+            network: network.as_ref(),
             vpc: self.vpc,
             tags: &tags,
             enable_execute_command: service.enable_execute_command,
         };
         task::launch(self.snapshot, self.connectivity, &request, self.now, self.seed)
+    }
+
+    /// The deployment's tasks by capacity provider.
+    fn by_provider(&self, deployment: &Deployment) -> BTreeMap<String, i64> {
+        let mut tasks = BTreeMap::new();
+        let of_it = |t: &&Arc<Task>| t.started_by.as_ref() == Some(&deployment.id) && t.is_wanted();
+        for provider in self.live.iter().filter(of_it).filter_map(|t| t.capacity_provider.clone()) {
+            *tasks.entry(provider).or_default() += 1;
+        }
+        tasks
     }
 
     /// What propagateTags and enableECSManagedTags ask for.

@@ -4,16 +4,12 @@ use super::MAX_STOPPED;
 use super::event::task_list;
 use super::failure::UNHEALTHY;
 use super::reconcile::{Census, Step};
+use super::source::PROVEN_AFTER;
 use crate::task;
 use std::sync::Arc;
-use std::time::Duration;
 use wharf_model::service::{ServiceDeploymentStatus as Status, ServiceStatus};
 use wharf_model::status::StopCode;
 use wharf_model::{RecordKey, Task, TaskId, TaskStatus};
-
-/// A new task takes an old one's place once it has been RUNNING this long: an image that ends as
-/// soon as it starts must not cost the service what works.
-const PROVEN_AFTER: Duration = Duration::from_secs(3);
 
 impl Step<'_> {
     /// Stops what may be stopped; returns how many.
@@ -28,7 +24,9 @@ impl Step<'_> {
         let spare = healthy_left.saturating_sub(self.minimum()).saturating_sub(unproven);
         let mut victims = surplus;
         victims.extend(self.replaceable(census, spare));
-        let stopped = self.stop_tasks(&victims, &reason) + self.stop_sick(&sick);
+        let stopped = self.stop_tasks(&victims, &reason);
+        victims.iter().take(stopped).for_each(|task| self.give_up_place(task));
+        let stopped = stopped + self.stop_sick(&sick);
         if stopped == 0 && started == 0 {
             self.check_blocked(census);
         }
@@ -68,22 +66,32 @@ impl Step<'_> {
         victims
     }
 
-    /// Outdated tasks that may go: all that don't run yet, and as many healthy ones as the
-    /// minimum spares; those on draining hosts and of the oldest deployments first.
+    /// Outdated tasks that may go: those that don't run yet and that no older deployment keeps up,
+    /// and as many healthy ones as the minimum spares; those on draining hosts first, then those
+    /// of deployments that were never complete, then the oldest.
     fn replaceable(&self, census: &Census, mut spare: usize) -> Vec<Arc<Task>> {
-        if self.is_failed() {
-            return Vec::new();
-        }
+        // Nothing takes the place of what a failed deployment was to replace; hosts drain all the
+        // same.
+        let failed = self.is_failed();
         let mut outdated: Vec<&Arc<Task>> = census
             .outdated
             .iter()
+            .filter(|t| !failed || self.drains(t))
             .filter(|t| !self.counts_as_unhealthy(t))
             .filter(|t| !self.service.protects(&t.id, self.now) || self.drains(t))
             .collect();
-        outdated.sort_by_key(|t| (!self.drains(t), t.created_at, t.id.clone()));
+        let mut sources = self.sources(census);
+        let is_kept = |t: &Task| sources.iter().any(|s| t.started_by.as_ref() == Some(&s.id));
+        outdated.sort_by_key(|t| (!self.drains(t), is_kept(t), t.created_at, t.id.clone()));
         let mut chosen = Vec::new();
         for task in outdated {
             if task.last_status != TaskStatus::Running {
+                let of_task = sources.iter_mut().find(|s| task.started_by.as_ref() == Some(&s.id));
+                match of_task.filter(|_| !self.drains(task)) {
+                    Some(source) if source.stay <= source.target => continue,
+                    Some(source) => source.stay -= 1,
+                    None => {}
+                }
                 chosen.push(Arc::clone(task));
             } else if spare > 0 {
                 spare -= 1;
@@ -94,13 +102,19 @@ impl Step<'_> {
     }
 
     /// Unhealthy tasks that may go. ECS starts the replacement first where maximumPercent allows
-    /// it: they stay until enough others are healthy or there is no room for a replacement.
+    /// it: they stay until enough others are healthy. Where there is no room for a replacement they
+    /// go one at a time.
     fn sick(&self, census: &Census, started: usize) -> Vec<Arc<Task>> {
         let sick = census.outdated.iter().filter(|t| self.counts_as_unhealthy(t));
         let replaced = census.healthy >= self.desired();
         let no_room = started == 0 && census.live >= self.maximum();
         let sick = sick.filter(|t| !self.service.protects(&t.id, self.now));
-        if replaced || no_room { sick.cloned().collect() } else { Vec::new() }
+        let none_stops = census.live == census.keep.len() + census.outdated.len();
+        match (replaced, no_room && none_stops) {
+            (true, _) => sick.cloned().collect(),
+            (false, true) => sick.take(1).cloned().collect(),
+            (false, false) => Vec::new(),
+        }
     }
 
     fn stop_sick(&mut self, sick: &[Arc<Task>]) -> usize {

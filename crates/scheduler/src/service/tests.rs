@@ -52,7 +52,7 @@ impl Case {
         self.world.snapshot.service_tasks(&self.key).map(|t| Task::clone(t)).collect()
     }
 
-    fn report(&mut self, change: impl Fn(&Task) -> Option<(TaskStatus, Option<i32>)>) {
+    pub(super) fn report(&mut self, change: impl Fn(&Task) -> Option<(TaskStatus, Option<i32>)>) {
         for task in self.tasks() {
             let Some((status, exit_code)) = change(&task) else { continue };
             let mut report = crate::task::TaskStateChange::of(task.key());
@@ -80,7 +80,7 @@ impl Case {
     }
 
     /// Settles with agents that do what they are told.
-    fn settle_with_agents(&mut self) {
+    pub(super) fn settle_with_agents(&mut self) {
         for _ in 0..20 {
             self.settle();
             self.agents();
@@ -89,7 +89,7 @@ impl Case {
         self.settle();
     }
 
-    fn crash_all(&mut self) {
+    pub(super) fn crash_all(&mut self) {
         self.report(|t| t.is_wanted().then_some((TaskStatus::Stopped, Some(1))));
     }
 
@@ -101,7 +101,7 @@ impl Case {
         Service::clone(self.world.snapshot.service(&self.key).unwrap())
     }
 
-    fn deploy(&mut self, family: &str) -> TaskDefinition {
+    pub(super) fn deploy(&mut self, family: &str) -> TaskDefinition {
         let definition = self.world.definition(family, 128, 128);
         let mut service = self.service();
         self.world.deploy(&mut service, &definition);
@@ -109,7 +109,7 @@ impl Case {
     }
 
     /// What was said since the last call, task ids as numbers in the order of their appearance.
-    fn said(&mut self, expected: Expect) {
+    pub(super) fn said(&mut self, expected: Expect) {
         let mut seen: Vec<String> = Vec::new();
         let mut text = String::new();
         for message in self.said.drain(..) {

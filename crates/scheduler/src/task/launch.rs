@@ -66,8 +66,10 @@ pub struct LaunchRequest<'a> {
     pub service: Option<&'a ServiceName>,
     /// EC2, FARGATE or EXTERNAL.
     pub launch_type: LaunchType,
-    /// Capacity provider that the tasks count for.
-    pub capacity_provider: Option<&'a str>,
+    /// Capacity providers that the tasks count for, one after the other; empty for none.
+    pub capacity_providers: &'a [String],
+    /// FARGATE's platform version, if one was named.
+    pub platform_version: Option<&'a str>,
     /// awsvpc configuration.
     pub network: Option<&'a AwsVpcConfiguration>,
     /// Where awsvpc addresses come from.
@@ -138,7 +140,9 @@ pub fn launch(
             },
             _ => None,
         };
-        tasks.push(new_task(request, &mut ids, &host, &group, &resources, interface, now));
+        let provider = request.capacity_providers.get(tasks.len()).cloned();
+        let task = new_task(request, &mut ids, &host, &group, &resources, interface, now);
+        tasks.push(Task { capacity_provider: provider, ..task });
         used.insert(host);
     }
     reserve(snapshot, &mut transaction, request, &used);
@@ -281,7 +285,8 @@ fn new_task(
         started_by: request.started_by.map(str::to_owned),
         service: request.service.cloned(),
         launch_type: request.launch_type,
-        capacity_provider: request.capacity_provider.map(str::to_owned),
+        capacity_provider: None,
+        platform_version: request.platform_version.map(str::to_owned),
         desired_status: TaskStatus::Running,
         last_status: if provisioning { TaskStatus::Provisioning } else { TaskStatus::Pending },
         reserved: resources.clone(),

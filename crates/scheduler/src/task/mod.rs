@@ -5,9 +5,11 @@
 //! changes nothing.
 
 mod address;
+mod capacity;
 mod launch;
 mod lifecycle;
 
+pub use capacity::capacity_providers;
 pub use launch::{
     Error as LaunchError, LaunchPlan, LaunchRequest, MAX_LAUNCHED, Target, launch, managed_tags,
 };

@@ -4,7 +4,7 @@ use super::{capacity_provider_strategy, launch_type, network_configuration, tags
 use crate::context::Context;
 use std::collections::BTreeMap;
 use wharf_model::service::{DeploymentConfiguration, ServiceStatus};
-use wharf_model::task_definition::{LaunchType, PlacementConstraint, PlacementStrategy};
+use wharf_model::task_definition::{PlacementConstraint, PlacementStrategy};
 use wharf_model::{Deployment, Service, TaskStatus};
 use wharf_wire::ecs::types;
 
@@ -82,7 +82,7 @@ pub fn service(context: &Context<'_>, record: &Service, with_tags: bool) -> type
         capacity_provider_strategy: (!strategy.is_empty())
             .then(|| capacity_provider_strategy(strategy)),
         platform_version: record.platform_version.clone(),
-        platform_family: platform_family(record.launch_type),
+        platform_family: platform_family(record.platform_version.as_deref()),
         task_definition: Some(arns.task_definition(&record.task_definition)),
         deployment_configuration: Some(deployment_configuration(&record.deployment_configuration)),
         deployments: Some(
@@ -99,6 +99,7 @@ pub fn service(context: &Context<'_>, record: &Service, with_tags: bool) -> type
         network_configuration: record.network_configuration.as_ref().map(network_configuration),
         health_check_grace_period_seconds: record.health_check_grace_period_seconds,
         scheduling_strategy: Some(types::SchedulingStrategy::Replica),
+        resource_management_type: Some(types::ResourceManagementType::Customer),
         deployment_controller: Some(types::DeploymentController {
             r#type: Some(types::DeploymentControllerType::Ecs),
         }),
@@ -118,13 +119,17 @@ fn or<'a>(text: &'a str, default: &'a str) -> &'a str {
     if text.is_empty() { default } else { text }
 }
 
-/// What a deployment wants: the primary all, an older one what it still has.
-fn desired(service: &Service, deployment: &Deployment, counts: Counts) -> i32 {
-    if deployment.primary { service.desired_count } else { counts.total() }
+/// What a deployment wants: the primary all, an older one what it keeps up or still has.
+pub(super) fn desired(service: &Service, deployment: &Deployment, counts: Counts) -> i32 {
+    match deployment.primary {
+        true => service.desired_count,
+        false => deployment.desired_count.unwrap_or_else(|| counts.total()),
+    }
 }
 
-fn platform_family(launch_type: Option<LaunchType>) -> Option<String> {
-    (launch_type == Some(LaunchType::Fargate)).then(|| "Linux".to_owned())
+/// What has a platform version runs on FARGATE.
+pub(super) fn platform_family(version: Option<&str>) -> Option<String> {
+    version.map(|_| "Linux".to_owned())
 }
 
 fn deployment(
@@ -163,7 +168,7 @@ fn deployment(
             .then(|| capacity_provider_strategy(strategy)),
         launch_type: of_launch.map(launch_type),
         platform_version: version.clone(),
-        platform_family: platform_family(of_launch),
+        platform_family: platform_family(version.as_deref()),
         network_configuration: network.as_ref().map(network_configuration),
         rollout_state: Some(record.rollout_state.as_str().into()),
         rollout_state_reason: Some(record.rollout_state_reason.clone()),

@@ -1,11 +1,12 @@
 //! Service deployments and service revisions as the API shows them.
 
-use super::service::{Counts, counts_by_deployment, deployment_configuration};
+use super::service::{
+    Counts, counts_by_deployment, deployment_configuration, desired, platform_family,
+};
 use super::{capacity_provider_strategy, launch_type, network_configuration, timestamp};
 use crate::context::Context;
 use std::collections::BTreeMap;
 use wharf_model::service::{Rollback, ServiceDeploymentStatus};
-use wharf_model::task_definition::LaunchType;
 use wharf_model::{Service, ServiceDeployment, ServiceRevision};
 use wharf_wire::ecs::types;
 
@@ -78,11 +79,10 @@ fn revision_summary(
     let deployments = service.map(|s| s.deployments.as_slice()).unwrap_or_default();
     let deployment = deployments.iter().find(|d| d.service_revision_id == revision_id);
     let running = deployment.and_then(|d| counts.get(&d.id)).copied().unwrap_or_default();
-    let primary = deployment.is_some_and(|d| d.primary);
-    let desired = service.map_or(0, |s| s.desired_count);
+    let requested = service.zip(deployment).map(|(s, d)| desired(s, d, running));
     types::ServiceRevisionSummary {
         arn: Some(context.arns.service_revision(&record.service, revision_id)),
-        requested_task_count: Some(if primary { desired } else { running.total() }),
+        requested_task_count: Some(requested.unwrap_or(0)),
         running_task_count: Some(running.running),
         pending_task_count: Some(running.pending),
         ..types::ServiceRevisionSummary::default()
@@ -105,9 +105,13 @@ fn circuit_breaker(
     };
     let (least, most) = BREAKER_THRESHOLD;
     let half = service.map_or(0, |s| s.desired_count).saturating_add(1) / 2;
+    // While it is going on, what its deployment has counted so far.
+    let deployments = service.map(|s| s.deployments.as_slice()).unwrap_or_default();
+    let target = deployments.iter().find(|d| d.service_revision_id == record.target_revision_id);
+    let so_far = target.map_or(0, |d| d.failed_tasks);
     types::ServiceDeploymentCircuitBreaker {
         status: Some(status),
-        failure_count: Some(record.circuit_breaker_failures),
+        failure_count: Some(record.circuit_breaker_failures.max(so_far)),
         threshold: Some(half.clamp(least, most)),
     }
 }
@@ -124,7 +128,6 @@ pub fn service_revision(context: &Context<'_>, record: &ServiceRevision) -> type
         image: Some(c.image.clone()),
     };
     let strategy = &record.capacity_provider_strategy;
-    let fargate = record.launch_type == Some(LaunchType::Fargate);
     types::ServiceRevision {
         service_revision_arn: Some(arns.service_revision(key, &record.id)),
         service_arn: Some(arns.service(key)),
@@ -134,7 +137,7 @@ pub fn service_revision(context: &Context<'_>, record: &ServiceRevision) -> type
             .then(|| capacity_provider_strategy(strategy)),
         launch_type: record.launch_type.map(launch_type),
         platform_version: record.platform_version.clone(),
-        platform_family: fargate.then(|| "Linux".to_owned()),
+        platform_family: platform_family(record.platform_version.as_deref()),
         network_configuration: record.network_configuration.as_ref().map(network_configuration),
         container_images: Some(containers.iter().map(image).collect()),
         guard_duty_enabled: Some(false),

@@ -5,6 +5,7 @@ use crate::context::Context;
 use wharf_model::resources::TransportProtocol;
 use wharf_model::status::HealthStatus;
 use wharf_model::task::{ContainerOverride, TaskOverride};
+use wharf_model::task_definition::LaunchType;
 use wharf_model::{
     Container, ContainerDefinition, ContainerInstance, NetworkBinding, NetworkInterface, Task,
     TaskDefinition,
@@ -13,6 +14,8 @@ use wharf_wire::ecs::types;
 
 /// The attribute that a task shows of its instance.
 const CPU_ARCHITECTURE: &str = "ecs.cpu-architecture";
+/// What LATEST means for tasks on FARGATE.
+const LATEST_PLATFORM: &str = "1.4.0";
 /// The instance attribute that holds its zone.
 const AVAILABILITY_ZONE: &str = "ecs.availability-zone";
 
@@ -23,6 +26,7 @@ pub fn task(context: &Context<'_>, record: &Task, with_tags: bool) -> types::Tas
     let instance_key = record.container_instance_key();
     let instance = instance_key.as_ref().and_then(|key| snapshot.container_instance(key));
     let connected = instance_key.as_ref().is_none_or(|key| context.soft.agent_connected(key));
+    let fargate = record.launch_type == LaunchType::Fargate;
     let container = |c: &Container| {
         let of_definition = definition.and_then(|d| d.container(&c.name));
         container(context, record, c, of_definition)
@@ -50,6 +54,9 @@ pub fn task(context: &Context<'_>, record: &Task, with_tags: bool) -> types::Tas
         launch_type: Some(launch_type(record.launch_type)),
         memory: Some(record.reserved.memory_mib.to_string()),
         overrides: Some(overrides(record)),
+        platform_family: fargate.then(|| "Linux".to_owned()),
+        platform_version: fargate
+            .then(|| record.platform_version.clone().unwrap_or_else(|| LATEST_PLATFORM.to_owned())),
         pull_started_at: record.pull_started_at.map(timestamp),
         pull_stopped_at: record.pull_stopped_at.map(timestamp),
         started_at: record.started_at.map(timestamp),
