@@ -104,8 +104,9 @@ impl Agent {
         let tasks = Tasks::new(host, store.clone(), reporter, stop.clone());
         let sampler = Sampler::default();
         let endpoints =
-            Endpoints::start(&options, tasks.clone(), sampler.clone(), stop.clone()).await?;
-        tasks.host().runtime.set_metadata_port(endpoints.port()).await?;
+            Endpoints::start(&options, &client, tasks.clone(), sampler.clone(), stop.clone())
+                .await?;
+        tasks.host().runtime.set_task_endpoints(endpoints.ports()).await?;
         tasks.recover().await?;
 
         let known = identity.as_ref().map(|identity| identity.container_instance_arn.clone());
@@ -172,7 +173,6 @@ async fn open_host(options: &AgentOptions) -> Result<Host, Error> {
         surroundings: Arc::new(Surroundings {
             cluster: options.cluster.clone(),
             region: options.region.clone(),
-            task_endpoint_url: options.task_endpoint_url.clone(),
             volumes: options.data_dir.join("volumes"),
         }),
     })

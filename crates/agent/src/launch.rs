@@ -15,6 +15,8 @@ use crate::task::{Container, LogConfig, Network, Task, VolumeSource, parse_size,
 
 /// The address by which tasks reach the agent's endpoints.
 pub(crate) const METADATA_URL: &str = "http://169.254.170.2";
+/// The address by which tasks reach the API.
+pub(crate) const API_URL: &str = "http://169.254.170.4";
 /// The label that remembers a container's stop signal over a restart of the agent.
 pub(crate) const STOP_SIGNAL_LABEL: &str = "wharf.stop-signal";
 /// Docker's least CPU shares.
@@ -27,7 +29,6 @@ const DEFAULT_STOP_SIGNAL: i32 = 15;
 pub(crate) struct Surroundings {
     pub(crate) cluster: String,
     pub(crate) region: String,
-    pub(crate) task_endpoint_url: Option<String>,
     /// Where volumes lie.
     pub(crate) volumes: PathBuf,
 }
@@ -170,9 +171,9 @@ fn environment(
     if !set(&env, "PATH") {
         env.push("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned());
     }
-    let region_is_set = ["AWS_REGION", "AWS_DEFAULT_REGION"]
-        .iter()
-        .any(|name| set(&env, name) || container.environment.contains_key(*name));
+    let is_set = |name: &str| set(&env, name) || container.environment.contains_key(name);
+    let region_is_set = is_set("AWS_REGION") || is_set("AWS_DEFAULT_REGION");
+    let endpoint_is_set = is_set("AWS_ENDPOINT_URL");
     let mut put = |name: &str, value: &str| env.push(format!("{name}={value}"));
     if !region_is_set {
         put("AWS_REGION", &surroundings.region);
@@ -188,8 +189,8 @@ fn environment(
             let path = format!("/v2/credentials/{}", credentials.id.expose());
             put("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", &path);
         }
-        if let Some(url) = &surroundings.task_endpoint_url {
-            put("AWS_ENDPOINT_URL", url);
+        if !endpoint_is_set {
+            put("AWS_ENDPOINT_URL", API_URL);
         }
     }
     env.extend(container.environment.iter().map(|(name, value)| format!("{name}={value}")));

@@ -56,8 +56,6 @@ pub struct AgentOptions {
     pub reserved_ports_udp: Vec<u16>,
     /// Custom attributes (`ECS_INSTANCE_ATTRIBUTES`).
     pub attributes: BTreeMap<String, String>,
-    /// What containers get as `AWS_ENDPOINT_URL` unless their definition sets it.
-    pub task_endpoint_url: Option<String>,
     /// Takes an OCI runtime that is older than its known holes.
     pub allow_old_runtime: bool,
     /// How registries are reached.
@@ -89,7 +87,6 @@ impl AgentOptions {
             reserved_ports: DEFAULT_RESERVED_PORTS.to_vec(),
             reserved_ports_udp: Vec::new(),
             attributes: BTreeMap::new(),
-            task_endpoint_url: None,
             allow_old_runtime: false,
             registry: RegistryOptions::default(),
         })

@@ -344,3 +344,45 @@ async fn an_awsvpc_task_is_attached_reachable_and_shares_localhost() {
     assert!(text.await.unwrap().contains("hello from the task"));
     running.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_answers_at_its_link_local_address_under_that_name_only() {
+    let running = Running::start().await;
+    let plane = &running.plane;
+    // The control plane of these tests takes every request with a signature of this key.
+    let call = |host: &str| {
+        format!(
+            "printf 'POST / HTTP/1.1\\r\\nHost: {host}\\r\\nConnection: close, host\\r\\n\
+             Authorization: AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20300101/us-east-1/ecs\\r\\n\
+             X-Amz-Target: Any.ListClusters\\r\\nContent-Length: 14\\r\\n\\r\\n\
+             {{\"from\":\"task\"}}' | nc -w 5 169.254.170.4 80; echo; "
+        )
+    };
+    let addresses = "echo url $AWS_ENDPOINT_URL $AWS_REGION $AWS_DEFAULT_REGION; ";
+    let script =
+        [addresses, &call("127.0.0.1:4580"), &call("169.254.170.4"), "sleep 1000"].concat();
+    let mut mine = shell("mine", &format!("{addresses} sleep 1000"));
+    mine["environment"] = json!({ "AWS_ENDPOINT_URL": "http://mine", "AWS_REGION": "eu-west-9" });
+    for (sequence, id, mode) in [(1, "a001", "bridge"), (2, "a002", "host"), (3, "a003", "none")] {
+        let mut task = task(id, json!([shell("app", &script), mine.clone()]));
+        task["networkMode"] = json!(mode);
+        plane.payload(id, sequence, json!([task])).await;
+        let log = until("both containers' words", || {
+            let log = support::log(running.host.path(), id);
+            let all = log.contains("url http://mine eu-west-9\\n")
+                && (mode == "none" || log.contains("acknowledgment"));
+            Some(log).filter(|_| all)
+        })
+        .await;
+        if mode == "none" {
+            assert!(log.contains("url us-east-1 us-east-1\\n"), "{log}");
+        } else {
+            assert!(log.contains("url http://169.254.170.4 us-east-1 us-east-1\\n"), "{log}");
+            assert_eq!(log.matches("AccessDeniedException").count(), 1 + 1, "{log}");
+        }
+    }
+    // One of each task with a network, and none under a name that isn't the task's.
+    let calls = plane.calls("ListClusters");
+    assert_eq!(calls, vec![json!({ "from": "task" }); 2]);
+    running.end().await;
+}

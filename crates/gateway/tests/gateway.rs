@@ -219,6 +219,22 @@ async fn pages_of_a_browser_are_refused() {
 }
 
 #[tokio::test]
+async fn tasks_are_answered_nothing_without_a_signature() {
+    let fixture = Fixture::start().await;
+    for host in ["169.254.170.4", "169.254.170.4:80"] {
+        for path in ["/", "/healthz", "/readyz", "/metrics", "/ws"] {
+            let request =
+                format!("GET {path} HTTP/1.1\r\nConnection: close\r\nHost: {host}\r\n\r\n");
+            let reply = fixture.raw(request.as_bytes()).await;
+            assert_eq!(reply.status, 403, "{host} {path}: {reply:?}");
+            assert!(!reply.body.contains("wharf_"), "{reply:?}");
+        }
+    }
+    let unknown = b"GET /healthz HTTP/1.1\r\nConnection: close\r\nHost: 169.254.170.5\r\n\r\n";
+    assert_eq!(fixture.raw(unknown).await.status, 403);
+}
+
+#[tokio::test]
 async fn limits_on_heads_bodies_and_time() {
     let fixture = Fixture::start_with(Arc::new(wharf_gateway::agent_sessions::NoSessions), |o| {
         o.limits.body_bytes = 1000;

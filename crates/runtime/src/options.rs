@@ -68,8 +68,6 @@ pub struct RuntimeOptions {
     pub vpc_cidr: Ipv4Cidr,
     /// The bridge network's block; `None` takes the first free one and keeps it.
     pub bridge_cidr: Option<Ipv4Cidr>,
-    /// The port on the bridge's gateway address that 169.254.170.2:80 leads to from tasks.
-    pub metadata_port: Option<u16>,
     /// The range of dynamic host ports.
     pub dynamic_ports: RangeInclusive<u16>,
 }
@@ -90,7 +88,6 @@ impl RuntimeOptions {
             allow_old_runtime: false,
             vpc_cidr: Ipv4Cidr::new(Ipv4Addr::new(10, 113, 0, 0), 16)?,
             bridge_cidr: None,
-            metadata_port: None,
             dynamic_ports: 32768..=60999,
         })
     }

@@ -12,7 +12,7 @@ use crate::cgroup::Cgroups;
 use crate::error::io;
 use crate::host::{self, remove_directory};
 use crate::net::bridge::{Addresses, Bridges, mac_of_address, veth_name};
-use crate::net::nft::{Publication, Table};
+use crate::net::nft::{Publication, Table, TaskEndpoints};
 use crate::net::{self, nft};
 use crate::protocol::{BridgePort, CreateContainer, Failure, Request, Response};
 use crate::publisher::Publisher;
@@ -101,7 +101,8 @@ impl Runtime {
             gateway: bridges.gateway,
             vpc_bridge: bridges.vpc_bridge.clone(),
             vpc_cidr: options.vpc_cidr,
-            metadata_port: options.metadata_port,
+            endpoints: None,
+            host_tasks: cgroups.nft_name(&options.cgroup_root()),
         };
         nft::apply(&table.ruleset(&published)).await?;
         let inner = Inner {
@@ -129,8 +130,9 @@ impl Runtime {
         self.inner.bridges.gateway
     }
 
-    /// Leads 169.254.170.2:80 from tasks to this port of [`Runtime::gateway`].
-    pub async fn set_metadata_port(&self, port: u16) -> Result<(), Error> {
+    /// Leads 169.254.170.2:80 and 169.254.170.4:80 from tasks to these ports of
+    /// [`Runtime::gateway`]; from network mode none nothing leads anywhere.
+    pub async fn set_task_endpoints(&self, endpoints: TaskEndpoints) -> Result<(), Error> {
         let published: Vec<Publication> = self
             .all()
             .iter()
@@ -140,7 +142,7 @@ impl Runtime {
             .collect();
         let ruleset = {
             let mut table = locked(&self.inner.table);
-            table.metadata_port = Some(port);
+            table.endpoints = Some(endpoints);
             table.ruleset(&published)
         };
         Ok(self.inner.publisher.apply(ruleset).await?)

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use harness::{Host, log_text, oci_runtimes, until};
 use wharf_runtime::net::bridge::mac_of_address;
+use wharf_runtime::net::nft::TaskEndpoints;
 use wharf_runtime::spec::{Eni, PortMapping, Protocol};
 use wharf_runtime::{ContainerSpec, NetworkMode, SandboxId};
 
@@ -171,42 +172,144 @@ async fn udp_ports_are_published() {
     host.end().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn tasks_reach_the_agent_but_neither_loopback_nor_the_clouds_metadata() {
-    let host = Host::new().await;
-    let agent = std::net::TcpListener::bind((host.runtime.gateway(), 0)).unwrap();
-    let port = agent.local_addr().unwrap().port();
-    host.runtime.set_metadata_port(port).await.unwrap();
+/// Answers every connection with a text.
+fn answering(listener: std::net::TcpListener, text: &'static str) {
     std::thread::spawn(move || {
-        for stream in agent.incoming() {
+        for stream in listener.incoming() {
             let Ok(mut stream) = stream else { return };
             let mut request = [0; 512];
             let _ = stream.read(&mut request);
-            let _ = stream.write_all(b"HTTP/1.0 200 OK\r\n\r\nmetadata\n");
+            let _ = stream.write_all(b"HTTP/1.0 200 OK\r\n\r\n");
+            let _ = stream.write_all(text.as_bytes());
         }
     });
-    // A secret listener on the host's loopback, and on the cloud's metadata address's port.
+}
+
+/// Serves both task endpoints of a wharf.
+async fn serve_endpoints(host: &Host, metadata: &'static str, api: &'static str) {
+    let bind = || std::net::TcpListener::bind((host.runtime.gateway(), 0)).unwrap();
+    let port = |listener: &std::net::TcpListener| listener.local_addr().unwrap().port();
+    let (agent, forwarder) = (bind(), bind());
+    let endpoints = TaskEndpoints { metadata: port(&agent), api: port(&forwarder) };
+    answering(agent, metadata);
+    answering(forwarder, api);
+    host.runtime.set_task_endpoints(endpoints).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_task_reaches_its_own_agent_and_none_without_a_network() {
+    for oci in oci_runtimes() {
+        let host = Host::with(oci.clone()).await;
+        // Tasks in network mode host share it with another wharf's.
+        let other = Host::new().await;
+        serve_endpoints(&host, "metadata\n", "the API\n").await;
+        serve_endpoints(&other, "another's metadata\n", "another's API\n").await;
+        let both = fetch("169.254.170.2", 80) + &fetch("169.254.170.4", 80) + "echo done";
+        for (id, network) in [
+            ("b", NetworkMode::Bridge),
+            ("v", NetworkMode::Awsvpc(eni(&host, 9))),
+            ("h", NetworkMode::Host),
+        ] {
+            let task = host.sandbox(id, network).await;
+            let text = ask(&host, &task, "app", &both).await;
+            assert_eq!(text, "metadata\nthe API\ndone\n", "{oci:?} {id}");
+        }
+        let task = host.sandbox("n", NetworkMode::None).await;
+        let text = ask(&host, &task, "app", &both).await;
+        assert!(text.contains("done\n"), "{oci:?}: {text}");
+        assert!(!text.contains("metadata") && !text.contains("API"), "{oci:?}: {text}");
+        let task = other.sandbox("h", NetworkMode::Host).await;
+        let text = ask(&other, &task, "app", &both).await;
+        assert_eq!(text, "another's metadata\nanother's API\ndone\n", "{oci:?}");
+        // What is no task's at all is led nowhere.
+        assert!(get(([169, 254, 170, 2], 80).into()).is_none());
+        host.end().await;
+        other.end().await;
+    }
+}
+
+/// Runs a script with the host's programs in the network namespace of a process.
+fn in_network_of(pid: i32, script: &str) -> String {
+    let netns = format!("--net=/proc/{pid}/ns/net");
+    let output = std::process::Command::new("nsenter")
+        .args([&netns, "/bin/busybox", "sh", "-ec", script])
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap()
+}
+
+/// What a task must not reach is put where it would reach it if nothing were dropped, each thing
+/// beside a neighbour that shows this.
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_reach_neither_loopback_nor_the_clouds_metadata() {
+    let host = Host::new().await;
+    let instance = &host.options.instance;
+    for (bridge, address) in [
+        ("wb", "169.254.169.254/32"),
+        ("wb", "169.254.169.250/32"),
+        ("wb", "fd00:ec2::254/128"),
+        ("wb", "fd00:ec2::250/128"),
+        ("wv", "fd00:ec2::254/128"),
+        ("wv", "fd00:ec2::250/128"),
+    ] {
+        let add = format!("ip addr add {address} dev {bridge}-{instance}");
+        let nodad = if address.contains("::") { " nodad" } else { "" };
+        in_network_of(std::process::id() as i32, &(add + nodad));
+    }
     let secret = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let secret_port = secret.local_addr().unwrap().port();
-    let eni = eni(&host, 9);
-    for (id, network) in [("b", NetworkMode::Bridge), ("v", NetworkMode::Awsvpc(eni))] {
+    answering(secret, "secret\n");
+    let anywhere = std::net::TcpListener::bind("[::]:0").unwrap();
+    let port = anywhere.local_addr().unwrap().port();
+    answering(anywhere, "reached\n");
+    let datagrams = UdpSocket::bind((host.runtime.gateway(), 0)).unwrap();
+    let gateway = datagrams.local_addr().unwrap();
+    for (id, network) in [("b", NetworkMode::Bridge), ("v", NetworkMode::Awsvpc(eni(&host, 9)))] {
         let task = host.sandbox(id, network).await;
-        let gateway = host.runtime.gateway();
-        // The forged packets: a route by the gateway for 127.0.0.1, as a hostile root could add.
-        let metadata = fetch("169.254.170.2", 80);
-        let script = format!(
-            "{metadata} ip addr del 127.0.0.1/8 dev lo; ip route add 127.0.0.0/8 via {gateway} dev eth0 onlink; \
-             echo 1 >/proc/sys/net/ipv4/conf/all/route_localnet; \
-             nc -w 1 127.0.0.1 {secret_port} </dev/null && echo LEAK; \
-             nc -w 1 169.254.169.254 80 </dev/null && echo LEAK; echo done"
+        host.runtime.create_container(&task, host.shell("app", "sleep 1000")).await.unwrap();
+        let pid = host.runtime.start_container(&task, "app").await.unwrap();
+        // More than any root in a container can do: its network is turned against the host.
+        let prepared = in_network_of(
+            pid,
+            &format!(
+                "ip addr del 127.0.0.1/8 dev lo; echo 1 >/proc/sys/net/ipv4/conf/all/route_localnet
+                 ip route add 127.0.0.0/8 via {} dev eth0 onlink
+                 ip addr add 127.0.0.7/32 dev eth0
+                 echo 0 >/proc/sys/net/ipv6/conf/eth0/disable_ipv6
+                 ip -6 addr add fd00:ec2::9/64 dev eth0 nodad; echo prepared",
+                gateway.ip()
+            ),
         );
-        let mut spec = host.shell("probe", &script);
-        spec.capabilities.add = vec!["NET_ADMIN".to_owned()];
-        run(&host, &task, spec).await;
-        host.runtime.wait_container(&task, "probe").await.unwrap();
-        let text = log_text(&host, &task, "probe");
-        assert!(text.contains("metadata") && text.contains("done"), "{text}");
-        assert!(!text.contains("LEAK"), "{text}");
+        assert_eq!(prepared, "prepared\n", "{id}");
+        let ask = |address: &str, port: u16| {
+            let answer =
+                format!("printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 2 {address} {port} || :");
+            in_network_of(pid, &answer)
+        };
+        for (forbidden, neighbour) in
+            [("169.254.169.254", "169.254.169.250"), ("fd00:ec2::254", "fd00:ec2::250")]
+        {
+            let answer = ask(neighbour, port);
+            assert!(answer.contains("reached"), "{id} {neighbour}: {answer}");
+            let answer = ask(forbidden, port);
+            assert!(answer.contains("timed out"), "{id} {forbidden}: {answer}");
+        }
+        let answer = ask("127.0.0.1", secret_port);
+        assert!(!answer.contains("secret"), "{id}: {answer}");
+        // The forged datagram goes out first; what arrives first is the honest one.
+        std::thread::spawn(move || {
+            let netns = std::fs::File::open(format!("/proc/{pid}/ns/net")).unwrap();
+            nix::sched::setns(netns, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+            for (from, text) in [("127.0.0.7:0", "forged"), ("0.0.0.0:0", "honest")] {
+                UdpSocket::bind(from).unwrap().send_to(text.as_bytes(), gateway).unwrap();
+            }
+        })
+        .join()
+        .unwrap();
+        datagrams.set_read_timeout(Some(harness::DEADLINE)).unwrap();
+        let mut buffer = [0; 16];
+        let length = datagrams.recv(&mut buffer).unwrap();
+        assert_eq!(&buffer[..length], b"honest", "{id}");
     }
     host.end().await;
 }

@@ -151,6 +151,20 @@ impl EcsClient {
         self.exchange(operation, request).await
     }
 
+    /// Sends on what somebody else has signed: method, path, headers and body stay as they are.
+    pub(crate) async fn forward(
+        &self,
+        mut request: http::Request<Full<Bytes>>,
+    ) -> Result<http::Response<hyper::body::Incoming>, String> {
+        let mut parts = self.endpoint.clone().into_parts();
+        parts.path_and_query = request.uri().path_and_query().cloned();
+        *request.uri_mut() = http::Uri::from_parts(parts).map_err(|error| error.to_string())?;
+        match tokio::time::timeout(CALL_TIMEOUT, self.http.request(request)).await {
+            Ok(answer) => answer.map_err(|error| chain(&error)),
+            Err(_) => Err(format!("no answer within {CALL_TIMEOUT:?}")),
+        }
+    }
+
     /// Sends a signed request; the body of an answer that is no error.
     async fn exchange(
         &self,

@@ -1,9 +1,11 @@
-//! What the agent serves: metadata and credentials to tasks, introspection to the host's root.
+//! What the agent serves: metadata, credentials and the way to the API to tasks, introspection to
+//! the host's root.
 //!
-//! Tasks reach it at 169.254.170.2:80, which the runtime leads to a port on the bridge's own
-//! address; it never listens on all addresses. Introspection is a unix socket in the agent's
+//! Tasks reach it at 169.254.170.2:80 and 169.254.170.4:80, which the runtime leads to ports on the
+//! bridge's own address; it never listens on all addresses. Introspection is a unix socket in the agent's
 //! directory. Credentials answer only to an address of the task that they belong to.
 
+mod api;
 mod documents;
 mod routes;
 mod stats;
@@ -23,7 +25,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use wharf_runtime::net::nft::TaskEndpoints;
 
+use crate::api::EcsClient;
 use crate::options::AgentOptions;
 use crate::stats::Sampler;
 use crate::tasks::{Tasks, locked};
@@ -70,7 +74,7 @@ impl Context {
 
 /// The servers.
 pub(crate) struct Endpoints {
-    port: u16,
+    ports: TaskEndpoints,
     instance: Arc<Mutex<Instance>>,
 }
 
@@ -78,14 +82,20 @@ impl Endpoints {
     /// Listens; ends with `stop`.
     pub(crate) async fn start(
         options: &AgentOptions,
+        client: &EcsClient,
         tasks: Tasks,
         sampler: Sampler,
         stop: CancellationToken,
     ) -> Result<Self, Error> {
         let listen = |place: String| move |source| Error::Listen { place, source };
         let gateway = tasks.host().runtime.gateway();
-        let tcp = TcpListener::bind((gateway, 0)).await.map_err(listen(gateway.to_string()))?;
-        let port = tcp.local_addr().map_err(listen(gateway.to_string()))?.port();
+        let at_gateway = || listen(gateway.to_string());
+        let tcp = TcpListener::bind((gateway, 0)).await.map_err(at_gateway())?;
+        let api = TcpListener::bind((gateway, 0)).await.map_err(at_gateway())?;
+        let ports = TaskEndpoints {
+            metadata: tcp.local_addr().map_err(at_gateway())?.port(),
+            api: api.local_addr().map_err(at_gateway())?.port(),
+        };
         let path = options.data_dir.join("agent/introspection.sock");
         let place = path.display().to_string();
         // A socket that a killed agent left.
@@ -100,13 +110,14 @@ impl Endpoints {
         }));
         let context = Context { tasks, sampler, instance: instance.clone() };
         tokio::spawn(serve_tasks(tcp, context.clone(), stop.clone()));
+        tokio::spawn(api::serve(api, client.clone(), stop.clone()));
         tokio::spawn(serve_host(unix, context, stop));
-        Ok(Self { port, instance })
+        Ok(Self { ports, instance })
     }
 
-    /// The port on the bridge's address.
-    pub(crate) fn port(&self) -> u16 {
-        self.port
+    /// The ports on the bridge's address.
+    pub(crate) fn ports(&self) -> TaskEndpoints {
+        self.ports
     }
 
     /// From now on the documents name the instance.

@@ -6,6 +6,15 @@ use hyper::HeaderMap;
 use hyper::header::{HOST, ORIGIN};
 use std::net::{IpAddr, SocketAddr};
 
+/// The name by which agents pass on what tasks ask: the link-local address at which every task
+/// finds the API (`wharf_runtime::net::nft::API_ADDRESS`).
+const TASK_HOSTS: [&str; 2] = ["169.254.170.4", "169.254.170.4:80"];
+
+/// Whether a task asks, by way of its agent. Nothing is answered to it without a signature.
+pub(super) fn is_of_a_task(headers: &HeaderMap) -> bool {
+    headers.get_all(HOST).iter().any(|host| TASK_HOSTS.iter().any(|own| host == own))
+}
+
 /// The names under which this server is spoken to.
 #[derive(Debug, Clone)]
 pub struct AllowedHosts {
@@ -27,6 +36,7 @@ impl AllowedHosts {
         if loopback {
             exact.extend(["localhost", "127.0.0.1", "[::1]"].map(|name| format!("{name}:{port}")));
         }
+        exact.extend(TASK_HOSTS.map(str::to_owned));
         let mut any_port = Vec::new();
         for name in extra {
             let name = name.to_ascii_lowercase();
@@ -127,6 +137,8 @@ mod tests {
             "wharf.internal:99",
             "169.254.170.3",
             "169.254.170.3:80",
+            "169.254.170.4",
+            "169.254.170.4:80",
         ] {
             assert_eq!(check(&[host], &[]), Ok(()), "{host}");
         }
@@ -141,6 +153,7 @@ mod tests {
             "127.0.0.1:04580x",
             "",
             "wharf.internal.evil",
+            "169.254.170.4:4580",
         ] {
             assert_eq!(check(&[host], &[]), Err(403), "{host}");
         }

@@ -1,7 +1,7 @@
 //! One request from its head to its answer, and its line in the log.
 
 use super::answer::{Answer, REQUEST_ID, answer, error};
-use super::guard::AllowedHosts;
+use super::guard::{AllowedHosts, is_of_a_task};
 use super::route::{self, Hint};
 use super::server::Limits;
 use super::websocket;
@@ -102,7 +102,9 @@ impl Front {
         if let Err(e) = self.hosts.check(request.headers()) {
             return refuse(trace, "host", &e);
         }
-        if let Some(response) = self.unsigned(&request).await {
+        if !is_of_a_task(request.headers())
+            && let Some(response) = self.unsigned(&request).await
+        {
             return response;
         }
         let upgrade = websocket::is_upgrade(&request).then(|| hyper::upgrade::on(&mut request));

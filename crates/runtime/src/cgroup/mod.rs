@@ -119,6 +119,28 @@ impl Cgroups {
         self.roots().any(|root| below(root, path).exists())
     }
 
+    /// Brings the calling process into the cgroup in the hierarchy of version 2 beside version 1,
+    /// which OCI runtimes don't touch: its children stay there. With version 2 alone the
+    /// runtime puts them into their cgroup in any case.
+    pub fn join_unified(&self, path: &str) -> Result<(), Error> {
+        let Self::V1(v1) = self else { return Ok(()) };
+        let Some(root) = v1.unified() else { return Ok(()) };
+        make(&below(root, path))?;
+        write(&below(root, path).join("cgroup.procs"), 0)
+    }
+
+    /// A cgroup of version 2 as nft names it: from /sys/fs/cgroup on, also on hybrid hosts, where
+    /// the hierarchy is mounted one level deeper.
+    pub fn nft_name(&self, path: &str) -> Option<String> {
+        let root = match self {
+            Self::V1(v1) => v1.unified()?,
+            Self::V2(v2) => v2.root(),
+        };
+        let directory = below(root, path);
+        let name = directory.strip_prefix("/sys/fs/cgroup").ok()?;
+        directory.exists().then(|| name.to_string_lossy().into_owned())
+    }
+
     fn roots(&self) -> Box<dyn Iterator<Item = &Path> + '_> {
         match self {
             Self::V1(v1) => Box::new(v1.roots()),

@@ -14,6 +14,8 @@ const NO_LIMIT_BYTES: u64 = 1 << 62;
 #[derive(Debug, Clone, Default)]
 pub struct V1 {
     hierarchies: Vec<Hierarchy>,
+    /// Where version 2 is mounted beside them, without controllers (hybrid hosts).
+    unified: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone)]
@@ -36,7 +38,8 @@ impl V1 {
             let controllers = options.split(',').map(String::from).collect();
             Some(Hierarchy { controllers, root })
         });
-        Self { hierarchies: hierarchies.collect() }
+        let unified = super::V2::from_mountinfo(mounts).map(|v2| v2.root().to_owned());
+        Self { hierarchies: hierarchies.collect(), unified }
     }
 
     /// Whether a controller is mounted.
@@ -46,7 +49,13 @@ impl V1 {
 
     /// The mount points.
     pub fn roots(&self) -> impl Iterator<Item = &Path> {
-        self.hierarchies.iter().map(|hierarchy| hierarchy.root.as_path())
+        let roots = self.hierarchies.iter().map(|hierarchy| hierarchy.root.as_path());
+        roots.chain(self.unified())
+    }
+
+    /// The mount point of version 2 on a hybrid host.
+    pub fn unified(&self) -> Option<&Path> {
+        self.unified.as_deref()
     }
 
     fn root_of(&self, controller: &str) -> Option<&Path> {
@@ -60,8 +69,8 @@ impl V1 {
 
     /// Makes the cgroup in every hierarchy and sets the limits.
     pub fn create(&self, path: &str, resources: &TaskResources) -> Result<(), Error> {
-        for hierarchy in &self.hierarchies {
-            make(&below(&hierarchy.root, path))?;
+        for root in self.roots() {
+            make(&below(root, path))?;
         }
         if let Some(root) = self.root_of("cpuset") {
             inherit_cpuset(root, path)?;
@@ -165,6 +174,7 @@ mod tests {
         assert_eq!(v1.root_of("cpuacct"), v1.root_of("cpu"));
         assert_eq!(v1.root_of("memory"), Some(Path::new("/sys/fs/cgroup/memory")));
         assert!(!v1.has("pids"));
-        assert_eq!(v1.roots().count(), 2);
+        assert_eq!(v1.unified(), Some(Path::new("/sys/fs/cgroup/unified")));
+        assert_eq!(v1.roots().count(), 3);
     }
 }

@@ -10,7 +10,7 @@ use crate::spec::{Ipv4Cidr, MacAddress};
 use crate::store;
 
 use super::netlink::Netlink;
-use super::{Error, failed, lock, set_sysctl};
+use super::{Error, failed, lock, nft, set_sysctl};
 
 /// What is kept of the network choice, in `network.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -81,6 +81,10 @@ impl Bridges {
         let router = vpc_cidr.nth(1).ok_or(Error::NoFreeAddress(vpc_cidr))?;
         add_address(&mut netlink, &vpc_bridge, router, vpc_cidr.prefix())?;
         add_address(&mut netlink, &bridge, gateway, bridge_cidr.prefix())?;
+        // Tasks in network mode host have the host's routes, which needn't lead anywhere.
+        for address in [nft::METADATA_ADDRESS, nft::API_ADDRESS] {
+            add_address(&mut netlink, &bridge, address, 32)?;
+        }
         set_sysctl("net/ipv4/ip_forward", "1")?;
         // 127.0.0.1:port reaches a container; the raw chain keeps the way back closed.
         set_sysctl(&format!("net/ipv4/conf/{bridge}/route_localnet"), "1")?;

@@ -152,8 +152,11 @@ impl Netlink {
         message.attributes = vec![
             AddressAttribute::Local(IpAddr::V4(address)),
             AddressAttribute::Address(IpAddr::V4(address)),
-            AddressAttribute::Broadcast(Ipv4Addr::from(broadcast)),
         ];
+        // A single address would be its own broadcast address, and nobody could be spoken to.
+        if prefix < 32 {
+            message.attributes.push(AddressAttribute::Broadcast(Ipv4Addr::from(broadcast)));
+        }
         let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE;
         self.call(RouteNetlinkMessage::NewAddress(message), flags).map(drop)
     }

@@ -48,6 +48,20 @@ impl Publication {
     }
 }
 
+/// Where tasks find their metadata and credentials, at port 80.
+pub const METADATA_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 170, 2);
+/// Where tasks find the control plane's API, at port 80.
+pub const API_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 170, 4);
+
+/// The ports on the gateway's address that [`METADATA_ADDRESS`] and [`API_ADDRESS`] lead to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TaskEndpoints {
+    /// Metadata and credentials.
+    pub metadata: u16,
+    /// The API.
+    pub api: u16,
+}
+
 /// What the table depends on.
 #[derive(Debug, Clone)]
 pub struct Table {
@@ -63,19 +77,22 @@ pub struct Table {
     pub vpc_bridge: String,
     /// The VPC's block.
     pub vpc_cidr: Ipv4Cidr,
-    /// Where 169.254.170.2:80 leads to on the gateway's address.
-    pub metadata_port: Option<u16>,
+    /// Where the addresses that every task reaches lead to on the gateway's address.
+    pub endpoints: Option<TaskEndpoints>,
+    /// The cgroup (version 2) of tasks in network mode host, as nft spells it.
+    pub host_tasks: Option<String>,
 }
 
 impl Table {
     /// The commands that put this table, with these ports, in the place of what is there.
     pub fn ruleset(&self, published: &[Publication]) -> String {
-        let Self { name, bridge, bridge_cidr, gateway, vpc_bridge, vpc_cidr, metadata_port } = self;
+        let Self { name, bridge, bridge_cidr, vpc_bridge, vpc_cidr, host_tasks, .. } = self;
         let tasks = format!("{{ \"{bridge}\", \"{vpc_bridge}\" }}");
-        let metadata = metadata_port.map_or_else(String::new, |port| {
-            format!(
-                "    iifname {tasks} ip daddr 169.254.170.2 tcp dport 80 dnat to {gateway}:{port}\n"
-            )
+        let from_tasks = self.to_endpoints(&format!("iifname {tasks}"));
+        // Several wharfs share the host's network, and so do everybody's processes: the cgroup
+        // tells whose task it is.
+        let from_host_tasks = host_tasks.as_ref().map_or_else(String::new, |cgroup| {
+            self.to_endpoints(&format!("socket cgroupv2 level 1 \"{cgroup}\""))
         });
         let publish = "\
     fib daddr type local dnat ip to tcp dport map @tcp_ports
@@ -99,10 +116,10 @@ table ip {name} {{
   }}
   chain prerouting {{
     type nat hook prerouting priority -100; policy accept;
-{metadata}{publish}  }}
+{from_tasks}{publish}  }}
   chain output {{
     type nat hook output priority -100; policy accept;
-{publish}  }}
+{from_host_tasks}{publish}  }}
   chain postrouting {{
     type nat hook postrouting priority 100; policy accept;
     oifname \"{bridge}\" ip saddr 127.0.0.0/8 masquerade
@@ -114,7 +131,21 @@ table ip {name} {{
 "
         );
         text.push_str(&self.elements("add", published));
+        if has_ipv6() {
+            text.push_str(&self.ipv6_ruleset());
+        }
         text
+    }
+
+    /// The rules by which packets that match `who` reach the agent.
+    fn to_endpoints(&self, who: &str) -> String {
+        let Some(TaskEndpoints { metadata, api }) = self.endpoints else { return String::new() };
+        let gateway = self.gateway;
+        [(METADATA_ADDRESS, metadata), (API_ADDRESS, api)]
+            .map(|(address, port)| {
+                format!("    {who} ip daddr {address} tcp dport 80 dnat to {gateway}:{port}\n")
+            })
+            .concat()
     }
 
     /// The commands that add ports.
@@ -129,7 +160,27 @@ table ip {name} {{
 
     /// The command that removes the table, whether it is there or not.
     pub fn removal(&self) -> String {
-        format!("add table ip {0}\ndelete table ip {0}\n", self.name)
+        let of_family = |family: &str| {
+            format!("add table {family} {0}\ndelete table {family} {0}\n", self.name)
+        };
+        if has_ipv6() { of_family("ip") + &of_family("ip6") } else { of_family("ip") }
+    }
+
+    /// Tasks have no IPv6 network, but nothing keeps a hostile one from sending such packets to
+    /// the bridge.
+    fn ipv6_ruleset(&self) -> String {
+        let Self { name, bridge, vpc_bridge, .. } = self;
+        format!(
+            "add table ip6 {name}
+delete table ip6 {name}
+table ip6 {name} {{
+  chain raw {{
+    type filter hook prerouting priority -300; policy accept;
+    iifname {{ \"{bridge}\", \"{vpc_bridge}\" }} ip6 daddr fd00:ec2::254 drop
+  }}
+}}
+"
+        )
     }
 
     fn elements(&self, verb: &str, published: &[Publication]) -> String {
@@ -147,6 +198,11 @@ table ip {name} {{
         }
         text
     }
+}
+
+/// Whether this kernel speaks IPv6: without it nft knows no family ip6.
+fn has_ipv6() -> bool {
+    std::path::Path::new("/proc/net/if_inet6").exists()
 }
 
 /// Runs commands as one transaction.

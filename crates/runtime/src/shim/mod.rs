@@ -33,6 +33,7 @@ use nix::unistd::{self, Pid};
 
 use crate::cgroup::Cgroups;
 use crate::protocol::{FromShim, Response, ShimConfig, encode};
+use crate::spec::NetworkMode;
 use crate::state::{ContainerEvent, EventKind, SandboxInfo};
 use crate::store;
 
@@ -126,6 +127,10 @@ impl Shim {
         detach_from_parent(directory, keep)?;
         let signals = take_signals()?;
         let config: ShimConfig = store::read(&directory.join("shim.json"))?;
+        if config.sandbox.network == NetworkMode::Host {
+            // Before that hierarchy is hidden.
+            Cgroups::detect()?.join_unified(&config.cgroup)?;
+        }
         private_mounts()?;
         let cgroups = Cgroups::detect()?;
         cgroups.create(&config.cgroup, &config.sandbox.resources)?;
