@@ -231,10 +231,8 @@ async fn every_task_reaches_its_own_agent_and_none_without_a_network() {
 /// Runs a script with the host's programs in the network namespace of a process.
 fn in_network_of(pid: i32, script: &str) -> String {
     let netns = format!("--net=/proc/{pid}/ns/net");
-    let output = std::process::Command::new("nsenter")
-        .args([&netns, "/bin/busybox", "sh", "-ec", script])
-        .output()
-        .unwrap();
+    let output =
+        std::process::Command::new("nsenter").args([&netns, "sh", "-ec", script]).output().unwrap();
     String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap()
 }
 
@@ -256,6 +254,11 @@ async fn tasks_reach_neither_loopback_nor_the_clouds_metadata() {
         let nodad = if address.contains("::") { " nodad" } else { "" };
         in_network_of(std::process::id() as i32, &(add + nodad));
     }
+    // The way back to what the tasks take as their own below.
+    for (bridge, address) in [("wb", "fd00:ec2::b"), ("wv", "fd00:ec2::c")] {
+        let add = format!("ip -6 route add {address}/128 dev {bridge}-{instance}");
+        in_network_of(std::process::id() as i32, &add);
+    }
     let secret = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let secret_port = secret.local_addr().unwrap().port();
     answering(secret, "secret\n");
@@ -269,6 +272,7 @@ async fn tasks_reach_neither_loopback_nor_the_clouds_metadata() {
         host.runtime.create_container(&task, host.shell("app", "sleep 1000")).await.unwrap();
         let pid = host.runtime.start_container(&task, "app").await.unwrap();
         // More than any root in a container can do: its network is turned against the host.
+        let own = if id == "b" { "fd00:ec2::b" } else { "fd00:ec2::c" };
         let prepared = in_network_of(
             pid,
             &format!(
@@ -276,14 +280,15 @@ async fn tasks_reach_neither_loopback_nor_the_clouds_metadata() {
                  ip route add 127.0.0.0/8 via {} dev eth0 onlink
                  ip addr add 127.0.0.7/32 dev eth0
                  echo 0 >/proc/sys/net/ipv6/conf/eth0/disable_ipv6
-                 ip -6 addr add fd00:ec2::9/64 dev eth0 nodad; echo prepared",
+                 ip -6 addr add {own}/64 dev eth0 nodad; echo prepared",
                 gateway.ip()
             ),
         );
         assert_eq!(prepared, "prepared\n", "{id}");
         let ask = |address: &str, port: u16| {
-            let answer =
-                format!("printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 2 {address} {port} || :");
+            let answer = format!(
+                "printf 'GET / HTTP/1.0\\r\\n\\r\\n' | busybox nc -w 2 {address} {port} || :"
+            );
             in_network_of(pid, &answer)
         };
         for (forbidden, neighbour) in
