@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 name=$1 seconds=$2
 found=target/fuzz/$name
 mkdir -p "$found"
-if cargo fuzz run "$name" "$found" "fuzz/corpus/$name" -- \
+if cargo fuzz run --sanitizer none "$name" "$found" "fuzz/corpus/$name" -- \
   -max_total_time="$seconds" -timeout=20 -print_final_stats=1 >"$found.log" 2>&1; then
   runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$found.log")
   echo "    $name: $runs inputs in $seconds s, nothing found" >&2

@@ -30,4 +30,9 @@ mod tcs;
 mod websocket;
 
 pub use agent::{Agent, Error};
+
+/// Libraries, by their log targets, that write out what they carry when they are asked for all:
+/// the websocket's frames hold credentials. Whoever sets up a log keeps them at INFO.
+pub const QUIET_TARGETS: &[&str] = &["tungstenite"];
+
 pub use options::{AgentCredentials, AgentOptions};

@@ -354,7 +354,7 @@ async fn the_api_answers_at_its_link_local_address_under_that_name_only() {
         format!(
             "printf 'POST / HTTP/1.1\\r\\nHost: {host}\\r\\nConnection: close, host\\r\\n\
              Authorization: AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20300101/us-east-1/ecs\\r\\n\
-             X-Amz-Target: Any.ListClusters\\r\\nContent-Length: 14\\r\\n\\r\\n\
+             X-Amz-Target: Any.ListClusters\\r\\nContent-Length: 15\\r\\n\\r\\n\
              {{\"from\":\"task\"}}' | nc -w 5 169.254.170.4 80; echo; "
         )
     };

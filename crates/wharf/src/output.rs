@@ -66,6 +66,10 @@ pub fn spinner(message: &str) -> indicatif::ProgressBar {
 pub fn init_log(color: Color) -> LogWriter {
     let filter = tracing_subscriber::EnvFilter::try_from_env("WHARF_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let quiet = wharf_agent::QUIET_TARGETS.iter().map(|target| format!("{target}=info"));
+    let filter = quiet
+        .filter_map(|directive| directive.parse().ok())
+        .fold(filter, tracing_subscriber::EnvFilter::add_directive);
     let writer = LogWriter::start();
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer.clone());
     let done = if std::io::stderr().is_terminal() {

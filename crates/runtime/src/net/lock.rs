@@ -34,11 +34,10 @@ pub(crate) fn remove_if_last() -> Result<(), Error> {
 fn take_in(directory: &Path) -> io::Result<Lock> {
     let path = directory.join(NAME);
     loop {
-        std::fs::create_dir_all(directory)?;
-        let file = match File::create(&path) {
+        let file = match std::fs::create_dir_all(directory).and_then(|()| File::create(&path)) {
             Ok(file) => file,
-            // Another wharf has removed the directory just now.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            // Another wharf has removed the directory just now, before or after we saw it.
+            Err(error) if is_race(&error) => continue,
             Err(error) => return Err(error),
         };
         let file = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| error)?;
@@ -47,6 +46,10 @@ fn take_in(directory: &Path) -> io::Result<Lock> {
             _ => {}
         }
     }
+}
+
+fn is_race(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists)
 }
 
 fn remove_in(directory: &Path) -> io::Result<()> {
