@@ -13,7 +13,7 @@ API = "http://169.254.170.4"
 CALL = (
     "curl --silent --max-time 10 {sign} --header 'content-type: application/x-amz-json-1.1' "
     "--header 'x-amz-target: AmazonEC2ContainerServiceV20141113.ListClusters' --data '{{}}' "
-    "--write-out ' %{{http_code}}\\n' $AWS_ENDPOINT_URL"
+    "--write-out ' %{{http_code}}\\n' ${{AWS_ENDPOINT_URL:-http://169.254.170.4}}"
 )
 SIGN = "--aws-sigv4 aws:amz:$AWS_REGION:ecs --user $KEY:$SECRET"
 
