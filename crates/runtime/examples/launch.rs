@@ -72,11 +72,7 @@ async fn compare(runtime: &Runtime, directory: &Path, layer: &Path, rounds: usiz
     };
     runtime.create_sandbox(spec).await?;
     let bundle = peer_bundle(runtime, &task, directory, layer).await?;
-    let peers: Vec<PathBuf> = ["/usr/bin/crun", "/usr/sbin/runc"]
-        .into_iter()
-        .map(PathBuf::from)
-        .filter(|path| path.exists())
-        .collect();
+    let peers = peers();
     let mut ours = Vec::new();
     let mut theirs = vec![Vec::new(); peers.len()];
     let mut inner = [Vec::new(), Vec::new(), Vec::new(), Vec::new()];
@@ -153,6 +149,20 @@ async fn launch(
     clock_without_listing.lap();
     let phases = [timings.network_us, timings.bundle_us, timings.create_us, timings.start_us];
     Ok((clock_without_listing.total(), phases))
+}
+
+/// The runtimes to compare with; says how to get one that isn't there.
+fn peers() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for name in ["crun", "runc"] {
+        let places = ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"];
+        let path = places.iter().map(|place| Path::new(place).join(name)).find(|p| p.exists());
+        match path {
+            Some(path) => found.push(path),
+            None => println!("{name} is not installed: no comparison (Debian: apt install {name})"),
+        }
+    }
+    found
 }
 
 /// The configuration of one of our containers, with a network namespace of its own making.

@@ -10,14 +10,19 @@
 
 #![allow(unsafe_code)]
 
-use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::fs::File;
+use std::io::{self, IoSlice, IoSliceMut, Read};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockType};
+use nix::cmsg_space;
+use nix::sys::socket::{
+    self, AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType,
+    UnixAddr,
+};
 use nix::unistd::{self, ForkResult};
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +60,8 @@ struct ForkRequest {
     directory: PathBuf,
 }
 
+/// The zygote answers that it has forked; the shim itself says through the pipe that came with the
+/// request whether it is ready. So the zygote is free for the next while shims set themselves up.
 #[derive(Serialize, Deserialize)]
 enum ForkReply {
     Forked { pid: i32 },
@@ -94,36 +101,53 @@ impl Zygote {
     pub(crate) fn fork_shim(&self, directory: &Path) -> Result<i32, Error> {
         let request = ForkRequest { directory: directory.to_owned() };
         let request = serde_json::to_vec(&request).map_err(|e| Error::Talk(e.into()))?;
-        let mut socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
-        // A zygote that was killed shows as a broken pipe or an end of file: one fresh try.
-        let was_running = socket.is_some();
-        let reply = match self.ask(&mut socket, &request) {
-            Err(Error::Talk(_) | Error::NotAZygote(_)) if was_running => {
-                *socket = None;
-                self.ask(&mut socket, &request)
-            }
-            other => other,
-        };
-        if reply.is_err() {
-            *socket = None;
-        }
-        match reply? {
+        let reader = self.ask_twice(&request)?;
+        let mut text = Vec::new();
+        File::from(reader).read_to_end(&mut text).map_err(Error::Talk)?;
+        let died = || Error::Shim("died while it set itself up; see shim.log".to_owned());
+        match serde_json::from_slice::<ForkReply>(&text).map_err(|_| died())? {
             ForkReply::Forked { pid } => Ok(pid),
             ForkReply::Failed { error } => Err(Error::Shim(error)),
         }
     }
 
-    fn ask(&self, socket: &mut Option<OwnedFd>, request: &[u8]) -> Result<ForkReply, Error> {
-        let fd = match socket {
-            Some(fd) => fd,
-            None => socket.insert(self.start()?),
+    /// A zygote that was killed shows as a broken pipe or an end of file: one fresh try.
+    fn ask_twice(&self, request: &[u8]) -> Result<OwnedFd, Error> {
+        let mut socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_running = socket.is_some();
+        let asked = match self.ask(&mut socket, request) {
+            Err(Error::Talk(_) | Error::NotAZygote(_)) if was_running => {
+                *socket = None;
+                self.ask(&mut socket, request)
+            }
+            other => other,
         };
-        socket::send(fd.as_raw_fd(), request, MsgFlags::MSG_NOSIGNAL)
-            .map_err(|e| Error::Talk(e.into()))?;
+        if matches!(asked, Err(Error::Talk(_) | Error::NotAZygote(_))) {
+            *socket = None;
+        }
+        asked
+    }
+
+    /// Has a shim forked; answers the pipe from which its own answer will come.
+    fn ask(&self, socket: &mut Option<OwnedFd>, request: &[u8]) -> Result<OwnedFd, Error> {
+        let talk = |error: nix::Error| Error::Talk(error.into());
+        let fd = match socket {
+            Some(fd) => fd.as_raw_fd(),
+            None => socket.insert(self.start()?).as_raw_fd(),
+        };
+        let (reader, writer) = unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(talk)?;
+        let descriptors = [writer.as_raw_fd()];
+        let rights = [ControlMessage::ScmRights(&descriptors)];
+        let flags = MsgFlags::MSG_NOSIGNAL;
+        socket::sendmsg::<UnixAddr>(fd, &[IoSlice::new(request)], &rights, flags, None)
+            .map_err(talk)?;
         let mut buffer = vec![0; MAX_MESSAGE_BYTES];
-        let length = receive(fd.as_raw_fd(), &mut buffer).map_err(Error::Talk)?;
-        serde_json::from_slice(&buffer[..length])
-            .map_err(|_| Error::NotAZygote(self.program.clone()))
+        let length = receive(fd, &mut buffer).map_err(Error::Talk)?;
+        match serde_json::from_slice(&buffer[..length]) {
+            Ok(ForkReply::Forked { .. }) => Ok(reader),
+            Ok(ForkReply::Failed { error }) => Err(Error::Shim(error)),
+            Err(_) => Err(Error::NotAZygote(self.program.clone())),
+        }
     }
 
     fn start(&self) -> Result<OwnedFd, Error> {
@@ -163,6 +187,29 @@ fn receive(fd: i32, buffer: &mut [u8]) -> io::Result<usize> {
     }
 }
 
+/// A request and the descriptor that came with it.
+fn receive_request(fd: RawFd, buffer: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
+    let mut space = cmsg_space!([RawFd; 1]);
+    let mut slices = [IoSliceMut::new(buffer)];
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = loop {
+        match socket::recvmsg::<UnixAddr>(fd, &mut slices, Some(&mut space), flags) {
+            Err(nix::Error::EINTR) => {}
+            other => break other?,
+        }
+    };
+    let mut descriptor = None;
+    for control in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(received) = control {
+            for fd in received {
+                // SAFETY: the kernel has just made this descriptor for us; nobody else owns it.
+                descriptor = Some(unsafe { OwnedFd::from_raw_fd(fd) });
+            }
+        }
+    }
+    Ok((message.bytes, descriptor))
+}
+
 /// Call first in `main`, before any thread exists: if this process was started as a zygote it
 /// serves as one and never returns; otherwise this does nothing.
 pub fn run_if_zygote() {
@@ -180,14 +227,20 @@ pub(crate) fn serve() -> ! {
     // SAFETY: descriptor 0 was given by `Zygote::start` and stays open for the process's life.
     let socket = unsafe { BorrowedFd::borrow_raw(0) };
     let mut buffer = vec![0; MAX_MESSAGE_BYTES];
+    // What every shim needs is made once and inherited.
+    let prepared = shim::prepare().map_err(|error| error.to_string());
     loop {
-        let length = match receive(socket.as_raw_fd(), &mut buffer) {
-            Ok(0) | Err(_) => std::process::exit(0),
-            Ok(length) => length,
+        let (length, writer) = match receive_request(socket.as_raw_fd(), &mut buffer) {
+            Ok((0, _)) | Err(_) => std::process::exit(0),
+            Ok((length, writer)) => (length, writer),
         };
-        let reply = match serde_json::from_slice::<ForkRequest>(&buffer[..length]) {
-            Ok(request) => fork_twice(&request.directory),
-            Err(error) => ForkReply::Failed { error: error.to_string() },
+        let reply = match (serde_json::from_slice::<ForkRequest>(&buffer[..length]), writer) {
+            (Ok(_), _) if prepared.is_err() => {
+                ForkReply::Failed { error: prepared.clone().err().unwrap_or_default() }
+            }
+            (Ok(request), Some(writer)) => fork_twice(&request.directory, writer),
+            (Ok(_), None) => ForkReply::Failed { error: "no pipe came along".to_owned() },
+            (Err(error), _) => ForkReply::Failed { error: error.to_string() },
         };
         let reply = serde_json::to_vec(&reply).unwrap_or_default();
         if socket::send(socket.as_raw_fd(), &reply, MsgFlags::MSG_NOSIGNAL).is_err() {
@@ -196,30 +249,24 @@ pub(crate) fn serve() -> ! {
     }
 }
 
-/// Forks a child that forks the shim and exits, so that the shim belongs to init. The answer
-/// comes from the shim itself, when it listens.
-fn fork_twice(directory: &Path) -> ForkReply {
-    match try_fork_twice(directory) {
-        Ok(reply) => reply,
+/// Forks a child that forks the shim and exits, so that the shim belongs to init. The shim itself
+/// writes to the pipe when it listens.
+fn fork_twice(directory: &Path, writer: OwnedFd) -> ForkReply {
+    match try_fork_twice(directory, writer) {
+        Ok(pid) => ForkReply::Forked { pid },
         Err(error) => ForkReply::Failed { error: error.to_string() },
     }
 }
 
-fn try_fork_twice(directory: &Path) -> io::Result<ForkReply> {
-    let (reader, writer) = unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+fn try_fork_twice(directory: &Path, writer: OwnedFd) -> io::Result<i32> {
     // SAFETY: the zygote has one thread.
     match unsafe { unistd::fork() }? {
         ForkResult::Parent { child } => {
             drop(writer);
             nix::sys::wait::waitpid(child, None)?;
-            let mut text = Vec::new();
-            io::Read::read_to_end(&mut std::fs::File::from(reader), &mut text)?;
-            Ok(serde_json::from_slice(&text).unwrap_or(ForkReply::Failed {
-                error: "died while it set itself up; see shim.log".to_owned(),
-            }))
+            Ok(child.as_raw())
         }
         ForkResult::Child => {
-            drop(reader);
             let _ = unistd::setsid();
             // SAFETY: still one thread.
             match unsafe { unistd::fork() } {

@@ -33,6 +33,9 @@ pub enum Error {
     /// A bridge is missing.
     #[error("bridge {0} is gone")]
     NoBridge(String),
+    /// An interface is missing.
+    #[error("interface {0} is gone")]
+    NoInterface(String),
     /// The block that was asked for is routed by the host already.
     #[error("{wanted} overlaps {routed}, which this host routes already; choose another block")]
     Overlap {
@@ -69,6 +72,15 @@ pub fn delete_link(name: &str) -> Result<(), Error> {
         netlink.delete_link(link.index).map_err(failed(what()))?;
     }
     Ok(())
+}
+
+/// An interface's index in the calling thread's namespace; asked without the kernel's network
+/// lock, for which a netlink question would wait.
+pub(crate) fn index_of(name: &str) -> Result<u32, Error> {
+    nix::net::if_::if_nametoindex(name).map_err(|error| match error {
+        nix::Error::ENODEV => Error::NoInterface(name.to_owned()),
+        other => failed(format!("look for {name}"))(other),
+    })
 }
 
 /// Writes a kernel parameter below /proc/sys.

@@ -13,7 +13,8 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{
-    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute,
+    LinkFlags, LinkInfo, LinkMessage,
 };
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
@@ -117,6 +118,22 @@ impl Netlink {
             ]),
         ];
         self.new_link(message)
+    }
+
+    /// Lets a bridge's port send back what came in through it. By message: the same setting in
+    /// /sys is tried again and again, busily, for as long as another holds the kernel's lock.
+    pub fn set_hairpin(&mut self, name: &str) -> io::Result<()> {
+        let mut message = LinkMessage::default();
+        message.attributes = vec![
+            LinkAttribute::IfName(name.to_owned()),
+            LinkAttribute::LinkInfo(vec![
+                LinkInfo::PortKind(InfoPortKind::Bridge),
+                LinkInfo::PortData(InfoPortData::BridgePort(vec![InfoBridgePort::HairpinMode(
+                    true,
+                )])),
+            ]),
+        ];
+        self.call(RouteNetlinkMessage::NewLink(message), NLM_F_ACK).map(drop)
     }
 
     fn new_link(&mut self, message: LinkMessage) -> io::Result<()> {

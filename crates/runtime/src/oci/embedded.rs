@@ -3,21 +3,22 @@
 //! Its `build` clones without libc's knowledge and runs much Rust in the child: it is only ever
 //! called from a single-threaded process that does nothing else.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use libcontainer::capabilities::drop_privileges;
 use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::error::LibcontainerError;
-use libcontainer::oci_spec::runtime::{LinuxCapabilities, LinuxSeccomp, Spec};
-use libcontainer::seccomp::initialize_seccomp;
+use libcontainer::oci_spec::runtime::{LinuxCapabilities, Spec};
 use libcontainer::syscall::syscall::{SyscallType, create_syscall};
 use libcontainer::workload::{
-    Executor, ExecutorError, ExecutorValidationError, default::get_executor,
+    Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError, default::get_executor,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::filter::Program;
 use super::{Bundle, Error, failed};
 
 /// What loading a seccomp filter and dropping capabilities afterwards takes.
@@ -27,14 +28,22 @@ fn state_directory(bundle: &Bundle) -> PathBuf {
     bundle.run_dir.join(&bundle.runtime_id)
 }
 
+/// Where the configuration lies that libcontainer is given.
+fn configuration_directory(bundle: &Bundle) -> PathBuf {
+    bundle.run_dir.join(format!(".{}", bundle.runtime_id))
+}
+
 pub(super) fn create(bundle: &Bundle) -> Result<i32, Error> {
+    let directory = configuration_directory(bundle);
+    let executor = own_configuration(bundle, &directory)?;
     let build = || {
-        ContainerBuilder::new(bundle.runtime_id.clone(), SyscallType::Linux)
-            .with_root_path(&bundle.run_dir)?
-            .as_init(&bundle.directory)
-            .with_systemd(false)
-            .with_detach(true)
-            .build()
+        let builder = ContainerBuilder::new(bundle.runtime_id.clone(), SyscallType::Linux)
+            .with_root_path(&bundle.run_dir)?;
+        let builder = match executor {
+            Some(executor) => builder.with_executor(executor),
+            None => builder,
+        };
+        builder.as_init(&directory).with_systemd(false).with_detach(true).build()
     };
     let container = build().map_err(told)?;
     container
@@ -48,22 +57,65 @@ pub(super) fn start(bundle: &Bundle) -> Result<(), Error> {
     container.start().map_err(told)
 }
 
-/// The last step of an exec. libcontainer 0.7 runs further processes without the container's
-/// seccomp filter: it gets there with [`TO_CONFINE`] on top of its capabilities, loads the filter
-/// here and drops them.
+/// The bundle's configuration for libcontainer: without the seccomp profile, which libcontainer
+/// would compile anew each time (and not quite as it is meant), and with what [`Confined`] needs
+/// to apply it. A container without a profile keeps its configuration.
+fn own_configuration(bundle: &Bundle, directory: &Path) -> Result<Option<Confined>, Error> {
+    let path = bundle.directory.join("config.json");
+    let mut config: Value = read(&path)?;
+    let profile = config["linux"].as_object_mut().and_then(|linux| linux.remove("seccomp"));
+    let confined = match profile {
+        None => None,
+        Some(profile) => {
+            let program = Some(Program::of(&parse(&path, profile)?)?);
+            let capabilities = widened(&path, &mut config["process"])?;
+            Some(Confined { program, capabilities })
+        }
+    };
+    std::fs::create_dir_all(directory).map_err(failed(format!("make {}", directory.display())))?;
+    let path = directory.join("config.json");
+    std::fs::write(&path, config.to_string())
+        .map_err(failed(format!("write {}", path.display())))?;
+    Ok(confined)
+}
+
+/// Takes the capability sets that the process shall have out of its configuration, and puts in
+/// those to get there.
+fn widened(path: &Path, process: &mut Value) -> Result<LinuxCapabilities, Error> {
+    let capabilities = parse(path, process["capabilities"].clone())?;
+    for set in ["bounding", "effective", "permitted"] {
+        let Some(names) = process["capabilities"][set].as_array_mut() else { continue };
+        for name in TO_CONFINE {
+            if !names.iter().any(|known| known == name) {
+                names.push(name.into());
+            }
+        }
+    }
+    Ok(capabilities)
+}
+
+/// Confines a container's process before it waits for its start, or an exec's before it runs:
+/// libcontainer gets it there with [`TO_CONFINE`] on top of its capabilities; the filter is loaded
+/// here, and they are dropped.
 #[derive(Clone)]
 struct Confined {
-    seccomp: Option<LinuxSeccomp>,
+    program: Option<Program>,
     capabilities: LinuxCapabilities,
 }
 
 impl Executor for Confined {
-    fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
-        if let Some(seccomp) = &self.seccomp {
-            initialize_seccomp(seccomp).map_err(|e| ExecutorError::Other(e.to_string()))?;
+    fn setup_envs(&self, envs: HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {
+        get_executor().setup_envs(envs)?;
+        if let Some(program) = &self.program {
+            program.load().map_err(|error| {
+                ExecutorSetEnvsError::Other(format!("load the seccomp filter: {error}"))
+            })?;
         }
         drop_privileges(&self.capabilities, create_syscall().as_ref())
-            .map_err(|error| ExecutorError::Other(error.to_string()))?;
+            .map_err(|error| ExecutorSetEnvsError::Other(error.to_string()))
+    }
+
+    fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
         get_executor().exec(spec)
     }
 
@@ -72,27 +124,19 @@ impl Executor for Confined {
     }
 }
 
-/// Takes the sets that the process shall have out of its file, and puts in those to get there.
+/// How a further process is confined; libcontainer 0.7 runs those without the seccomp filter.
 fn confined(bundle: &Bundle, process: &Path) -> Result<Confined, Error> {
     let mut json: Value = read(process)?;
-    let capabilities = parse(process, json["capabilities"].clone())?;
-    for set in ["bounding", "effective", "permitted"] {
-        let Some(names) = json["capabilities"][set].as_array_mut() else { continue };
-        for name in TO_CONFINE {
-            if !names.iter().any(|known| known == name) {
-                names.push(name.into());
-            }
-        }
-    }
+    let capabilities = widened(process, &mut json)?;
     std::fs::write(process, json.to_string())
         .map_err(failed(format!("write {}", process.display())))?;
     let path = bundle.directory.join("config.json");
     let config: Value = read(&path)?;
-    let seccomp = match &config["linux"]["seccomp"] {
+    let program = match &config["linux"]["seccomp"] {
         Value::Null => None,
-        profile => Some(parse(&path, profile.clone())?),
+        profile => Some(Program::of(&parse(&path, profile.clone())?)?),
     };
-    Ok(Confined { seccomp, capabilities })
+    Ok(Confined { program, capabilities })
 }
 
 fn read(path: &Path) -> Result<Value, Error> {
@@ -122,13 +166,15 @@ pub(super) fn exec(bundle: &Bundle, process: &Path) -> Result<i32, Error> {
 /// The shim calls this when the first process has ended, and removes the cgroup itself; there are
 /// no hooks. libcontainer's own `delete` would do no more, in several times the time.
 pub(super) fn delete(bundle: &Bundle) -> Result<(), Error> {
-    let directory = state_directory(bundle);
-    match std::fs::remove_dir_all(&directory) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(failed(format!("remove {}", directory.display()))(error))
+    for directory in [state_directory(bundle), configuration_directory(bundle)] {
+        match std::fs::remove_dir_all(&directory) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(failed(format!("remove {}", directory.display()))(error));
+            }
+            _ => {}
         }
-        _ => Ok(()),
     }
+    Ok(())
 }
 
 /// The whole chain of causes, outermost first, each said once.

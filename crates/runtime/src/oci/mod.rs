@@ -8,9 +8,12 @@ mod cli;
 mod config;
 mod embedded;
 mod etc;
+mod filter;
 mod rootfs;
 mod seccomp;
 mod user;
+
+pub(crate) use filter::warm_up;
 
 use std::io;
 use std::net::Ipv4Addr;

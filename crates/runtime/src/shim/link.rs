@@ -11,7 +11,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::Mode;
 
 use crate::net::netlink::{Netlink, VethPair};
-use crate::net::{Error, TASK_INTERFACE, delete_link, failed, set_sysctl};
+use crate::net::{Error, TASK_INTERFACE, delete_link, failed, index_of, set_sysctl};
 use crate::protocol::ShimConfig;
 use crate::spec::{MacAddress, NetworkMode};
 
@@ -80,8 +80,7 @@ struct Interface<'a> {
 fn connect(netns: BorrowedFd<'_>, interface: &Interface<'_>) -> Result<(), Error> {
     let Interface { bridge, veth, mac, address, prefix, gateway } = *interface;
     let mut host = Netlink::open().map_err(failed("open a netlink socket"))?;
-    let link = host.link(bridge).map_err(failed(format!("look for {bridge}")))?;
-    let bridge = link.ok_or_else(|| Error::NoBridge(bridge.to_owned()))?.index;
+    let bridge = index_of(bridge)?;
     let pair = VethPair {
         host_name: veth,
         bridge,
@@ -92,14 +91,11 @@ fn connect(netns: BorrowedFd<'_>, interface: &Interface<'_>) -> Result<(), Error
     host.add_veth(&pair).map_err(failed(format!("make interface {veth}")))?;
     // Where bridged packets pass through netfilter, a container that calls its own host port is
     // answered by the bridge, back through the port that it came from.
-    let _ = std::fs::write(format!("/sys/class/net/{veth}/brport/hairpin_mode"), "1");
+    host.set_hairpin(veth).map_err(failed(format!("set {veth} to hairpin mode")))?;
     within(netns, || {
-        // Tasks have no IPv6 beyond loopback: without it, no router or address comes in unasked.
-        let _ = set_sysctl(&format!("net/ipv6/conf/{TASK_INTERFACE}/disable_ipv6"), "1");
         let what = || format!("give {address} to {TASK_INTERFACE}");
         let mut inside = Netlink::open().map_err(failed("open a netlink socket"))?;
-        let link = inside.link(TASK_INTERFACE).map_err(failed(what()))?;
-        let index = link.ok_or_else(|| Error::NoBridge(TASK_INTERFACE.to_owned()))?.index;
+        let index = index_of(TASK_INTERFACE)?;
         inside.add_address(index, address, prefix).map_err(failed(what()))?;
         inside.set_up(index).map_err(failed(format!("bring {TASK_INTERFACE} up")))?;
         inside.add_default_route(gateway).map_err(failed(format!("route by {gateway}")))
@@ -111,6 +107,10 @@ pub(super) fn new_netns() -> Result<OwnedFd, Error> {
     let home = open_own_netns()?;
     unshare(CloneFlags::CLONE_NEWNET).map_err(failed("unshare the network namespace"))?;
     let made = open_own_netns().and_then(|netns| {
+        // Tasks have no IPv6 beyond loopback: without it, no router or address comes in unasked.
+        // As the default of what is yet to be made: to set it on an interface means to try, busily,
+        // for as long as another holds the kernel's network lock.
+        let _ = set_sysctl("net/ipv6/conf/default/disable_ipv6", "1");
         let mut netlink = Netlink::open().map_err(failed("open a netlink socket"))?;
         netlink.set_up(LOOPBACK_INDEX).map_err(failed("bring loopback up"))?;
         Ok(netns)
