@@ -6,9 +6,6 @@ use std::sync::Arc;
 
 use tokio::sync::broadcast;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-
 use crate::cgroup::Cgroups;
 use crate::error::{Error, io};
 use crate::net;
@@ -86,30 +83,14 @@ pub(crate) fn make_sandbox(
     make_directory(&config.log_dir)?;
     make_directory(&config.run_dir)?;
     store::write(&directory.join("shim.json"), &config, false)?;
-    let forked = inner.zygote.fork_shim(&directory).map_err(Error::from);
-    let led = forked.and_then(|pid| {
-        lead_to_endpoints(&inner.cgroups, &config, pid).inspect_err(|_| {
-            // It has only just been forked and nothing runs in it.
-            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-        })
-    });
-    if let Err(error) = led {
+    if let Err(error) = inner.zygote.fork_shim(&directory) {
         let _ = inner.cgroups.remove(&config.cgroup);
         let _ = net::delete_link(&config.task_veth);
         let _ = remove_directory(&config.run_dir);
         let _ = remove_directory(&directory);
-        return Err(error);
+        return Err(error.into());
     }
     Ok((directory, config))
-}
-
-/// What tasks in network mode host reach is told by their cgroup of version 2, which their shim
-/// can't see (it hides that hierarchy from OCI runtimes), so it is brought there from here.
-fn lead_to_endpoints(cgroups: &Cgroups, config: &ShimConfig, shim: i32) -> Result<(), Error> {
-    match config.sandbox.network {
-        NetworkMode::Host => Ok(cgroups.join_unified(&config.cgroup, shim)?),
-        _ => Ok(()),
-    }
 }
 
 /// Finds the sandboxes on disk and connects to the shims that live.
@@ -146,13 +127,7 @@ pub(crate) async fn adopt(
             }
         }
         let sandbox = match connected {
-            Ok(sandbox) => {
-                // The agent may have died just before.
-                if let Some(shim) = sandbox.info().shim_pid {
-                    lead_to_endpoints(cgroups, &sandbox.config, shim)?;
-                }
-                sandbox
-            }
+            Ok(sandbox) => sandbox,
             Err(error) => {
                 tracing::warn!(%error, sandbox = %config.sandbox.id, "the shim doesn't answer");
                 Sandbox::lost(directory, config, cgroups.clone(), events).await

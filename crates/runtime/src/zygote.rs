@@ -227,17 +227,14 @@ pub(crate) fn serve() -> ! {
     // SAFETY: descriptor 0 was given by `Zygote::start` and stays open for the process's life.
     let socket = unsafe { BorrowedFd::borrow_raw(0) };
     let mut buffer = vec![0; MAX_MESSAGE_BYTES];
-    // What every shim needs is made once and inherited.
-    let prepared = shim::prepare().map_err(|error| error.to_string());
+    // Made once here, and inherited by every shim.
+    crate::oci::warm_up();
     loop {
         let (length, writer) = match receive_request(socket.as_raw_fd(), &mut buffer) {
             Ok((0, _)) | Err(_) => std::process::exit(0),
             Ok((length, writer)) => (length, writer),
         };
         let reply = match (serde_json::from_slice::<ForkRequest>(&buffer[..length]), writer) {
-            (Ok(_), _) if prepared.is_err() => {
-                ForkReply::Failed { error: prepared.clone().err().unwrap_or_default() }
-            }
             (Ok(request), Some(writer)) => fork_twice(&request.directory, writer),
             (Ok(_), None) => ForkReply::Failed { error: "no pipe came along".to_owned() },
             (Err(error), _) => ForkReply::Failed { error: error.to_string() },

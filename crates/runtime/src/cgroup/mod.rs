@@ -119,14 +119,14 @@ impl Cgroups {
         self.roots().any(|root| below(root, path).exists())
     }
 
-    /// Brings a process into the cgroup in the hierarchy of version 2 beside version 1, which OCI
-    /// runtimes don't touch: the children that it will have stay there. With version 2 alone the
+    /// Brings the calling process into the cgroup in the hierarchy of version 2 beside version 1,
+    /// which OCI runtimes don't touch: its children stay there. With version 2 alone the
     /// runtime puts them into their cgroup in any case.
-    pub fn join_unified(&self, path: &str, pid: i32) -> Result<(), Error> {
+    pub fn join_unified(&self, path: &str) -> Result<(), Error> {
         let Self::V1(v1) = self else { return Ok(()) };
         let Some(root) = v1.unified() else { return Ok(()) };
         make(&below(root, path))?;
-        write(&below(root, path).join("cgroup.procs"), pid)
+        write(&below(root, path).join("cgroup.procs"), 0)
     }
 
     /// A cgroup of version 2 as nft names it: from /sys/fs/cgroup on, also on hybrid hosts, where

@@ -33,6 +33,7 @@ use nix::unistd::{self, Pid};
 
 use crate::cgroup::Cgroups;
 use crate::protocol::{FromShim, Response, ShimConfig, encode};
+use crate::spec::NetworkMode;
 use crate::state::{ContainerEvent, EventKind, SandboxInfo};
 use crate::store;
 
@@ -126,7 +127,11 @@ impl Shim {
         detach_from_parent(directory, keep)?;
         let signals = take_signals()?;
         let config: ShimConfig = store::read(&directory.join("shim.json"))?;
-        own_mount_namespace()?;
+        if config.sandbox.network == NetworkMode::Host {
+            // Before that hierarchy is hidden.
+            Cgroups::detect()?.join_unified(&config.cgroup)?;
+        }
+        private_mounts()?;
         let cgroups = Cgroups::detect()?;
         cgroups.create(&config.cgroup, &config.sandbox.resources)?;
         let task_netns = link::connect_task(&config)?;
@@ -404,25 +409,11 @@ pub(crate) fn restore_signals() {
     let _ = SigSet::empty().thread_set_mask();
 }
 
-/// What the zygote makes once for all shims: a mount namespace of their kind to copy, and the
-/// default seccomp program.
-pub(crate) fn prepare() -> Result<(), Error> {
-    own_mount_namespace()?;
-    hide_unified()?;
-    crate::oci::warm_up();
-    Ok(())
-}
-
-/// Mounts made from here on die with the calling process. A copy of the zygote's namespace: a
-/// slave of the host's like that, and without what is hidden there.
-fn own_mount_namespace() -> Result<(), Error> {
+/// Mounts made from here on die with the shim. On hybrid hosts the cgroup2 mount is hidden:
+/// crun 1.8 mixes the two versions up when it sees both.
+fn private_mounts() -> Result<(), Error> {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS)
-        .map_err(failed("unshare the mount namespace"))
-}
-
-/// Takes the mounts of this namespace away from the host's. On hybrid hosts the cgroup2 mount is
-/// hidden: crun 1.8 mixes the two versions up when it sees both.
-fn hide_unified() -> Result<(), Error> {
+        .map_err(failed("unshare the mount namespace"))?;
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SLAVE, None::<&str>)
         .map_err(failed("make / a slave mount"))?;
     match umount2("/sys/fs/cgroup/unified", MntFlags::MNT_DETACH) {
