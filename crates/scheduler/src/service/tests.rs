@@ -158,7 +158,7 @@ fn a_rolling_update_replaces_within_its_limits() {
     case.said(expect![[r#"
         (service web) has started 2 tasks: (task 0) (task 1).
         (service web) has stopped 2 running tasks: (task 2) (task 3).
-        (service web) (deployment ecs-svc/1000000000000000013) deployment completed.
+        (service web) (deployment ecs-svc/1000000000000000014) deployment completed.
         (service web) has reached a steady state.
     "#]]);
     assert_eq!(case.service().deployments.len(), 1);
@@ -261,7 +261,7 @@ fn the_circuit_breaker_rolls_back() {
     case.said(expect![[r#"
         (service web) has started 2 tasks: (task 0) (task 1).
         (service web) has started 2 tasks: (task 2) (task 3).
-        (service web) (deployment ecs-svc/1000000000000000014) deployment failed: tasks failed to start.
+        (service web) (deployment ecs-svc/1000000000000000015) deployment failed: tasks failed to start.
         (service web) rolling back to deployment ecs-svc/1000000000000000005.
         (service web) (deployment ecs-svc/1000000000000000005) deployment completed.
         (service web) has reached a steady state.
