@@ -67,10 +67,12 @@ run_advisories() {
 # Five minutes for each target, two at a time. New inputs go below target/, not into the corpora. A
 # stable toolchain does, when it is told that it may use what isn't stable.
 run_fuzz() {
-  export RUSTC_BOOTSTRAP=1
+  # cargo-fuzz asks for one unit, which makes the generated shapes wait long for one core.
+  export RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Ccodegen-units=16
   # Nothing that is fuzzed has unsafe code: panics, hangs and memory without bound are looked for.
   cargo fuzz build --sanitizer none || return
   cargo fuzz list | "${as_root[@]}" env "PATH=$PATH" RUSTC_BOOTSTRAP=1 \
+    "RUSTFLAGS=$RUSTFLAGS" \
     xargs -P 2 -I '{}' scripts/fuzz.sh '{}' "${WHARF_FUZZ_SECONDS:-300}"
 }
 
