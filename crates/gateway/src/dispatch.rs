@@ -9,7 +9,7 @@ use crate::placing::Placement;
 use std::sync::Arc;
 use wharf_journal::{CommitError, StoreError};
 use wharf_model::{ClusterName, Timestamp};
-use wharf_wire::{Document, OperationShape, Shape, validation};
+use wharf_wire::{Document, OperationShape, Schema, Shape, validation};
 
 /// How often a request is decided anew before the caller is told to try again. Conflicts are
 /// between requests for the same record, so each round some other request has won.
@@ -27,6 +27,19 @@ pub(crate) struct Call<'a> {
     pub seed: u64,
     /// Its input, decoded along the operation's schema.
     pub input: Document,
+    /// How its protocol lays out the output.
+    pub encode: Encode,
+}
+
+/// Lays out an output along its schema.
+pub(crate) type Encode = Box<dyn Fn(&Schema, &Document) -> Vec<u8> + Send + Sync>;
+
+/// An output's bytes, or why there is none.
+pub(crate) type Encoded = Result<Vec<u8>, ApiError>;
+
+/// Lays out an operation's output.
+pub(crate) fn encoded<O: Shape>(encode: &Encode, output: O) -> Vec<u8> {
+    encode(O::schema(), &output.into_document())
 }
 
 impl Call<'_> {
@@ -34,27 +47,29 @@ impl Call<'_> {
     pub(crate) async fn run<O: OperationShape>(
         self,
         operation: fn(&Context<'_>, &O::Input) -> OperationResult<O::Output>,
-    ) -> Result<Document, ApiError> {
-        let (app, identity, now, seed) = (self.app, self.identity, self.now, self.seed);
-        let input = self.typed_input::<O>()?;
+    ) -> Encoded {
+        let Self { app, identity, now, seed, input, encode } = self;
+        let input = typed_input::<O>(app, identity, input)?;
         for _ in 0..MAX_ATTEMPTS {
             let snapshot = app.store().snapshot();
             let context = app.context(&snapshot, identity, now, seed);
             let outcome = operation(&context, &input)?;
             if outcome.transaction.is_empty() && outcome.transaction.reads.is_empty() {
                 app.remember(now, outcome.history);
-                return Ok(outcome.output.into_document());
+                return Ok(encoded(&encode, outcome.output));
             }
-            match app.store().commit(outcome.transaction).await {
-                Ok(_) => {
+            // The answer is laid out while the disk is at work; it goes out only if that holds.
+            let answer = async { encoded(&encode, outcome.output) };
+            match tokio::join!(app.store().commit(outcome.transaction), answer) {
+                (Ok(_), answer) => {
                     app.remember(now, outcome.history);
-                    return Ok(outcome.output.into_document());
+                    return Ok(answer);
                 }
-                Err(StoreError::Conflict { key, expected, found }) => {
+                (Err(StoreError::Conflict { key, expected, found }), _) => {
                     tracing::debug!(operation = O::NAME, %key, %expected, %found, "decided anew");
                     app.metrics().conflict(O::NAME);
                 }
-                Err(error) => return Err(commit_failed(O::NAME, &error)),
+                (Err(error), _) => return Err(commit_failed(O::NAME, &error)),
             }
         }
         tracing::warn!(operation = O::NAME, "gave up after {MAX_ATTEMPTS} conflicts");
@@ -65,30 +80,34 @@ impl Call<'_> {
     pub(crate) async fn run_placing<O: OperationShape>(
         self,
         function: fn(&Context<'_>, &O::Input) -> OperationResult<O::Output>,
-    ) -> Result<Document, ApiError>
+    ) -> Encoded
     where
         O::Input: Send + 'static,
         O::Output: Send + 'static,
     {
-        let cluster = self.input.get("cluster").and_then(Document::as_str).unwrap_or("default");
+        let Self { app, identity, now, seed, input, encode } = self;
+        let cluster = input.get("cluster").and_then(Document::as_str).unwrap_or("default");
         let cluster = ClusterName::from(cluster.rsplit('/').next().unwrap_or(cluster));
-        let (app, now, seed) = (self.app, self.now, self.seed);
-        let identity = self.identity.clone();
-        let input = self.typed_input::<O>()?;
-        let placement = Placement { name: O::NAME, function, input, identity, now, seed };
-        Ok(app.placing().run(app, cluster, placement).await?.into_document())
+        let input = typed_input::<O>(app, identity, input)?;
+        let identity = identity.clone();
+        let placement = Placement { name: O::NAME, function, input, identity, now, seed, encode };
+        app.placing().run(app, cluster, placement).await
     }
+}
 
-    /// The input, valid by the model.
-    fn typed_input<O: OperationShape>(self) -> Result<O::Input, ApiError> {
-        let schema = <O::Input as Shape>::schema();
-        let violations = validation::validate(schema, &self.input, validation::Scope::All);
-        if let Some(text) = validation::message(&violations) {
-            return Err(self.app.validation_error(self.identity.service(), text));
-        }
-        <O::Input as Shape>::from_document(self.input)
-            .map_err(|error| ApiError::new("SerializationException", 400, error.to_string()))
+/// The input, valid by the model.
+fn typed_input<O: OperationShape>(
+    app: &App,
+    identity: &Verified,
+    input: Document,
+) -> Result<O::Input, ApiError> {
+    let schema = <O::Input as Shape>::schema();
+    let violations = validation::validate(schema, &input, validation::Scope::All);
+    if let Some(text) = validation::message(&violations) {
+        return Err(app.validation_error(identity.service(), text));
     }
+    <O::Input as Shape>::from_document(input)
+        .map_err(|error| ApiError::new("SerializationException", 400, error.to_string()))
 }
 
 /// What the caller hears of a transaction that the journal didn't take; the log has the reason.

@@ -7,8 +7,8 @@
 //! may rest on a decision before it.
 
 use crate::app::App;
-use crate::context::{Outcome, Result as OperationResult};
-use crate::dispatch::{MAX_ATTEMPTS, commit_failed};
+use crate::context::{HistoryEntry, Outcome, Result as OperationResult};
+use crate::dispatch::{Encode, Encoded, MAX_ATTEMPTS, commit_failed, encoded};
 use crate::error::ApiError;
 use crate::identity::Verified;
 use std::collections::BTreeMap;
@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::sync::{mpsc, oneshot};
 use wharf_journal::{Error as JournalError, MAX_RECORDS, StoreError};
 use wharf_model::{ClusterName, RecordKey, Revision, Snapshot, Timestamp, Transaction, Write};
+use wharf_wire::Shape;
 
 /// Operations that may wait in one cluster before their callers wait for room.
 const QUEUE: usize = 1024;
@@ -31,7 +32,7 @@ pub(crate) struct Placing {
 }
 
 impl Placing {
-    /// Lets the operation have its turn in `cluster`; returns its output once it is durable.
+    /// Lets the operation have its turn in `cluster`; returns its answer once it is durable.
     ///
     /// # Errors
     /// The operation's own, or that the transaction wasn't committed.
@@ -40,13 +41,13 @@ impl Placing {
         app: &Arc<App>,
         cluster: ClusterName,
         operation: Placement<I, O>,
-    ) -> Result<O, ApiError>
+    ) -> Encoded
     where
         I: Send + 'static,
-        O: Send + 'static,
+        O: Shape + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let mut waiting: Box<dyn Waiting> = Box::new(Turn { operation, decided: None, reply });
+        let mut waiting: Box<dyn Waiting> = Box::new(Turn::new(operation, reply));
         loop {
             match self.queue(app, &cluster).send(waiting).await {
                 Ok(()) => break,
@@ -89,43 +90,64 @@ pub(crate) struct Placement<I, O> {
     pub now: Timestamp,
     /// The request's randomness.
     pub seed: u64,
+    /// How its protocol lays out the output.
+    pub encode: Encode,
 }
 
 /// A [`Placement`] whose caller waits.
 struct Turn<I, O> {
     operation: Placement<I, O>,
-    decided: Option<OperationResult<O>>,
-    reply: oneshot::Sender<Result<O, ApiError>>,
+    output: Option<O>,
+    answer: Encoded,
+    history: Vec<HistoryEntry>,
+    reply: oneshot::Sender<Encoded>,
+}
+
+impl<I, O> Turn<I, O> {
+    fn new(operation: Placement<I, O>, reply: oneshot::Sender<Encoded>) -> Self {
+        let answer = Err(ApiError::server());
+        Self { operation, output: None, answer, history: Vec::new(), reply }
+    }
 }
 
 /// A [`Turn`] of whatever operation.
 trait Waiting: Send {
     /// Decides on `snapshot` and returns what is to be committed.
     fn decide(&mut self, app: &App, snapshot: &Snapshot) -> Transaction;
+    /// Lays out what was decided.
+    fn encode(&mut self);
     /// Answers the caller: with what was decided, or that it wasn't committed.
     fn settle(self: Box<Self>, app: &App, committed: Result<(), ApiError>);
     /// The operation's name.
     fn name(&self) -> &'static str;
 }
 
-impl<I: Send, O: Send> Waiting for Turn<I, O> {
+impl<I: Send, O: Shape + Send> Waiting for Turn<I, O> {
     fn decide(&mut self, app: &App, snapshot: &Snapshot) -> Transaction {
         let Placement { function, input, identity, now, seed, .. } = &self.operation;
-        let mut decided = function(&app.context(snapshot, identity, *now, *seed), input);
-        let transaction = match &mut decided {
-            Ok(outcome) => std::mem::take(&mut outcome.transaction),
-            Err(_) => Transaction::new(),
-        };
-        self.decided = Some(decided);
-        transaction
+        match function(&app.context(snapshot, identity, *now, *seed), input) {
+            Ok(Outcome { output, transaction, history }) => {
+                (self.output, self.history) = (Some(output), history);
+                transaction
+            }
+            Err(error) => {
+                (self.output, self.answer) = (None, Err(error));
+                Transaction::new()
+            }
+        }
+    }
+
+    fn encode(&mut self) {
+        if let Some(output) = self.output.take() {
+            self.answer = Ok(encoded(&self.operation.encode, output));
+        }
     }
 
     fn settle(self: Box<Self>, app: &App, committed: Result<(), ApiError>) {
-        let decided = self.decided.unwrap_or_else(|| Err(ApiError::server()));
-        let answer = committed.and(decided).map(|Outcome { output, history, .. }| {
-            app.remember(self.operation.now, history);
-            output
-        });
+        let answer = committed.and(self.answer);
+        if answer.is_ok() {
+            app.remember(self.operation.now, self.history);
+        }
         // The caller may have gone; what was decided stands all the same.
         let _ = self.reply.send(answer);
     }
@@ -162,10 +184,13 @@ async fn decide_and_commit(app: &App, waiting: &mut Vec<Box<dyn Waiting>>) -> us
             count += 1;
         }
         let transaction = batch.into_transaction();
+        // The answers are laid out while the disk is at work.
+        let encode = async { waiting.iter_mut().take(count).for_each(|turn| turn.encode()) };
         let committed = if transaction.is_empty() && transaction.reads.is_empty() {
+            encode.await;
             Ok(())
         } else {
-            match app.store().commit(transaction).await {
+            match tokio::join!(app.store().commit(transaction), encode).0 {
                 Ok(_) => Ok(()),
                 Err(StoreError::Conflict { key, expected, found }) => {
                     let operation = waiting[0].name();

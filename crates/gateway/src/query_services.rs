@@ -81,10 +81,10 @@ impl Operation {
         }
     }
 
-    fn schemas(self) -> (&'static Schema, &'static Schema) {
+    fn input_schema(self) -> &'static Schema {
         match self {
-            Self::Sts(operation) => (operation.input_schema(), operation.output_schema()),
-            Self::Ec2(operation) => (operation.input_schema(), operation.output_schema()),
+            Self::Sts(operation) => operation.input_schema(),
+            Self::Ec2(operation) => operation.input_schema(),
         }
     }
 }
@@ -122,14 +122,17 @@ pub(crate) async fn call(
         return Err(invalid_action(service, action, version));
     };
     *name = operation.name();
-    let (input_schema, output_schema) = operation.schemas();
-    let input = service.decode(input_schema, &form).map_err(|e| malformed(service, &e))?;
-    let call = Call { app, identity, now: app.now(), seed: rand::random(), input };
-    let output = match operation {
-        Operation::Sts(operation) => sts::dispatch(operation, call).await?,
-        Operation::Ec2(operation) => ec2::dispatch(operation, call).await?,
-    };
-    Ok(service.encode(operation.name(), output_schema, &output, request_id))
+    let input = operation.input_schema();
+    let input = service.decode(input, &form).map_err(|e| malformed(service, &e))?;
+    let (name, request_id) = (operation.name(), request_id.to_owned());
+    let encode = Box::new(move |schema: &Schema, output: &Document| {
+        service.encode(name, schema, output, &request_id)
+    });
+    let call = Call { app, identity, now: app.now(), seed: rand::random(), input, encode };
+    match operation {
+        Operation::Sts(operation) => sts::dispatch(operation, call).await,
+        Operation::Ec2(operation) => ec2::dispatch(operation, call).await,
+    }
 }
 
 /// A name that is no operation here, and perhaps one of AWS's that isn't built.

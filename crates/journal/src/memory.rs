@@ -47,7 +47,8 @@ impl Journal for MemoryJournal {
         head.apply(&append.writes, None);
         let revision = head.revision;
         let Append { writes, attachment, .. } = append;
-        self.recent.publish([Entry { revision, writes: writes.into(), attachment }]);
+        self.recent.push([Entry { revision, writes: writes.into(), attachment }]);
+        self.recent.announce(revision);
         Ok(revision)
     }
 

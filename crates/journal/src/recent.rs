@@ -39,19 +39,15 @@ impl Recent {
         Arc::new(Self { queue: Mutex::new(queue), newest: watch::Sender::new(Ok(after)) })
     }
 
-    /// Shows durable entries to the watchers.
-    pub(crate) fn publish(&self, entries: impl IntoIterator<Item = Entry>) {
-        let mut newest = None;
-        {
-            let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-            for entry in entries {
-                newest = Some(entry.revision);
-                queue.push(entry);
-            }
-        }
-        if let Some(newest) = newest {
-            let _ = self.newest.send_replace(Ok(newest));
-        }
+    /// Shows durable entries to the watchers that look; [`Recent::announce`] wakes the others.
+    pub(crate) fn push(&self, entries: impl IntoIterator<Item = Entry>) {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.into_iter().for_each(|entry| queue.push(entry));
+    }
+
+    /// Wakes the watchers: the entries up to the revision `newest` are there.
+    pub(crate) fn announce(&self, newest: u64) {
+        let _ = self.newest.send_replace(Ok(newest));
     }
 
     /// Ends every watch with the given error once it has read what there is.

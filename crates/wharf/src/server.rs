@@ -39,6 +39,9 @@ pub enum Error {
     /// The address can't be listened on.
     #[error(transparent)]
     Http(#[from] wharf_gateway::http::Error),
+    /// One of its loops has panicked.
+    #[error("the server can't go on")]
+    Panicked(#[from] tokio::task::JoinError),
     /// The VPC's range is none.
     #[error("{0:?} is no IPv4 range such as 10.113.0.0/16 with a prefix of 8 to 24")]
     VpcCidr(String),
@@ -93,7 +96,10 @@ pub async fn run(
     let address = format!("http://{}", server.local_addr());
     tracing::info!(%address, region = %args.region, "serving");
     ProcessFile::of_this_process("server", vec![address]).write(data_dir)?;
-    tokio::join!(control.run(shutdown.clone()), server.run(shutdown));
+    // On the runtime's workers: waking this thread for each change would cost more than the work.
+    let control = tokio::spawn(control.run(shutdown.clone()));
+    let server = tokio::spawn(server.run(shutdown));
+    tokio::try_join!(control, server)?;
     Ok(())
 }
 

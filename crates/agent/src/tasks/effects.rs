@@ -9,6 +9,7 @@ use wharf_image::store::Source;
 use wharf_image::{Image, ImageStore, NoProgress, PullOptions, RegistryClient};
 use wharf_runtime::{ContainerInfo, ContainerSpec, Runtime, SandboxId};
 
+use super::listening;
 use crate::engine::{Failure, Input};
 use crate::launch::{self, Surroundings};
 use crate::task::Task;
@@ -197,7 +198,11 @@ impl Host {
     pub(super) async fn start(&self, task: &Task, index: usize) -> Input {
         let name = &task.containers[index].name;
         match timeout(START_TIMEOUT, self.runtime.start_container(&task.id, name)).await {
-            Ok(Ok(_)) => Input::Started { index, at_ms: now_ms() },
+            Ok(Ok(pid)) => {
+                let at_ms = now_ms();
+                listening::wait(pid, &task.containers[index].ports).await;
+                Input::Started { index, at_ms }
+            }
             Ok(Err(error)) => {
                 let failure = Failure::new("CannotStartContainerError", error);
                 Input::Failed { index, failure }

@@ -5,6 +5,7 @@
 
 pub(crate) mod effects;
 mod health;
+mod listening;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -241,12 +242,10 @@ impl Tasks {
         let entries = locked(&self.inner.entries);
         let Some(entry) = entries.get(sandbox) else { return };
         let Some(index) = locked(&entry.machine).index_of(container) else { return };
-        let input = match kind {
-            EventKind::Started { at_ms, .. } => Input::Started { index, at_ms },
-            EventKind::Exited(status) => Input::Exited { index, status },
-        };
+        // The call that started it tells of a start, once the container can be reached.
+        let EventKind::Exited(status) = kind else { return };
         // A finished task has no worker.
-        let _ = entry.inbox.send(input.into());
+        let _ = entry.inbox.send(Input::Exited { index, status }.into());
     }
 
     /// Events were lost: every exit is told again, which the engine takes once.

@@ -65,7 +65,7 @@ impl Worker {
                 Some(_) = jobs.join_next(), if !jobs.is_empty() => continue,
             };
             if let Input::Started { index, .. } = command.input {
-                // The start is told twice, by the call's answer and by the runtime's event.
+                // A container that has already ended has no health to watch.
                 let known = locked(&self.machine).state.containers.get(index).map(|c| c.known);
                 if known == Some(Known::Created) {
                     self.watch_health(index, &mut jobs);

@@ -1,7 +1,8 @@
 //! The API's bench: `cargo xtask bench api`.
 //!
 //! Writes acknowledged durably beside etcd's puts of as many bytes, a single write beside a raw
-//! append and fdatasync, DescribeTasks beside nginx. `api WHARF [SECONDS-PER-ROUND]`.
+//! append and fdatasync, DescribeTasks beside nginx. `api WHARF [SECONDS-PER-ROUND [OPERATION [CONNECTIONS]]]`; with an
+//! operation only its writes, as a profiler likes it.
 
 use serde_json::json;
 use std::fs::File;
@@ -18,6 +19,8 @@ use wharf_bench::trace::{Trace, Verdict};
 use wharf_bench::{Error, Result};
 use wharf_journal::{Append, EmbeddedJournal, Journal, Options};
 
+const USAGE: &str =
+    "usage: api WHARF [SECONDS-PER-ROUND [RegisterTaskDefinition|RunTask [CONNECTIONS]]]";
 const CONNECTIONS: [usize; 3] = [1, 16, 200];
 const ROUNDS: usize = 5;
 const HOSTS: usize = 50;
@@ -73,13 +76,19 @@ fn body(operation: &str, n: usize) -> Vec<u8> {
 #[tokio::main]
 async fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let wharf = PathBuf::from(arguments.next().ok_or("usage: api WHARF [SECONDS-PER-ROUND]")?);
+    let wharf = PathBuf::from(arguments.next().ok_or(USAGE)?);
     let seconds: f64 = arguments.next().map_or(Ok(0.6), |text| text.parse())?;
     let time = Duration::from_secs_f64(seconds);
     for (program, argument) in [("etcd", "--version"), ("/usr/sbin/nginx", "-v")] {
         println!("{}", version(program, argument).unwrap_or_else(|| format!("{program}: missing")));
     }
     println!("{ROUNDS} interleaved rounds of {seconds} s a side; medians, ratios per round");
+    if let Some(only) = arguments.next() {
+        let operations = ["RegisterTaskDefinition", "RunTask"].into_iter();
+        let operation = operations.clone().find(|name| *name == only).ok_or(USAGE)?;
+        let connections = arguments.next().map_or(Ok(200), |text| text.parse())?;
+        return writes(&wharf, operation, connections, 700, time).await;
+    }
     let directory = tempfile::tempdir()?;
     for operation in ["RegisterTaskDefinition", "RunTask"] {
         let bytes = check_syncs(&wharf, directory.path(), operation).await?;

@@ -10,9 +10,8 @@ pub mod describe_security_groups;
 pub mod describe_subnets;
 pub mod describe_vpcs;
 
-use crate::dispatch::Call;
+use crate::dispatch::{Call, Encoded};
 use crate::error::ApiError;
-use wharf_wire::Document;
 use wharf_wire::ec2::{Operation, operation};
 
 macro_rules! dispatch_table {
@@ -21,7 +20,7 @@ macro_rules! dispatch_table {
         pub(crate) async fn dispatch(
             operation: Operation,
             call: Call<'_>,
-        ) -> Result<Document, ApiError> {
+        ) -> Encoded {
             match operation {
                 $( Operation::$name => call.run::<operation::$name>($function).await, )*
             }

@@ -92,9 +92,8 @@ pub mod update_container_instances_state;
 pub mod update_service;
 pub mod update_task_protection;
 
-use crate::dispatch::Call;
+use crate::dispatch::{Call, Encoded};
 use crate::error::ApiError;
-use wharf_wire::Document;
 use wharf_wire::ecs::{Operation, operation};
 
 /// The dispatch table. `run` is for operations that read or write; `run_placing` for those that
@@ -108,7 +107,7 @@ macro_rules! dispatch_table {
         pub(crate) async fn dispatch(
             operation: Operation,
             call: Call<'_>,
-        ) -> Result<Document, ApiError> {
+        ) -> Encoded {
             match operation {
                 $( Operation::$name => call.$run::<operation::$name>($function).await, )*
                 #[allow(unreachable_patterns)]

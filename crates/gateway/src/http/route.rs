@@ -15,7 +15,7 @@ use hyper::header::CONTENT_TYPE;
 use hyper::{HeaderMap, Method};
 use std::cell::LazyCell;
 use std::sync::Arc;
-use wharf_wire::{DecodeError, DecodeReason, Document, json};
+use wharf_wire::{DecodeError, DecodeReason, json};
 
 /// What a request looks like before anything of it is believed: good enough to lay out an error.
 #[derive(Debug, Clone, Copy)]
@@ -196,9 +196,9 @@ async fn ecs_call(
     trace.operation = operation.as_str();
     let input = json::decode(operation.input_schema(), body).map_err(|e| undecodable(&e))?;
     let now = app.now();
-    let call = Call { app, identity, now, seed: rand::random(), input };
-    let output: Document = ecs::dispatch(operation, call).await?;
-    let bytes = json::encode(operation.output_schema(), &output);
+    let encode = Box::new(json::encode);
+    let call = Call { app, identity, now, seed: rand::random(), input, encode };
+    let bytes = ecs::dispatch(operation, call).await?;
     Ok(answer(200, protocol.content_type(), bytes))
 }
 
