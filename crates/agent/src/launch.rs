@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use wharf_image::Image;
 use wharf_runtime::spec::{
-    ContainerResources, Dns, LogOptions, Mount, MountSource, NetworkMode, TaskResources,
+    ContainerResources, LogOptions, Mount, MountSource, NetworkMode, Sharing, TaskResources,
 };
 use wharf_runtime::{ContainerSpec, SandboxSpec};
 
@@ -65,10 +65,7 @@ pub(crate) fn ecs_labels(task: &Task, container: &str, cluster: &str) -> BTreeMa
 /// The sandbox of a task.
 pub(crate) fn sandbox(task: &Task) -> SandboxSpec {
     let cpu_millis = task.cpu.map(|cpu| ((cpu * 1000.0) as u64).max(10));
-    let mut dns = task.dns.clone();
-    for container in &task.containers {
-        merge(&mut dns, &container.dns);
-    }
+    let shm = task.containers.iter().filter_map(|container| container.shm_bytes).max();
     SandboxSpec {
         id: task.id.clone(),
         network: match &task.network {
@@ -81,17 +78,12 @@ pub(crate) fn sandbox(task: &Task) -> SandboxSpec {
             cpu_millis,
             cpu_shares: task.cpu.map(|cpu| ((cpu * 1024.0) as u64).max(MIN_CPU_SHARES)),
             memory_bytes: task.memory_mib.map(|mib| mib << 20),
+            may_swap: task.containers.iter().any(|container| container.may_swap()),
         },
-        dns,
+        dns: task.dns.clone(),
+        sharing: Sharing { pid: task.pid, ipc: task.ipc, shm_bytes: shm },
         labels: BTreeMap::from([("com.amazonaws.ecs.task-arn".to_owned(), task.arn.clone())]),
     }
-}
-
-fn merge(dns: &mut Dns, other: &Dns) {
-    let new: Vec<_> = other.servers.iter().filter(|s| !dns.servers.contains(s)).copied().collect();
-    dns.servers.extend(new);
-    let new: Vec<_> = other.search.iter().filter(|s| !dns.search.contains(s)).cloned().collect();
-    dns.search.extend(new);
 }
 
 /// The signal that asks a container of this image to stop.
@@ -133,6 +125,7 @@ pub(crate) fn container(
         memory_bytes: container.memory_mib.map(|mib| mib << 20),
         memory_reservation_bytes: container.memory_reservation_bytes,
         memory_swap_bytes: container.memory_swap_bytes,
+        swappiness: container.swappiness,
         pids: None,
     };
     spec.ulimits = container.ulimits.clone();
@@ -141,6 +134,12 @@ pub(crate) fn container(
     spec.sysctls = container.sysctls.clone();
     spec.extra_hosts = container.extra_hosts.clone();
     spec.shm_bytes = container.shm_bytes;
+    spec.dns = container.dns.clone();
+    spec.links = container.links.clone();
+    spec.init_process = container.init_process;
+    spec.stdin = container.stdin;
+    spec.tty = container.tty;
+    spec.network_disabled = container.network_disabled;
     spec.ports = container.ports.clone();
     spec.stop_signal = Some(signal);
     spec.log = log_options(&container.log)?;
@@ -171,6 +170,9 @@ fn environment(
     if !set(&env, "PATH") {
         env.push("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned());
     }
+    if container.tty && !set(&env, "TERM") {
+        env.push("TERM=xterm".to_owned());
+    }
     let is_set = |name: &str| set(&env, name) || container.environment.contains_key(name);
     let region_is_set = is_set("AWS_REGION") || is_set("AWS_DEFAULT_REGION");
     let endpoint_is_set = is_set("AWS_ENDPOINT_URL");
@@ -180,7 +182,7 @@ fn environment(
         put("AWS_DEFAULT_REGION", &surroundings.region);
     }
     // Without a network of its own nothing leads to the agent.
-    if task.network != Network::None {
+    if task.network != Network::None && !container.network_disabled {
         let id = metadata_id(task, &container.name);
         put("ECS_CONTAINER_METADATA_URI", &format!("{METADATA_URL}/v3/{id}"));
         put("ECS_CONTAINER_METADATA_URI_V4", &format!("{METADATA_URL}/v4/{id}"));
@@ -224,15 +226,28 @@ fn mounts(
         let source = match &mount.source {
             VolumeSource::Host(path) => PathBuf::from(path),
             VolumeSource::Task => task_volumes(&surroundings.volumes, task).join(&mount.volume),
-            VolumeSource::Shared => surroundings.volumes.join("shared").join(&mount.volume),
+            VolumeSource::Shared | VolumeSource::SharedExisting => {
+                surroundings.volumes.join("shared").join(&mount.volume)
+            }
         };
+        if mount.source == VolumeSource::SharedExisting && !source.is_dir() {
+            let text = format!(
+                "volume {}: there is no shared volume of that name on this host, and \
+                 autoprovision is false",
+                mount.volume
+            );
+            return Err(Failure::new("CannotCreateVolumeError", text));
+        }
         // As docker does: a host path that is missing becomes a directory.
         std::fs::create_dir_all(&source).or_else(exists).map_err(|error| {
             Failure::new("CannotCreateVolumeError", format!("{}: {error}", source.display()))
         })?;
         mounts.push(Mount {
             target: mount.target.clone(),
-            source: MountSource::Bind(source),
+            source: match mount.source {
+                VolumeSource::Host(_) => MountSource::Bind(source),
+                _ => MountSource::Volume(source),
+            },
             read_only: mount.read_only,
         });
     }

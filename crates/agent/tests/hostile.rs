@@ -40,7 +40,8 @@ fn mutants(document: &Value, with: &[Value]) -> Vec<Value> {
 /// A task that uses every member that is read, and that is refused nonetheless.
 fn full_task() -> Value {
     json!({ "arn": arn("bad0"), "family": "f", "version": "1", "desiredStatus": "RUNNING",
-        "cpu": 0.25, "memory": 64, "networkMode": "awsvpc", "pidMode": "task",
+        "cpu": 0.25, "memory": 64, "networkMode": "awsvpc", "pidMode": "task", "ipcMode": "host",
+        "enableFaultInjection": true,
         "elasticNetworkInterfaces": [{ "macAddress": "02:00:00:00:00:01", "attachmentArn": "a",
             "ipv4Addresses": [{ "privateAddress": "10.0.0.9", "primary": true }],
             "subnetGatewayIpv4Address": "10.0.0.1/24", "domainNameServers": ["10.0.0.2"] }],
@@ -51,9 +52,9 @@ fn full_task() -> Value {
             "portMappings": [{ "containerPort": 80, "hostPort": 0, "protocol": "tcp" }],
             "mountPoints": [{ "sourceVolume": "v", "containerPath": "/v", "readOnly": true }],
             "dependsOn": [{ "containerName": "c", "condition": "START" }],
-            "startTimeout": 1, "stopTimeout": 1, "overrides": "{\"command\":[\"z\"]}",
+            "links": ["c:d"], "startTimeout": 1, "stopTimeout": 1, "overrides": "{\"command\":[\"z\"]}",
             "dockerConfig": { "config": "{\"User\":\"1\",\"StopSignal\":\"SIGTERM\"}",
-                "hostConfig": "{\"Tmpfs\":{\"/t\":\"size=1m\"},\"Ulimits\":[{\"Name\":\"n\"}]}" } }] })
+                "hostConfig": "{\"Tmpfs\":{\"/t\":\"size=1m\"},\"Sysctls\":{\"a\":\"1\"},\"Ulimits\":[{\"Name\":\"n\"}]}" } }] })
 }
 
 fn corpus() -> Vec<Message> {

@@ -12,6 +12,7 @@
 
 pub mod acs;
 pub mod delivery;
+mod docker_settings;
 mod expiry;
 mod history;
 pub mod payload;

@@ -3,6 +3,7 @@
 //! The agent of Amazon's kind takes only a command as an override, so everything else is merged
 //! here; what docker calls differently travels as Docker Engine API JSON (see agent protocol).
 
+use crate::docker_settings;
 use std::collections::BTreeMap;
 use wharf_model::network::BuiltinVpc;
 use wharf_model::task::ContainerOverride;
@@ -51,6 +52,9 @@ pub fn task(
         elastic_network_interfaces: interfaces,
         launch_type: Some(task.launch_type.as_str().to_owned()),
         network_mode: Some(mode.as_str().to_owned()),
+        pid_mode: definition.pid_mode.map(|mode| mode.as_str().to_owned()),
+        ipc_mode: definition.ipc_mode.map(|mode| mode.as_str().to_owned()),
+        volumes: some(definition.volumes.iter().map(docker_settings::volume).collect()),
         service_name: task.service.as_ref().map(|s| s.to_string()),
         group: Some(task.group.clone()),
         ..acs::Task::default()
@@ -93,6 +97,13 @@ fn container(
         depends_on: Some(dependencies.collect()),
         start_timeout: definition.start_timeout.map(i64::from),
         stop_timeout: definition.stop_timeout.map(i64::from),
+        links: some(definition.links.clone()),
+        mount_points: some(
+            definition.mount_points.iter().map(docker_settings::mount_point).collect(),
+        ),
+        volumes_from: some(
+            definition.volumes_from.iter().map(docker_settings::volume_from).collect(),
+        ),
         docker_config: Some(docker_config(definition, change)),
         ..acs::Container::default()
     }
@@ -107,6 +118,9 @@ fn docker_config(
         working_dir: definition.working_directory.clone(),
         hostname: definition.hostname.clone(),
         labels: definition.docker_labels.clone(),
+        tty: definition.pseudo_terminal,
+        open_stdin: definition.interactive,
+        network_disabled: definition.disable_networking,
         ..docker::Config::default()
     };
     let reservation = change.and_then(|o| o.memory_reservation).or(definition.memory_reservation);
@@ -124,13 +138,18 @@ fn docker_config(
         memory_reservation: reservation.map(|mib| mib.saturating_mul(MIB)),
         ulimits: Some(ulimits.collect()),
         log_config: log,
-        ..docker::HostConfig::default()
+        ..docker_settings::host_config(definition, change.and_then(|o| o.memory))
     };
     acs::DockerConfig {
         version: Some(DOCKER_API_VERSION.to_owned()),
         config: config.to_json().ok(),
         host_config: host_config.to_json().ok(),
     }
+}
+
+/// Nothing instead of an empty list.
+fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
+    (!list.is_empty()).then_some(list)
 }
 
 fn network_interface(

@@ -9,6 +9,7 @@ pub mod account;
 pub mod arn;
 pub mod cluster;
 pub mod container_instance;
+pub mod container_settings;
 pub mod cql;
 pub mod id;
 pub mod network;

@@ -3,6 +3,9 @@
 //! Only members that wharf carries out (or that the real service merely stores) have a place here:
 //! registration refuses the others by name, so nothing is accepted and then ignored.
 
+use crate::container_settings::{
+    IpcMode, LinuxParameters, MountPoint, PidMode, Volume, VolumeFrom,
+};
 use crate::id::{Family, TaskDefinitionKey};
 use crate::resources::{HostPort, ResourceAmount, TransportProtocol};
 use crate::tag::Tag;
@@ -226,6 +229,45 @@ pub struct ContainerDefinition {
     /// works in any case.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version_consistency: Option<String>,
+    /// Every capability and device, no confinement.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub privileged: Option<bool>,
+    /// Standard input stays open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interactive: Option<bool>,
+    /// A terminal as standard streams.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pseudo_terminal: Option<bool>,
+    /// Nothing but loopback.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disable_networking: Option<bool>,
+    /// `no-new-privileges`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub docker_security_options: Vec<String>,
+    /// Other containers by name, `name` or `name:alias`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<String>,
+    /// Host names with their addresses for /etc/hosts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub extra_hosts: Vec<(String, String)>,
+    /// Name servers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dns_servers: Vec<String>,
+    /// Search domains.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dns_search_domains: Vec<String>,
+    /// Namespaced kernel parameters with their values.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub system_controls: Vec<(String, String)>,
+    /// Capabilities, devices, init, shared memory, tmpfs, swap.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub linux_parameters: Option<LinuxParameters>,
+    /// Volumes with their places.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mount_points: Vec<MountPoint>,
+    /// Containers whose mounts this one has, too.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub volumes_from: Vec<VolumeFrom>,
     /// Members that were sent with a value that asks for nothing (`links: []`,
     /// `privileged: false`): they change nothing, but are described as they were sent.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -306,6 +348,15 @@ pub struct TaskDefinition {
     /// Role that the agent assumes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub execution_role_arn: Option<String>,
+    /// Whose processes the containers see; each its own unless sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid_mode: Option<PidMode>,
+    /// Whose IPC resources the containers see; each its own unless sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipc_mode: Option<IpcMode>,
+    /// Volumes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<Volume>,
     /// Members that were sent with a value that asks for nothing, described as they were sent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub no_effect: Vec<String>,

@@ -68,6 +68,7 @@ async fn compare(runtime: &Runtime, directory: &Path, layer: &Path, rounds: usiz
         network: NetworkMode::None,
         resources: Default::default(),
         dns: Default::default(),
+        sharing: Default::default(),
         labels: Default::default(),
     };
     runtime.create_sandbox(spec).await?;

@@ -25,6 +25,7 @@ mod protocol;
 mod publisher;
 pub mod runtime;
 mod sandbox;
+mod sharing;
 mod shim;
 pub mod spec;
 pub mod state;

@@ -17,6 +17,7 @@ use crate::net::{self, nft};
 use crate::protocol::{BridgePort, CreateContainer, Failure, Request, Response};
 use crate::publisher::Publisher;
 use crate::sandbox::Sandbox;
+use crate::sharing;
 use crate::spec::{ContainerSpec, ExecSpec, NetworkMode, SandboxId, SandboxSpec, check_name};
 use crate::state::{
     ContainerEvent, ContainerInfo, ContainerStats, ContainerStatus, ExitStatus, SandboxInfo,
@@ -177,8 +178,29 @@ impl Runtime {
             Err(error) => return Err(io(format!("connect to {}", directory.display()))(error)),
         };
         let info = sandbox.info();
-        locked(&self.inner.sandboxes).insert(sandbox.id.clone(), sandbox);
+        let (id, shared) = (sandbox.id.clone(), sandbox.config.sandbox.sharing.needs_pause());
+        locked(&self.inner.sandboxes).insert(id.clone(), sandbox);
+        if shared && let Err(error) = self.start_pause(&id).await {
+            let _ = self.remove_sandbox(&id).await;
+            return Err(error);
+        }
         Ok(info)
+    }
+
+    /// Starts what holds the namespaces that the task's containers share. Nobody sees it.
+    async fn start_pause(&self, id: &SandboxId) -> Result<(), Error> {
+        let empty = self.inner.options.root.join("empty");
+        let layer = empty.clone();
+        blocking(move || {
+            std::fs::create_dir_all(&layer).map_err(io(format!("make {}", layer.display())))
+        })
+        .await?;
+        let spec = sharing::pause(empty);
+        let name = spec.name.clone();
+        self.make_container(id, spec).await?;
+        let started = self.start_container(id, &name).await;
+        self.get(id)?.forget(&name);
+        started.map(drop)
     }
 
     /// Every sandbox that is on disk, its shim alive or not.
@@ -231,10 +253,20 @@ impl Runtime {
         sandbox: &SandboxId,
         spec: ContainerSpec,
     ) -> Result<ContainerInfo, Error> {
-        check(&spec)?;
+        check_name("container name", &spec.name)?;
+        self.make_container(sandbox, spec).await
+    }
+
+    async fn make_container(
+        &self,
+        sandbox: &SandboxId,
+        spec: ContainerSpec,
+    ) -> Result<ContainerInfo, Error> {
         let owner = self.get(sandbox)?;
         let bridge_port = match owner.config.sandbox.network {
-            NetworkMode::Bridge => Some(self.bridge_port(sandbox, &spec.name)?),
+            NetworkMode::Bridge if !spec.network_disabled => {
+                Some(self.bridge_port(sandbox, &spec.name)?)
+            }
             _ => None,
         };
         let address = bridge_port.as_ref().map(|port| port.address);
@@ -475,17 +507,6 @@ fn unexpected(sandbox: &Sandbox, container: &str, response: Option<Response>) ->
         Some(Response::Error(Failure::Other(error))) => Error::Failed(error),
         Some(_) => Error::Failed("the shim answered something else".to_owned()),
     }
-}
-
-fn check(spec: &ContainerSpec) -> Result<(), Error> {
-    check_name("container name", &spec.name)?;
-    if spec.init_process {
-        return Err(Error::Unsupported("initProcessEnabled"));
-    }
-    if spec.stdin {
-        return Err(Error::Unsupported("interactive"));
-    }
-    Ok(())
 }
 
 fn publications(container: &ContainerInfo) -> Vec<Publication> {

@@ -9,6 +9,8 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
+pub use crate::sharing::{IpcMode, PidMode, Sharing};
+
 use serde::{Deserialize, Serialize};
 
 /// Why a specification was refused before anything was made.
@@ -180,6 +182,9 @@ pub struct SandboxSpec {
     /// Name servers and search domains; empty means the host's.
     #[serde(default)]
     pub dns: Dns,
+    /// What the containers see of each other.
+    #[serde(default)]
+    pub sharing: Sharing,
     /// Opaque text that the caller gets back from `list_sandboxes` after a restart.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
@@ -252,6 +257,20 @@ pub struct Dns {
     pub options: Vec<String>,
 }
 
+impl Dns {
+    /// With the other's where this has none.
+    pub(crate) fn or(&self, other: &Self) -> Self {
+        fn first<T: Clone>(one: &[T], other: &[T]) -> Vec<T> {
+            if one.is_empty() { other.to_vec() } else { one.to_vec() }
+        }
+        Self {
+            servers: first(&self.servers, &other.servers),
+            search: first(&self.search, &other.search),
+            options: first(&self.options, &other.options),
+        }
+    }
+}
+
 /// Limits on a task as a whole.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskResources {
@@ -262,6 +281,9 @@ pub struct TaskResources {
     pub cpu_shares: Option<u64>,
     /// Hard memory limit in bytes.
     pub memory_bytes: Option<u64>,
+    /// Leaves swap to the containers' limits; otherwise a limited task has none.
+    #[serde(default)]
+    pub may_swap: bool,
 }
 
 /// One container of a task.
@@ -317,7 +339,7 @@ pub struct ContainerSpec {
     /// `dockerSecurityOptions: no-new-privileges`.
     #[serde(default)]
     pub no_new_privileges: bool,
-    /// `linuxParameters.initProcessEnabled` isn't built: true is refused.
+    /// `linuxParameters.initProcessEnabled`: an init is the first process, and the command its child.
     #[serde(default)]
     pub init_process: bool,
     /// `linuxParameters.devices`.
@@ -332,9 +354,21 @@ pub struct ContainerSpec {
     /// `linuxParameters.sharedMemorySize` in bytes; 64 MiB unless set.
     #[serde(default)]
     pub shm_bytes: Option<u64>,
-    /// `interactive`: keep standard input open instead of /dev/null. Not built: true is refused.
+    /// `interactive`: standard input stays open instead of being /dev/null.
     #[serde(default)]
     pub stdin: bool,
+    /// `pseudoTerminal`: the standard streams are a terminal.
+    #[serde(default)]
+    pub tty: bool,
+    /// `disableNetworking`: nothing but loopback, whatever the task's network mode.
+    #[serde(default)]
+    pub network_disabled: bool,
+    /// `dnsServers` and `dnsSearchDomains`: what is empty is the task's.
+    #[serde(default)]
+    pub dns: Dns,
+    /// `links`: the container's name and what it is called here. It must have been made before.
+    #[serde(default)]
+    pub links: Vec<(String, String)>,
     /// Opaque text that the caller gets back from `list_sandboxes` after a restart.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
@@ -367,6 +401,10 @@ impl ContainerSpec {
             extra_hosts: Vec::new(),
             shm_bytes: None,
             stdin: false,
+            tty: false,
+            network_disabled: false,
+            dns: Dns::default(),
+            links: Vec::new(),
             labels: BTreeMap::new(),
         }
     }
@@ -385,6 +423,9 @@ pub struct ContainerResources {
     pub memory_reservation_bytes: Option<u64>,
     /// Memory and swap together in bytes; the default is the memory limit: no swap.
     pub memory_swap_bytes: Option<u64>,
+    /// How readily memory is swapped, 0 to 100. Version 1 of cgroups alone has it.
+    #[serde(default)]
+    pub swappiness: Option<u64>,
     /// The largest number of processes.
     pub pids: Option<u64>,
 }
@@ -426,6 +467,9 @@ pub struct Mount {
 pub enum MountSource {
     /// A directory or file of the host.
     Bind(PathBuf),
+    /// A volume: a directory of the host that, while it is empty, gets what the image has at its
+    /// place.
+    Volume(PathBuf),
     /// Memory: size in bytes (0: half of the RAM) and further options (`mode=1777`).
     Tmpfs {
         /// The size limit in bytes, 0 for the kernel's default.

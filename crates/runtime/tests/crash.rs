@@ -35,6 +35,7 @@ async fn agent_that_is_killed() {
             network: NetworkMode::Bridge,
             resources: Default::default(),
             dns: Default::default(),
+            sharing: Default::default(),
             labels: [("arn".to_owned(), format!("arn{number}"))].into(),
         };
         runtime.create_sandbox(spec).await.unwrap();

@@ -134,12 +134,14 @@ async fn a_tasks_limit_holds_for_all_its_containers() {
         memory_bytes: Some(32 << 20),
         cpu_millis: Some(500),
         cpu_shares: Some(256),
+        may_swap: false,
     };
     let spec = SandboxSpec {
         id: id.clone(),
         network: NetworkMode::None,
         resources,
         dns: Default::default(),
+        sharing: Default::default(),
         labels: Default::default(),
     };
     host.runtime.create_sandbox(spec).await.unwrap();

@@ -3,12 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use wharf_runtime::spec::{
-    Capabilities, Device, Mount, MountSource, PortMapping, Protocol, Ulimit,
-};
+use wharf_runtime::spec::{Capabilities, Device, PortMapping, Protocol};
 use wharf_wire::acs::{self, docker};
 
-use super::parse::{Error, ipv4, positive};
+use super::host_config;
+use super::parse::{Error, positive};
 use super::{
     Condition, Container, DEFAULT_STOP_TIMEOUT_S, Dependency, HealthCheck, LogConfig, Network,
     VolumeMount, VolumeSource,
@@ -20,7 +19,7 @@ pub(super) type Volumes = BTreeMap<String, VolumeSource>;
 /// The longest timeout that is taken, in seconds: a day.
 const MAX_TIMEOUT_S: u64 = 86_400;
 /// Docker's least memory limit in MiB; smaller ones are raised to it.
-const MIN_MEMORY_MIB: u64 = 6;
+pub(super) const MIN_MEMORY_MIB: u64 = 6;
 
 pub(super) fn parse(
     wire: &acs::Container,
@@ -72,6 +71,12 @@ pub(super) fn parse(
         sysctls: BTreeMap::new(),
         extra_hosts: Vec::new(),
         dns: Default::default(),
+        links: links(wire)?,
+        init_process: linux.init_process_enabled.unwrap_or(false),
+        stdin: false,
+        tty: false,
+        network_disabled: false,
+        swappiness: None,
         shm_bytes: positive("sharedMemorySize", linux.shared_memory_size)?.map(|mib| mib << 20),
         stop_signal: None,
         log: LogConfig::default(),
@@ -86,7 +91,7 @@ pub(super) fn parse(
         }
         if let Some(text) = docker.host_config.as_deref().filter(|text| !text.is_empty()) {
             let config = docker::HostConfig::from_json(text);
-            host_config_over(config.map_err(|e| docker_error("hostConfig", &e))?, &mut container)?;
+            host_config::over(config.map_err(|e| docker_error("hostConfig", &e))?, &mut container)?;
         }
     }
     if wire.health_check_type.as_deref() == Some("docker") && container.health_check.is_none() {
@@ -106,10 +111,8 @@ fn refuse_unsupported(wire: &acs::Container, name: &str) -> Result<(), Error> {
     fn any<T>(list: &Option<Vec<T>>) -> bool {
         list.as_ref().is_some_and(|list| !list.is_empty())
     }
-    let linux = wire.linux_parameters.as_ref();
     let refused = [
         ("environmentFiles", any(&wire.environment_files)),
-        ("links", any(&wire.links)),
         ("secrets", any(&wire.secrets)),
         ("credentialSpecs", any(&wire.credential_specs)),
         ("managedAgents", any(&wire.managed_agents)),
@@ -117,10 +120,6 @@ fn refuse_unsupported(wire: &acs::Container, name: &str) -> Result<(), Error> {
         ("firelensConfiguration", wire.firelens_configuration.is_some()),
         ("registryAuthentication", wire.registry_authentication.is_some()),
         ("restartPolicy", wire.restart_policy.as_ref().is_some_and(|p| p.enabled == Some(true))),
-        (
-            "linuxParameters.initProcessEnabled",
-            linux.is_some_and(|linux| linux.init_process_enabled == Some(true)),
-        ),
     ];
     match refused.iter().find(|(_, asked)| *asked) {
         Some((member, _)) => Err(Error::Unsupported(format!("container {name}: {member}"))),
@@ -184,7 +183,7 @@ fn mounts(wire: &acs::Container, volumes: &Volumes) -> Result<Vec<VolumeMount>, 
     Ok(mounts)
 }
 
-fn absolute(path: String) -> Result<String, Error> {
+pub(super) fn absolute(path: String) -> Result<String, Error> {
     match path.starts_with('/') && !path.contains('\0') {
         true => Ok(path),
         false => Err(Error::invalid("containerPath", format!("{path:?} is not absolute"))),
@@ -223,7 +222,26 @@ fn depends_on(wire: &acs::Container) -> Result<Vec<Dependency>, Error> {
             .ok_or_else(|| Error::invalid("dependsOn.condition", format!("{word:?}")))?;
         list.push(Dependency { container, condition });
     }
+    // A link tells an address, which a container has once it is made.
+    for (container, _) in links(wire)? {
+        if !list.iter().any(|on: &Dependency| on.container == container) {
+            list.push(Dependency { container, condition: Condition::Start });
+        }
+    }
     Ok(list)
+}
+
+/// `name` or `name:alias`.
+fn links(wire: &acs::Container) -> Result<Vec<(String, String)>, Error> {
+    let one = |link: &String| {
+        let (name, alias) = link.split_once(':').unwrap_or((link, link));
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        match !name.is_empty() && !alias.is_empty() && alias.chars().all(plain) {
+            true => Ok((name.to_owned(), alias.to_owned())),
+            false => Err(Error::invalid("links", format!("{link:?}"))),
+        }
+    };
+    wire.links.iter().flatten().map(one).collect()
 }
 
 fn device(wire: &acs::Device) -> Result<Device, Error> {
@@ -265,11 +283,11 @@ fn overrides(wire: &acs::Container, container: &mut Container) -> Result<(), Err
 }
 
 fn config_over(config: docker::Config, container: &mut Container) -> Result<(), Error> {
-    if config.tty == Some(true) {
-        return Err(Error::Unsupported(format!("container {}: pseudoTerminal", container.name)));
-    }
-    if config.open_stdin == Some(true) {
-        return Err(Error::Unsupported(format!("container {}: interactive", container.name)));
+    container.tty = config.tty.unwrap_or(false);
+    container.stdin = config.open_stdin.unwrap_or(false);
+    container.network_disabled = config.network_disabled.unwrap_or(false);
+    if container.network_disabled {
+        container.ports.clear();
     }
     container.user = config.user.unwrap_or_default();
     container.working_dir = config.working_dir.unwrap_or_default();
@@ -309,104 +327,6 @@ fn health_check(wire: &docker::HealthCheck) -> Result<Option<HealthCheck>, Error
         retries: wire.retries.filter(|n| *n > 0).map_or(3, |n| n.min(1000) as u32),
         start_period_ms: millis(wire.start_period, 0),
     }))
-}
-
-fn host_config_over(config: docker::HostConfig, container: &mut Container) -> Result<(), Error> {
-    let unsupported =
-        |member: &str| Err(Error::Unsupported(format!("container {}: {member}", container.name)));
-    if config.init == Some(true) {
-        return unsupported("linuxParameters.initProcessEnabled");
-    }
-    if config.pid_mode.is_some_and(|mode| !mode.is_empty()) {
-        return unsupported("pidMode");
-    }
-    if config.ipc_mode.is_some_and(|mode| !matches!(mode.as_str(), "" | "private")) {
-        return unsupported("ipcMode");
-    }
-    if config.memory_swappiness.is_some_and(|value| value > 0) {
-        return unsupported("linuxParameters.swappiness");
-    }
-    if let Some(log) = config.log_config {
-        let driver = log.kind.unwrap_or_default();
-        if !matches!(driver.as_str(), "" | "json-file") {
-            return Err(Error::Unsupported(format!("log driver {driver:?}")));
-        }
-        container.log = LogConfig { driver, options: log.config.unwrap_or_default() };
-    }
-    for option in config.security_opt.iter().flatten() {
-        match option.as_str() {
-            "no-new-privileges" | "no-new-privileges:true" => container.no_new_privileges = true,
-            other => return Err(Error::Unsupported(format!("dockerSecurityOptions {other:?}"))),
-        }
-    }
-    if let Some(add) = config.cap_add {
-        container.capabilities.add = add;
-    }
-    if let Some(drop) = config.cap_drop {
-        container.capabilities.drop = drop;
-    }
-    container.privileged = config.privileged.unwrap_or(container.privileged);
-    container.readonly_rootfs = config.readonly_rootfs.unwrap_or(false);
-    if let Some(bytes) = positive("Memory", config.memory)? {
-        container.memory_mib = Some((bytes >> 20).max(MIN_MEMORY_MIB));
-    }
-    container.memory_reservation_bytes = positive("MemoryReservation", config.memory_reservation)?;
-    container.memory_swap_bytes =
-        positive("MemorySwap", config.memory_swap.filter(|bytes| *bytes > 0))?;
-    container.shm_bytes = positive("ShmSize", config.shm_size)?.or(container.shm_bytes);
-    container.sysctls = config.sysctls.unwrap_or_default();
-    container.ulimits = config.ulimits.iter().flatten().map(ulimit).collect::<Result<_, _>>()?;
-    for server in config.dns.iter().flatten() {
-        container.dns.servers.push(ipv4("Dns", server)?);
-    }
-    container.dns.search = config.dns_search.unwrap_or_default();
-    for line in config.extra_hosts.iter().flatten() {
-        let (name, address) = line
-            .split_once(':')
-            .ok_or_else(|| Error::invalid("ExtraHosts", format!("{line:?}")))?;
-        container.extra_hosts.push((name.to_owned(), ipv4("ExtraHosts", address)?));
-    }
-    for device in config.devices.iter().flatten() {
-        container.devices.push(Device {
-            host_path: device.path_on_host.clone().ok_or(Error::Missing("PathOnHost"))?.into(),
-            container_path: device.path_in_container.clone().filter(|path| !path.is_empty()),
-            permissions: device.cgroup_permissions.clone().unwrap_or_else(|| "rwm".to_owned()),
-        });
-    }
-    for (target, options) in config.tmpfs.iter().flatten() {
-        container.tmpfs.push(tmpfs(target, options)?);
-    }
-    Ok(())
-}
-
-fn ulimit(wire: &docker::Ulimit) -> Result<Ulimit, Error> {
-    let limit = |value: Option<i64>| match value.unwrap_or(0) {
-        -1 => Ok(u64::MAX),
-        value => u64::try_from(value).map_err(|_| Error::invalid("Ulimits", value)),
-    };
-    let name = wire.name.clone().ok_or(Error::Missing("Ulimits.Name"))?;
-    Ok(Ulimit { name, soft: limit(wire.soft)?, hard: limit(wire.hard)? })
-}
-
-/// Docker's options: `size=64m,mode=1777`.
-fn tmpfs(target: &str, options: &str) -> Result<Mount, Error> {
-    let mut size_bytes = 0;
-    let mut rest = Vec::new();
-    let mut read_only = false;
-    for option in options.split(',').filter(|option| !option.is_empty()) {
-        match option.strip_prefix("size=") {
-            Some(size) => {
-                let size = size.to_ascii_lowercase();
-                size_bytes = parse_size(&size)
-                    .ok_or_else(|| Error::invalid("Tmpfs", format!("size {size:?}")))?;
-            }
-            None if option == "ro" => read_only = true,
-            None if option == "rw" => {}
-            None => rest.push(option.to_owned()),
-        }
-    }
-    let source = MountSource::Tmpfs { size_bytes, options: rest };
-    Ok(Mount { target: absolute(target.to_owned())?, source, read_only })
 }
 
 /// A number of bytes with docker's suffixes (`64m`, `1g`), lower case.

@@ -5,6 +5,7 @@
 //! what is wrong with it; nothing behind this module looks at the wire form again.
 
 mod container;
+mod host_config;
 pub mod parse;
 mod secret;
 
@@ -12,7 +13,9 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
-use wharf_runtime::spec::{Capabilities, Device, Dns, Eni, Mount, PortMapping, SandboxId, Ulimit};
+use wharf_runtime::spec::{
+    Capabilities, Device, Dns, Eni, IpcMode, Mount, PidMode, PortMapping, SandboxId, Ulimit,
+};
 
 pub(crate) use container::{parse_size, signal_number};
 pub use parse::{Error, parse};
@@ -53,6 +56,12 @@ pub struct Task {
     pub memory_mib: Option<u64>,
     /// How the task is connected.
     pub network: Network,
+    /// `pidMode`.
+    #[serde(default)]
+    pub pid: PidMode,
+    /// `ipcMode`.
+    #[serde(default)]
+    pub ipc: IpcMode,
     /// Name servers that came with the network interface.
     #[serde(default)]
     pub dns: Dns,
@@ -214,6 +223,24 @@ pub struct Container {
     /// `dnsServers`, `dnsSearchDomains`.
     #[serde(default)]
     pub dns: Dns,
+    /// `links`: another container's name and what it is called here.
+    #[serde(default)]
+    pub links: Vec<(String, String)>,
+    /// `linuxParameters.initProcessEnabled`.
+    #[serde(default)]
+    pub init_process: bool,
+    /// `interactive`.
+    #[serde(default)]
+    pub stdin: bool,
+    /// `pseudoTerminal`.
+    #[serde(default)]
+    pub tty: bool,
+    /// `disableNetworking`.
+    #[serde(default)]
+    pub network_disabled: bool,
+    /// `linuxParameters.swappiness`.
+    #[serde(default)]
+    pub swappiness: Option<u64>,
     /// `linuxParameters.sharedMemorySize` in bytes.
     #[serde(default)]
     pub shm_bytes: Option<u64>,
@@ -226,6 +253,14 @@ pub struct Container {
     /// Health check.
     #[serde(default)]
     pub health_check: Option<HealthCheck>,
+}
+
+impl Container {
+    /// Whether its own limits leave it swap.
+    pub(crate) fn may_swap(&self) -> bool {
+        let limit = self.memory_mib.map(|mib| mib << 20);
+        self.memory_swap_bytes.zip(limit).is_some_and(|(together, memory)| together > memory)
+    }
 }
 
 /// Log settings of a container (`logConfiguration`).
@@ -259,6 +294,8 @@ pub enum VolumeSource {
     Task,
     /// A directory of the agent that outlives tasks (`dockerVolumeConfiguration.scope: shared`).
     Shared,
+    /// The same, if it is there already (`autoprovision: false`).
+    SharedExisting,
 }
 
 /// An entry of `dependsOn`.
@@ -357,6 +394,12 @@ pub(crate) mod fixtures {
             sysctls: BTreeMap::new(),
             extra_hosts: Vec::new(),
             dns: Dns::default(),
+            links: Vec::new(),
+            init_process: false,
+            stdin: false,
+            tty: false,
+            network_disabled: false,
+            swappiness: None,
             shm_bytes: None,
             stop_signal: None,
             log: LogConfig::default(),
@@ -378,6 +421,8 @@ pub(crate) mod fixtures {
             cpu: None,
             memory_mib: None,
             network: Network::Bridge,
+            pid: PidMode::default(),
+            ipc: IpcMode::default(),
             dns: Dns::default(),
             containers,
             role_credentials: None,

@@ -5,7 +5,7 @@
 
 use std::net::Ipv4Addr;
 
-use wharf_runtime::spec::{Dns, Eni, SandboxId};
+use wharf_runtime::spec::{Dns, Eni, IpcMode, PidMode, SandboxId};
 use wharf_wire::acs;
 
 use super::container::{self, Volumes};
@@ -88,6 +88,8 @@ pub fn parse(wire: &acs::Task) -> Result<Task, Error> {
         memory_mib: positive("memory", wire.memory)?,
         dns: dns(wire),
         network,
+        pid: pid_mode(wire.pid_mode.as_deref())?,
+        ipc: ipc_mode(wire.ipc_mode.as_deref())?,
         containers,
         role_credentials: credentials("roleCredentials", wire.role_credentials.as_ref())?,
         execution_role_credentials: credentials(
@@ -97,15 +99,27 @@ pub fn parse(wire: &acs::Task) -> Result<Task, Error> {
     })
 }
 
+fn pid_mode(word: Option<&str>) -> Result<PidMode, Error> {
+    match word.unwrap_or_default() {
+        "" => Ok(PidMode::Private),
+        "task" => Ok(PidMode::Task),
+        "host" => Ok(PidMode::Host),
+        other => Err(Error::invalid("pidMode", format!("{other:?}"))),
+    }
+}
+
+fn ipc_mode(word: Option<&str>) -> Result<IpcMode, Error> {
+    match word.unwrap_or_default() {
+        "" => Ok(IpcMode::Private),
+        "task" => Ok(IpcMode::Task),
+        "host" => Ok(IpcMode::Host),
+        "none" => Ok(IpcMode::None),
+        other => Err(Error::invalid("ipcMode", format!("{other:?}"))),
+    }
+}
+
 fn refuse_unsupported(wire: &acs::Task) -> Result<(), Error> {
-    let asked = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
     let unsupported = |member: &str| Err(Error::Unsupported(member.to_owned()));
-    if asked(&wire.pid_mode) {
-        return unsupported("pidMode");
-    }
-    if asked(&wire.ipc_mode) {
-        return unsupported("ipcMode");
-    }
     if wire.proxy_configuration.is_some() {
         return unsupported("proxyConfiguration");
     }
@@ -233,7 +247,8 @@ fn docker_volume(wire: Option<&acs::DockerVolumeConfiguration>) -> Result<Volume
     }
     match wire.scope.as_deref().unwrap_or("task") {
         "" | "task" => Ok(VolumeSource::Task),
-        "shared" => Ok(VolumeSource::Shared),
+        "shared" if wire.autoprovision == Some(true) => Ok(VolumeSource::Shared),
+        "shared" => Ok(VolumeSource::SharedExisting),
         other => Err(Error::invalid("dockerVolumeConfiguration.scope", format!("{other:?}"))),
     }
 }

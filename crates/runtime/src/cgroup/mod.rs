@@ -100,6 +100,11 @@ impl Cgroups {
         Ok(())
     }
 
+    /// Kills what is in the cgroup itself.
+    pub fn kill(&self, path: &str) {
+        self.roots().for_each(|root| kill_members(&below(root, path)));
+    }
+
     /// The names directly below `path`, over all hierarchies.
     pub fn children(&self, path: &str) -> Vec<String> {
         let mut names: Vec<String> = self

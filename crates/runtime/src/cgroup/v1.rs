@@ -87,7 +87,7 @@ impl V1 {
             let memory = self.directory("memory", path);
             write(&memory.join("memory.limit_in_bytes"), bytes)?;
             let with_swap = memory.join("memory.memsw.limit_in_bytes");
-            if with_swap.exists() {
+            if with_swap.exists() && !resources.may_swap {
                 write(&with_swap, bytes)?;
             }
         }

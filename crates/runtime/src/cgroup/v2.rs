@@ -55,7 +55,7 @@ impl V2 {
         if let Some(bytes) = resources.memory_bytes {
             write(&directory.join("memory.max"), bytes)?;
             let swap = directory.join("memory.swap.max");
-            if swap.exists() {
+            if swap.exists() && !resources.may_swap {
                 write(&swap, 0)?;
             }
         }
@@ -140,6 +140,7 @@ mod tests {
             cpu_millis: Some(250),
             cpu_shares: Some(1024),
             memory_bytes: Some(64 << 20),
+            may_swap: false,
         };
         V2::at(root.path()).create("/wharf-t/task", &resources).unwrap();
         let read = |file: &str| fs::read_to_string(task.join(file)).unwrap();

@@ -14,7 +14,11 @@ pub(super) fn create(bundle: &Bundle, program: &OciProgram) -> Result<i32, Error
     let pid_file = bundle.directory.join("pid");
     let mut command = command(bundle, program);
     command.arg("create").arg("--bundle").arg(&bundle.directory);
-    command.arg("--pid-file").arg(&pid_file).arg(&bundle.runtime_id);
+    command.arg("--pid-file").arg(&pid_file);
+    if let Some(console) = &bundle.console {
+        command.arg("--console-socket").arg(console);
+    }
+    command.arg(&bundle.runtime_id);
     // The runtime's standard streams become the container's.
     run(bundle, command)?;
     read_pid(&pid_file)

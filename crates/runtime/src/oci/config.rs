@@ -8,14 +8,12 @@ use serde_json::{Map, Value, json};
 use crate::spec::{ContainerSpec, ExecSpec, Mount, MountSource, NetworkMode};
 
 use super::user::User;
-use super::{Bundle, Error, capabilities, etc, failed, rootfs, seccomp};
+use super::{Bundle, Error, capabilities, etc, failed, init, rootfs, seccomp, shared, sysctl};
 
 /// What docker puts into the environment where the image doesn't.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Where cgroups are mounted, on the host as in containers.
 const CGROUP_MOUNT: &str = "/sys/fs/cgroup";
-/// docker's default size of /dev/shm.
-const DEFAULT_SHM_BYTES: u64 = 64 << 20;
 /// Kernel files that tell or change what concerns the host (docker's list).
 const MASKED_PATHS: [&str; 12] = [
     "/proc/asound",
@@ -49,9 +47,10 @@ const ALLOWED_DEVICES: [(i64, Option<i64>); 8] = [
 pub(super) fn config(bundle: &Bundle, user: &User) -> Result<Value, Error> {
     let spec = &bundle.spec;
     let capabilities = capabilities::of(&spec.capabilities, spec.privileged)?;
+    sysctl::check(bundle)?;
     let mut linux = json!({
         "cgroupsPath": bundle.cgroup,
-        "namespaces": namespaces(bundle),
+        "namespaces": shared::namespaces(bundle, is_cgroup2()),
         "resources": resources(spec)?,
         "sysctl": spec.sysctls,
         "devices": devices(spec)?,
@@ -61,10 +60,13 @@ pub(super) fn config(bundle: &Bundle, user: &User) -> Result<Value, Error> {
         linux["readonlyPaths"] = json!(readonly_paths(bundle));
         linux["seccomp"] = seccomp::profile(&capabilities);
     }
+    let arguments = init::arguments(bundle);
+    let mut first = process(bundle, user, &arguments, environment(bundle, user, &[]), &spec.cwd)?;
+    first["terminal"] = json!(spec.tty);
     let mut config = json!({
         "ociVersion": "1.0.2",
         "root": { "path": bundle.rootfs(), "readonly": spec.readonly_rootfs },
-        "process": process(bundle, user, &spec.args, environment(bundle, user, &[]), &spec.cwd)?,
+        "process": first,
         "mounts": mounts(bundle)?,
         "linux": linux,
     });
@@ -195,23 +197,7 @@ fn rlimits(spec: &ContainerSpec) -> Result<Vec<Value>, Error> {
         .collect()
 }
 
-fn namespaces(bundle: &Bundle) -> Vec<Value> {
-    let mut namespaces: Vec<Value> =
-        ["pid", "ipc", "uts", "mount"].iter().map(|kind| json!({ "type": kind })).collect();
-    if bundle.network == NetworkMode::Host {
-        // The host's name comes with its network.
-        namespaces.retain(|namespace| namespace["type"] != "uts");
-    }
-    if let Some(netns) = &bundle.netns {
-        namespaces.push(json!({ "type": "network", "path": netns }));
-    }
-    // docker's default: private with version 2, the host's with version 1.
-    if is_cgroup2() {
-        namespaces.push(json!({ "type": "cgroup" }));
-    }
-    namespaces
-}
-
+// docker's default: cgroups are private with version 2, the host's with version 1.
 fn is_cgroup2() -> bool {
     Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
 }
@@ -236,6 +222,14 @@ fn resources(spec: &ContainerSpec) -> Result<Value, Error> {
     }
     if let Some(bytes) = wanted.memory_reservation_bytes {
         memory.insert("reservation".to_owned(), json!(bytes));
+    }
+    match wanted.swappiness {
+        Some(_) if is_cgroup2() => {
+            let why = "swappiness can't be set: this host has version 2 of cgroups";
+            return Err(Error::Runtime(why.to_owned()));
+        }
+        Some(value) => drop(memory.insert("swappiness".to_owned(), json!(value))),
+        None => {}
     }
     for (name, part) in [("cpu", cpu), ("memory", memory)] {
         if !part.is_empty() {
@@ -286,8 +280,9 @@ fn devices(spec: &ContainerSpec) -> Result<Vec<Value>, Error> {
     let mut devices = Vec::new();
     for device in &spec.devices {
         let node = Node::at(&device.host_path)?;
-        let inside = device.container_path.as_deref().map(Path::new);
-        devices.push(node.json(inside.unwrap_or(&device.host_path)));
+        let inside = device.container_path.as_deref().map_or(&*device.host_path, Path::new);
+        check_device_path(inside, spec)?;
+        devices.push(node.json(inside));
     }
     if spec.privileged {
         for entry in std::fs::read_dir("/dev").map_err(failed("list /dev"))?.flatten() {
@@ -303,6 +298,21 @@ fn devices(spec: &ContainerSpec) -> Result<Vec<Value>, Error> {
         }
     }
     Ok(devices)
+}
+
+/// A node is made by name: /dev is the one place that neither an image nor, without a volume in the
+/// way, another container can have prepared.
+fn check_device_path(path: &Path, spec: &ContainerSpec) -> Result<(), Error> {
+    let within = path.strip_prefix("/dev").is_ok_and(|rest| !rest.as_os_str().is_empty());
+    let plain = path.to_str().is_some_and(rootfs::is_plain_absolute);
+    let below_volume = spec.mounts.iter().any(|mount| path.starts_with(&mount.target));
+    match within && plain && !below_volume {
+        true => Ok(()),
+        false => {
+            let path = path.display();
+            Err(Error::Rootfs(format!("{path} is no place for a device: not in the own /dev")))
+        }
+    }
 }
 
 /// A device node of the host.
@@ -356,7 +366,6 @@ fn mount(target: &str, kind: &str, source: &str, options: &[&str]) -> Value {
 
 fn mounts(bundle: &Bundle) -> Result<Vec<Value>, Error> {
     let spec = &bundle.spec;
-    let shm = format!("size={}", spec.shm_bytes.unwrap_or(DEFAULT_SHM_BYTES));
     let access = if spec.privileged { "rw" } else { "ro" };
     let plain = ["nosuid", "noexec", "nodev"];
     let with_access = ["nosuid", "noexec", "nodev", access];
@@ -371,9 +380,9 @@ fn mounts(bundle: &Bundle) -> Result<Vec<Value>, Error> {
         ),
         mount("/sys", "sysfs", "sysfs", &with_access),
         mount("/sys/fs/cgroup", "cgroup", "cgroup", &with_access),
-        mount("/dev/mqueue", "mqueue", "mqueue", &plain),
-        mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", &shm]),
     ];
+    mounts.extend(shared::mounts(bundle));
+    mounts.extend(init::mount(bundle));
     for name in etc::FILES {
         let source = bundle.directory.join(name);
         let mut file = mount(&format!("/etc/{name}"), "bind", "", &["rbind", "rprivate"]);
@@ -392,13 +401,19 @@ fn volume(wanted: &Mount) -> Result<Value, Error> {
     }
     let access = if wanted.read_only { "ro" } else { "rw" };
     Ok(match &wanted.source {
-        MountSource::Bind(source) => {
+        MountSource::Bind(source) | MountSource::Volume(source) => {
             let mut bind = mount(&wanted.target, "bind", "", &["rbind", "rprivate", access]);
             bind["source"] = json!(source);
             bind
         }
         MountSource::Tmpfs { size_bytes, options } => {
-            let mut all = vec!["nosuid".to_owned(), "nodev".to_owned(), access.to_owned()];
+            // docker's defaults, but for those that something else was asked for: not every runtime
+            // lets the last word win.
+            let asked = |word: &str| options.iter().any(|option| option == word);
+            let defaults = [("nosuid", "suid"), ("nodev", "dev"), ("noexec", "exec")];
+            let mut all: Vec<String> = vec![access.to_owned()];
+            let kept = defaults.iter().filter(|(_, other)| !asked(other));
+            all.extend(kept.map(|(default, _)| (*default).to_owned()));
             all.extend(options.iter().cloned());
             if *size_bytes > 0 {
                 all.push(format!("size={size_bytes}"));

@@ -38,7 +38,8 @@ pub(super) fn create(bundle: &Bundle) -> Result<i32, Error> {
     let executor = own_configuration(bundle, &directory)?;
     let build = || {
         let builder = ContainerBuilder::new(bundle.runtime_id.clone(), SyscallType::Linux)
-            .with_root_path(&bundle.run_dir)?;
+            .with_root_path(&bundle.run_dir)?
+            .with_console_socket(bundle.console.as_ref());
         let builder = match executor {
             Some(executor) => builder.with_executor(executor),
             None => builder,

@@ -38,6 +38,9 @@ fn hosts(bundle: &Bundle) -> String {
     if let Some(address) = bundle.address {
         let _ = writeln!(text, "{address}\t{}", bundle.hostname());
     }
+    for (address, names) in &bundle.links {
+        let _ = writeln!(text, "{address}\t{names}");
+    }
     for (name, address) in &bundle.spec.extra_hosts {
         let _ = writeln!(text, "{address}\t{name}");
     }

@@ -9,9 +9,15 @@ mod config;
 mod embedded;
 mod etc;
 mod filter;
+mod init;
 mod rootfs;
 mod seccomp;
+pub(crate) mod shared;
+mod sysctl;
+#[cfg(test)]
+mod testing;
 mod user;
+mod volume;
 
 pub(crate) use filter::warm_up;
 
@@ -20,7 +26,11 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use crate::protocol::OciProgram;
-use crate::spec::{ContainerSpec, Dns, ExecSpec, NetworkMode};
+use crate::spec::{ContainerSpec, Dns, ExecSpec, MountSource, NetworkMode, Sharing};
+
+/// The directory beside the bundles where the shim mounts shared memory: no container's name begins
+/// with a dot.
+pub(crate) const SHARED_MEMORY: &str = ".shm";
 
 /// Why a container can't be made, started or removed.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +94,14 @@ pub(crate) struct Bundle {
     pub(crate) address: Option<Ipv4Addr>,
     /// The task's name servers.
     pub(crate) dns: Dns,
+    /// What the task's containers share.
+    pub(crate) sharing: Sharing,
+    /// The first process of the container that holds it, once there is one.
+    pub(crate) pause: Option<i32>,
+    /// Linked containers' addresses and names, for /etc/hosts.
+    pub(crate) links: Vec<(Ipv4Addr, String)>,
+    /// Where the terminal is to be sent, if the container gets one.
+    pub(crate) console: Option<PathBuf>,
     /// What was asked for.
     pub(crate) spec: ContainerSpec,
 }
@@ -91,6 +109,11 @@ pub(crate) struct Bundle {
 impl Bundle {
     fn rootfs(&self) -> PathBuf {
         self.directory.join("rootfs")
+    }
+
+    /// The memory that the task's containers share; the shim mounts it.
+    pub(crate) fn shared_memory(&self) -> PathBuf {
+        self.directory.with_file_name(SHARED_MEMORY)
     }
 
     /// Where the directory is while it is removed; no container's name begins with a dot.
@@ -122,8 +145,14 @@ pub(crate) fn prepare(bundle: &Bundle) -> Result<(), Error> {
     make(&bundle.run_dir)?;
     let root = rootfs::mount(bundle)?;
     rootfs::check(&root, &bundle.spec)?;
+    for mount in &bundle.spec.mounts {
+        if let MountSource::Volume(path) = &mount.source {
+            volume::fill(&root, &mount.target, path)?;
+        }
+    }
     let user = user::resolve(&root, &bundle.spec.user)?;
     etc::write(bundle)?;
+    init::write(bundle)?;
     let config = config::config(bundle, &user)?;
     let path = bundle.directory.join("config.json");
     let text = serde_json::to_vec(&config).map_err(io::Error::from);

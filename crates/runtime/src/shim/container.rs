@@ -1,5 +1,6 @@
 //! What the shim holds of one container.
 
+use std::net::Ipv4Addr;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use nix::sys::wait::WaitStatus;
@@ -11,6 +12,7 @@ use crate::state::{ContainerInfo, ContainerStatus, ExitReason, ExitStatus};
 
 use super::log::{LogFile, Stream};
 use super::now_ms;
+use super::streams::Console;
 
 /// A container, from the request to make it until it is deleted.
 pub(super) struct Container {
@@ -23,6 +25,12 @@ pub(super) struct Container {
     pub(super) bridge_port: Option<BridgePort>,
     pub(super) log: LogFile,
     pub(super) streams: Vec<Stream>,
+    /// Keeps its standard input open.
+    pub(super) input: Option<OwnedFd>,
+    /// Where its terminal comes from, until its create has ended.
+    pub(super) console: Option<Console>,
+    /// The addresses and names of the containers that it is linked to.
+    pub(super) links: Vec<(Ipv4Addr, String)>,
     /// False until its create has succeeded: nobody sees it before.
     pub(super) created: bool,
     /// Set once it is to be removed, with the client and request number that asked, if any did.
@@ -42,6 +50,16 @@ impl Container {
 
     pub(super) fn log_fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.streams.iter().map(Stream::fd)
+    }
+
+    /// Takes over the terminal that the OCI runtime has sent, if there is to be one: its output is
+    /// logged, and held open it is an input that never ends.
+    pub(super) fn take_terminal(&mut self) -> std::io::Result<()> {
+        let Some(console) = self.console.take() else { return Ok(()) };
+        let terminal = console.receive()?;
+        self.input = Some(terminal.try_clone()?);
+        self.streams = vec![Stream::new("stdout", terminal)];
+        Ok(())
     }
 
     /// Moves output into the log; closed pipes are let go.

@@ -14,6 +14,7 @@ mod link;
 mod log;
 mod requests;
 mod stray;
+mod streams;
 
 use std::collections::HashMap;
 use std::ffi::CStr;
@@ -32,8 +33,11 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{self, Pid};
 
 use crate::cgroup::Cgroups;
+use crate::oci::SHARED_MEMORY;
+use crate::oci::shared::DEFAULT_SHM_BYTES;
 use crate::protocol::{FromShim, Response, ShimConfig, encode};
-use crate::spec::NetworkMode;
+use crate::sharing::PAUSE;
+use crate::spec::{IpcMode, NetworkMode, PidMode};
 use crate::state::{ContainerEvent, EventKind, SandboxInfo};
 use crate::store;
 
@@ -134,6 +138,9 @@ impl Shim {
         private_mounts()?;
         let cgroups = Cgroups::detect()?;
         cgroups.create(&config.cgroup, &config.sandbox.resources)?;
+        if config.sandbox.sharing.ipc == IpcMode::Task {
+            mount_shared_memory(directory, config.sandbox.sharing.shm_bytes)?;
+        }
         let task_netns = link::connect_task(&config)?;
         let listener = listen(directory)?;
         // In this order: the directory is removed configuration first.
@@ -281,6 +288,10 @@ impl Shim {
 
     fn container_exited(&mut self, index: usize, status: WaitStatus) {
         let oom_kills = self.cgroups.oom_kills(&self.containers[index].info.cgroup);
+        if self.config.sandbox.sharing.pid != PidMode::Private {
+            // No namespace ends with it: what it left is ended here, as docker does.
+            self.cgroups.kill(&self.containers[index].info.cgroup);
+        }
         let exit = self.containers[index].exited(status, oom_kills);
         // Visible to everybody first, then told, then durable: power that goes away takes the
         // other containers with it anyway, so nobody waits for the disk.
@@ -296,6 +307,9 @@ impl Shim {
 
     /// Sends an event to every client.
     fn tell(&mut self, container: &str, kind: EventKind) {
+        if container == PAUSE {
+            return;
+        }
         let event = ContainerEvent {
             sandbox: self.config.sandbox.id.clone(),
             container: container.to_owned(),
@@ -325,7 +339,12 @@ impl Shim {
             network: self.config.sandbox.network.clone(),
             address: link::task_address(&self.config),
             labels: self.config.sandbox.labels.clone(),
-            containers: self.containers.iter().map(|c| c.info.clone()).collect(),
+            containers: self
+                .containers
+                .iter()
+                .filter(|container| container.info.name != PAUSE)
+                .map(|container| container.info.clone())
+                .collect(),
             created_at_ms: self.created_at_ms,
         }
     }
@@ -420,6 +439,16 @@ fn private_mounts() -> Result<(), Error> {
         Ok(()) | Err(nix::Error::EINVAL | nix::Error::ENOENT) => Ok(()),
         Err(error) => Err(failed("hide /sys/fs/cgroup/unified")(error)),
     }
+}
+
+/// /dev/shm for all containers of the task: a mount of the shim's, gone with it.
+fn mount_shared_memory(directory: &Path, size: Option<u64>) -> Result<(), Error> {
+    let target = directory.join(SHARED_MEMORY);
+    let what = || format!("mount {}", target.display());
+    std::fs::create_dir_all(&target).map_err(failed(what()))?;
+    let data = format!("mode=1777,size={}", size.unwrap_or(DEFAULT_SHM_BYTES));
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount(Some("shm"), &target, Some("tmpfs"), flags, Some(data.as_str())).map_err(failed(what()))
 }
 
 /// The address of a socket in `directory`, however long its path is.

@@ -1,12 +1,12 @@
 //! What the agent may ask the shim.
 
 use std::io::{Read, Write};
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Instant;
 
-use nix::fcntl::{self, OFlag};
+use nix::fcntl::OFlag;
 use nix::sys::signal::kill;
-use nix::sys::stat::Mode;
 use nix::unistd::{self, Pid};
 
 use crate::net::ports::{self, HeldPort};
@@ -14,13 +14,14 @@ use crate::oci::{self, Bundle};
 use crate::protocol::{
     CreateContainer, Failure, MAX_FRAME_BYTES, Numbered, Request, Response, take_frame,
 };
-use crate::spec::{ExecSpec, NetworkMode};
+use crate::sharing::PAUSE;
+use crate::spec::{ContainerSpec, ExecSpec, NetworkMode};
 use crate::state::{ContainerInfo, ContainerStatus, EventKind, Timings};
 
 use super::container::{Container, code_of};
 use super::job::{ExecProcess, Job, Kind, Output, set_nonblocking};
-use super::log::{LogFile, Stream};
-use super::{MAX_CLIENT_BACKLOG_BYTES, Shim, link, now_ms};
+use super::log::LogFile;
+use super::{MAX_CLIENT_BACKLOG_BYTES, Shim, link, now_ms, streams};
 
 /// Who asked, with which request number.
 type Asked = (u64, u64);
@@ -130,45 +131,56 @@ impl Shim {
         if self.containers.iter().any(|container| container.info.name == name) {
             return Err(Failure::Other(format!("container {name} exists")));
         }
+        if self.config.sandbox.sharing.needs_pause() && name != PAUSE && self.pause().is_none() {
+            return Err(Failure::Other("nothing holds the task's namespaces any more".to_owned()));
+        }
         let begun_at = Instant::now();
-        let held = self.hold_ports(&spec.ports)?;
-        let netns = match self.config.sandbox.network {
+        let network = self.network_of(&spec);
+        let links = self.links_of(&spec)?;
+        let held = self.hold_ports(&network, &spec.ports)?;
+        let netns = match &network {
             NetworkMode::Bridge | NetworkMode::None => {
                 Some(link::new_netns().map_err(|error| Failure::Other(error.to_string()))?)
             }
             NetworkMode::Host | NetworkMode::Awsvpc(_) => None,
         };
+        let task_address = self.info().address.filter(|_| !spec.network_disabled);
         let mut info = ContainerInfo {
             name: name.clone(),
             runtime_id,
             status: ContainerStatus::Created { pid: 0 },
-            address: bridge_port.as_ref().map(|port| port.address).or(self.info().address),
+            address: bridge_port.as_ref().map(|port| port.address).or(task_address),
             mac: bridge_port.as_ref().map(|port| port.mac.to_string()),
             ports: spec.ports.clone(),
             labels: spec.labels.clone(),
             cgroup: format!("{}/{name}", self.config.cgroup),
             timings: Timings::default(),
         };
-        if self.config.sandbox.network == NetworkMode::Bridge {
+        if network == NetworkMode::Bridge {
             info.ports = held.iter().map(|port| port.mapping.clone()).collect();
         }
         let log_path = self.config.log_dir.join(format!("{name}.log"));
         let log = LogFile::open(log_path.clone(), spec.log.clone())
             .map_err(|error| Failure::Other(format!("{}: {error}", log_path.display())))?;
-        let mut container = Container {
+        let streams = streams::open(&spec, &self.config.run_dir, &info.runtime_id)
+            .map_err(|error| Failure::Other(format!("standard streams of {name}: {error}")))?;
+        let container = Container {
             spec,
             info,
             _ports: held,
             netns,
             bridge_port,
             log,
-            streams: Vec::new(),
+            streams: streams.output,
+            input: streams.input,
+            console: streams.console,
+            links,
             created: false,
             delete_asked: None,
             create_error: None,
         };
         let bundle = self.bundle(&container);
-        let mut job = fork_create(asked, &mut container, bundle)
+        let mut job = fork_create(asked, streams.theirs, &bundle)
             .map_err(|error| Failure::Other(format!("fork: {error}")))?;
         // The child mounts and unpacks meanwhile; only `start` needs the interface.
         let network_error = link::connect_container(&self.config, &container).err();
@@ -181,8 +193,37 @@ impl Shim {
         Ok(())
     }
 
-    fn hold_ports(&self, wanted: &[crate::spec::PortMapping]) -> Result<Vec<HeldPort>, Failure> {
-        if self.config.sandbox.network != NetworkMode::Bridge {
+    /// The network mode that holds for a container.
+    fn network_of(&self, spec: &ContainerSpec) -> NetworkMode {
+        match spec.network_disabled {
+            true => NetworkMode::None,
+            false => self.config.sandbox.network.clone(),
+        }
+    }
+
+    /// Where the containers are that it is linked to, with the names as docker gives them.
+    fn links_of(&self, spec: &ContainerSpec) -> Result<Vec<(Ipv4Addr, String)>, Failure> {
+        let resolve = |(name, alias): &(String, String)| {
+            let linked = self.containers.iter().find(|container| container.info.name == *name);
+            let address = linked.and_then(|container| container.info.address);
+            let names = if name == alias { name.clone() } else { format!("{alias} {name}") };
+            let missing = || Failure::Other(format!("link to {name}: it has no address"));
+            Ok((address.ok_or_else(missing)?, names))
+        };
+        spec.links.iter().map(resolve).collect()
+    }
+
+    /// The first process of the container that holds what the others share.
+    fn pause(&self) -> Option<i32> {
+        self.containers.iter().find(|container| container.info.name == PAUSE)?.pid()
+    }
+
+    fn hold_ports(
+        &self,
+        network: &NetworkMode,
+        wanted: &[crate::spec::PortMapping],
+    ) -> Result<Vec<HeldPort>, Failure> {
+        if *network != NetworkMode::Bridge {
             return Ok(Vec::new());
         }
         let (first, last) = self.config.dynamic_ports;
@@ -206,9 +247,13 @@ impl Shim {
             cgroup: container.info.cgroup.clone(),
             netns: own_netns
                 .map(|fd| format!("/proc/{}/fd/{}", unistd::getpid(), fd.as_raw_fd()).into()),
-            network: self.config.sandbox.network.clone(),
+            network: self.network_of(&container.spec),
             address: container.info.address,
-            dns: self.config.sandbox.dns.clone(),
+            dns: container.spec.dns.or(&self.config.sandbox.dns),
+            sharing: self.config.sandbox.sharing.clone(),
+            pause: self.pause(),
+            links: container.links.clone(),
+            console: container.console.as_ref().map(|console| console.path().to_owned()),
             spec: container.spec.clone(),
         }
     }
@@ -306,7 +351,7 @@ impl Shim {
         };
         let (reader, writer) = unistd::pipe2(OFlag::O_CLOEXEC).map_err(other)?;
         set_nonblocking(&reader).map_err(|error| Failure::Other(error.to_string()))?;
-        let null = open_null().map_err(other)?;
+        let null = streams::null().map_err(other)?;
         let bundle = self.bundle(container);
         let stdio = [null.as_fd(), writer.as_fd(), writer.as_fd()];
         let number = asked.1;
@@ -416,6 +461,10 @@ impl Shim {
         outcome: Result<(Output, u64), (String, Option<i32>)>,
     ) -> Option<Response> {
         let container = &mut self.containers[index];
+        let outcome = outcome.and_then(|(output, network_us)| match container.take_terminal() {
+            Ok(()) => Ok((output, network_us)),
+            Err(error) => Err((format!("take the terminal: {error}"), output.pid)),
+        });
         match outcome {
             Ok((output, network_us)) => {
                 let pid = output.pid.unwrap_or_default();
@@ -508,28 +557,17 @@ impl Shim {
 }
 
 /// Forks the child that makes the container; its output goes to the container's log.
-fn fork_create(asked: Asked, container: &mut Container, bundle: Bundle) -> std::io::Result<Job> {
-    let (out_reader, out_writer) = unistd::pipe2(OFlag::O_CLOEXEC)?;
-    let (err_reader, err_writer) = unistd::pipe2(OFlag::O_CLOEXEC)?;
-    set_nonblocking(&out_reader)?;
-    set_nonblocking(&err_reader)?;
-    let null = open_null()?;
-    let stdio = [null.as_fd(), out_writer.as_fd(), err_writer.as_fd()];
+fn fork_create(asked: Asked, theirs: [OwnedFd; 3], bundle: &Bundle) -> std::io::Result<Job> {
+    let stdio = [theirs[0].as_fd(), theirs[1].as_fd(), theirs[2].as_fd()];
     let kind = Kind::Create { network_us: 0, network_error: None };
-    let job = Job::fork(kind, &bundle.spec.name, Some(asked), Some(stdio), || {
+    Job::fork(kind, &bundle.spec.name, Some(asked), Some(stdio), || {
         let begun_at = Instant::now();
-        oci::prepare(&bundle).map_err(|error| error.to_string())?;
+        oci::prepare(bundle).map_err(|error| error.to_string())?;
         let bundle_us = micros(begun_at);
         let begun_at = Instant::now();
-        let pid = oci::create(&bundle).map_err(|error| error.to_string())?;
+        let pid = oci::create(bundle).map_err(|error| error.to_string())?;
         Ok(Output { pid: Some(pid), bundle_us, runtime_us: micros(begun_at) })
-    })?;
-    container.streams = vec![Stream::new("stdout", out_reader), Stream::new("stderr", err_reader)];
-    Ok(job)
-}
-
-fn open_null() -> nix::Result<OwnedFd> {
-    fcntl::open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())
+    })
 }
 
 fn micros(since: Instant) -> u64 {

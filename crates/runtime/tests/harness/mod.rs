@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use wharf_runtime::spec::Ipv4Cidr;
+use wharf_runtime::spec::{Ipv4Cidr, Sharing};
 use wharf_runtime::{
     ContainerSpec, NetworkMode, OciRuntime, Runtime, RuntimeOptions, SandboxId, SandboxSpec, Zygote,
 };
@@ -74,12 +74,22 @@ impl Host {
     }
 
     pub async fn sandbox(&self, id: &str, network: NetworkMode) -> SandboxId {
+        self.sharing_sandbox(id, network, Sharing::default()).await
+    }
+
+    pub async fn sharing_sandbox(
+        &self,
+        id: &str,
+        network: NetworkMode,
+        sharing: Sharing,
+    ) -> SandboxId {
         let id = SandboxId::new(id).unwrap();
         let spec = SandboxSpec {
             id: id.clone(),
             network,
             resources: Default::default(),
             dns: Default::default(),
+            sharing,
             labels: Default::default(),
         };
         self.runtime.create_sandbox(spec).await.unwrap();
@@ -98,6 +108,21 @@ impl Host {
     pub fn shell(&self, name: &str, script: &str) -> ContainerSpec {
         let args = ["/bin/sh", "-c", script].map(String::from).to_vec();
         ContainerSpec::new(name, vec![self.rootfs()], args)
+    }
+
+    /// Makes and starts a container.
+    pub async fn start(&self, task: &SandboxId, spec: ContainerSpec) {
+        let name = spec.name.clone();
+        self.runtime.create_container(task, spec).await.unwrap();
+        self.runtime.start_container(task, &name).await.unwrap();
+    }
+
+    /// Runs a container to its end and answers its exit code and output.
+    pub async fn probe(&self, task: &SandboxId, spec: ContainerSpec) -> (i32, String) {
+        let name = spec.name.clone();
+        self.start(task, spec).await;
+        let exit = self.runtime.wait_container(task, &name).await.unwrap();
+        (exit.code, log_text(self, task, &name))
     }
 
     pub async fn end(self) {

@@ -4,6 +4,7 @@
 //! sends are always sent here too, empty lists included; members that it leaves out are left out.
 
 mod container_instance;
+mod container_settings;
 mod service;
 mod service_deployment;
 mod task;

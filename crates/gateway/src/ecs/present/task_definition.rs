@@ -1,6 +1,6 @@
 //! A task definition as the API shows it.
 
-use super::{launch_type, pair, timestamp};
+use super::{container_settings as settings, launch_type, pair, timestamp};
 use std::collections::BTreeMap;
 use wharf_model::task_definition::{LaunchType, PortMapping, TaskDefinition};
 use wharf_model::{ArnScope, ContainerDefinition};
@@ -35,7 +35,9 @@ pub fn task_definition(arns: &ArnScope, record: &TaskDefinition) -> types::TaskD
         execution_role_arn: record.execution_role_arn.clone(),
         network_mode: record.network_mode.map(|m| m.as_str().into()),
         revision: i32::try_from(record.revision).ok(),
-        volumes: Some(Vec::new()),
+        volumes: Some(record.volumes.iter().map(settings::volume).collect()),
+        pid_mode: record.pid_mode.map(|m| m.as_str().into()),
+        ipc_mode: record.ipc_mode.map(|m| m.as_str().into()),
         status: Some(record.status.as_str().into()),
         requires_attributes: (!attributes.is_empty())
             .then(|| attributes.iter().map(attribute).collect()),
@@ -82,8 +84,8 @@ fn container(record: &ContainerDefinition) -> types::ContainerDefinition {
         entry_point: record.entry_point.clone(),
         command: record.command.clone(),
         environment: Some(record.environment.iter().map(|(n, v)| pair(n, v)).collect()),
-        mount_points: Some(Vec::new()),
-        volumes_from: Some(Vec::new()),
+        mount_points: Some(record.mount_points.iter().map(settings::mount_point).collect()),
+        volumes_from: Some(record.volumes_from.iter().map(settings::volume_from).collect()),
         depends_on: (!depends_on.is_empty()).then(|| depends_on.iter().map(dependency).collect()),
         start_timeout: record.start_timeout,
         stop_timeout: record.stop_timeout,
@@ -95,10 +97,25 @@ fn container(record: &ContainerDefinition) -> types::ContainerDefinition {
         docker_labels: record.docker_labels.clone(),
         ulimits: (!ulimits.is_empty()).then(|| ulimits.iter().map(ulimit).collect()),
         log_configuration: record.log_configuration.as_ref().map(log),
-        system_controls: Some(Vec::new()),
+        privileged: record.privileged,
+        interactive: record.interactive,
+        pseudo_terminal: record.pseudo_terminal,
+        disable_networking: record.disable_networking,
+        docker_security_options: list(&record.docker_security_options),
+        links: list(&record.links),
+        extra_hosts: settings::extra_hosts(&record.extra_hosts),
+        dns_servers: list(&record.dns_servers),
+        dns_search_domains: list(&record.dns_search_domains),
+        linux_parameters: record.linux_parameters.as_ref().map(settings::linux_parameters),
+        system_controls: Some(record.system_controls.iter().map(settings::control).collect()),
         ..types::ContainerDefinition::default()
     };
     with_empty(shape, &record.no_effect)
+}
+
+/// A list that is described only where there is something in it.
+fn list(texts: &[String]) -> Option<Vec<String>> {
+    (!texts.is_empty()).then(|| texts.to_vec())
 }
 
 fn port_mapping(record: &PortMapping) -> types::PortMapping {

@@ -6,13 +6,17 @@
 //! unplaceable. So `task-iam-role-network-host`, which the real service asks for in host mode, is
 //! left out: wharf's agent serves credentials in every network mode.
 
-use super::size;
+use super::{launch_types, size};
 use std::collections::BTreeSet;
 use wharf_model::task_definition::LaunchType;
-use wharf_model::{NetworkMode, TaskDefinition};
+use wharf_model::{ContainerDefinition, NetworkMode, TaskDefinition};
 
 const API_1_17: &str = "com.amazonaws.ecs.capability.docker-remote-api.1.17";
 const API_1_18: &str = "com.amazonaws.ecs.capability.docker-remote-api.1.18";
+const API_1_22: &str = "com.amazonaws.ecs.capability.docker-remote-api.1.22";
+const API_1_25: &str = "com.amazonaws.ecs.capability.docker-remote-api.1.25";
+const PRIVILEGED: &str = "com.amazonaws.ecs.capability.privileged-container";
+const DOCKER_VOLUME: &str = "ecs.capability.docker-plugin.local";
 const API_1_21: &str = "com.amazonaws.ecs.capability.docker-remote-api.1.21";
 const ORDERING: &str = "ecs.capability.container-ordering";
 const TASK_ENI: &str = "ecs.capability.task-eni";
@@ -29,7 +33,11 @@ pub(super) fn required_attributes(definition: &TaskDefinition) -> Vec<String> {
     if definition.task_role_arn.is_some() {
         attributes.extend([TASK_ROLE.to_owned(), API_1_17.to_owned()]);
     }
+    if definition.volumes.iter().any(|volume| volume.docker.is_some()) {
+        attributes.insert(DOCKER_VOLUME.to_owned());
+    }
     for container in &definition.containers {
+        attributes.extend(of_process(container).into_iter().map(str::to_owned));
         if let Some(log) = &container.log_configuration {
             attributes.extend([format!("{LOG_DRIVER}{}", log.log_driver), API_1_18.to_owned()]);
         }
@@ -49,6 +57,18 @@ pub(super) fn required_attributes(definition: &TaskDefinition) -> Vec<String> {
     attributes.into_iter().collect()
 }
 
+/// What the container's privileges and Linux parameters need.
+fn of_process(container: &ContainerDefinition) -> Vec<&'static str> {
+    let linux = container.linux_parameters.clone().unwrap_or_default();
+    let needs = [
+        (PRIVILEGED, container.privileged == Some(true)),
+        (API_1_17, container.privileged == Some(true)),
+        (API_1_22, linux.shared_memory_size.is_some() || linux.tmpfs.is_some()),
+        (API_1_25, linux.init_process_enabled == Some(true)),
+    ];
+    needs.into_iter().filter(|(_, needed)| *needed).map(|(attribute, _)| attribute).collect()
+}
+
 /// Where it can run: EXTERNAL wants any network mode but awsvpc, FARGATE wants awsvpc and one of
 /// its sizes, EC2 takes everything.
 pub(super) fn compatibilities(definition: &TaskDefinition) -> Vec<LaunchType> {
@@ -57,6 +77,6 @@ pub(super) fn compatibilities(definition: &TaskDefinition) -> Vec<LaunchType> {
     }
     let sizes = definition.cpu.zip(definition.memory);
     let fargate = sizes.is_some_and(|(cpu, memory)| size::is_fargate(cpu, memory))
-        && definition.placement_constraints.is_empty();
+        && launch_types::not_on_fargate(definition).is_none();
     if fargate { vec![LaunchType::Ec2, LaunchType::Fargate] } else { vec![LaunchType::Ec2] }
 }

@@ -1,7 +1,8 @@
 //! One container definition: every member checked and put into the record's form.
 
 use super::ports::{self, Taken};
-use super::{Error, dependencies, word};
+use super::{Error, connections, dependencies, linux, storage, word};
+use wharf_model::container_settings::IpcMode;
 use wharf_model::task_definition::{LogConfiguration, Ulimit};
 use wharf_model::{ContainerDefinition, NetworkMode};
 use wharf_wire::ecs::types;
@@ -20,6 +21,8 @@ pub(super) struct Surroundings {
     pub mode: NetworkMode,
     /// The task says how much memory it has, so that containers needn't.
     pub task_memory: bool,
+    /// `ipcMode`.
+    pub ipc: Option<IpcMode>,
 }
 
 /// All container definitions, each for itself; what holds between them is checked by the caller.
@@ -55,15 +58,11 @@ fn one(
     let name = name(sent.name.as_deref())?;
     let image = image(sent.image.as_deref())?;
     let (memory, memory_reservation) = memory(&name, sent, surroundings.task_memory)?;
-    if sent.hostname.is_some() && surroundings.mode == NetworkMode::Awsvpc {
-        return Err(Error::NotInNetworkMode { member: "hostname", mode: "awsvpc" });
-    }
-    let has_links = sent.links.as_ref().is_some_and(|l| !l.is_empty());
-    if has_links && surroundings.mode != NetworkMode::Bridge {
-        let mode = surroundings.mode.as_str();
-        return Err(Error::NotInNetworkMode { member: "links", mode });
-    }
+    connections::check_mode(sent, surroundings.mode)?;
     let port_mappings = sent.port_mappings.as_deref().unwrap_or_default();
+    let system_controls = sent.system_controls.as_deref().unwrap_or_default();
+    let (mode, ipc) = (surroundings.mode, surroundings.ipc);
+    let linux_parameters = sent.linux_parameters.as_ref();
     Ok(ContainerDefinition {
         cpu: in_range(&name, "cpu", sent.cpu, 0)?.unwrap_or(0),
         memory,
@@ -91,6 +90,33 @@ fn one(
                 word("versionConsistency", v.unknown(), allowed, v.as_str())
             })
             .transpose()?,
+        privileged: sent.privileged,
+        interactive: sent.interactive,
+        pseudo_terminal: sent.pseudo_terminal,
+        disable_networking: sent.disable_networking,
+        docker_security_options: sent.docker_security_options.clone().unwrap_or_default(),
+        links: connections::links(&name, sent.links.as_deref().unwrap_or_default())?,
+        extra_hosts: connections::extra_hosts(
+            &name,
+            sent.extra_hosts.as_deref().unwrap_or_default(),
+        )?,
+        dns_servers: connections::dns_servers(
+            &name,
+            sent.dns_servers.as_deref().unwrap_or_default(),
+        )?,
+        dns_search_domains: connections::dns_search_domains(
+            &name,
+            sent.dns_search_domains.as_deref().unwrap_or_default(),
+        )?,
+        system_controls: linux::controls(&name, system_controls, mode, ipc)?,
+        linux_parameters: linux_parameters
+            .map(|parameters| linux::parameters(&name, parameters, memory.is_some()))
+            .transpose()?,
+        mount_points: storage::mount_points(
+            &name,
+            sent.mount_points.as_deref().unwrap_or_default(),
+        )?,
+        volumes_from: storage::volumes_from(sent.volumes_from.as_deref().unwrap_or_default())?,
         no_effect: Vec::new(),
         name,
         image,

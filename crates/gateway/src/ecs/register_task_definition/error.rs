@@ -73,6 +73,40 @@ pub enum Error {
         /// The limit's name.
         ulimit: String,
     },
+    /// A kernel parameter that isn't the container's own, or can't be set.
+    #[error("Invalid 'systemControls' setting for container '{container}': {namespace}.")]
+    SystemControl {
+        /// The container.
+        container: String,
+        /// The parameter.
+        namespace: String,
+    },
+    /// A volume's name has something else than letters, digits, `-` and `_`.
+    #[error("Volume.name contains invalid characters.")]
+    VolumeNameCharacters,
+    /// Two volumes of one name.
+    #[error("Volume name '{0}' must be unique within a Task Definition.")]
+    VolumeNameTwice(String),
+    /// A volume of several kinds.
+    #[error("Only one volume configuration can be specified for volume '{0}'.")]
+    VolumeKinds(String),
+    /// A host path that isn't absolute.
+    #[error("Invalid 'sourcePath' setting for volume '{0}'.")]
+    SourcePath(String),
+    /// `autoprovision` of a volume that always is.
+    #[error("Autoprovision is not supported for docker volumes with scope 'task'.")]
+    AutoprovisionTask,
+    /// A mount point names no volume.
+    #[error("Unknown volume '{0}'.")]
+    UnknownVolume(String),
+    /// `links` or `volumesFrom` names no other container.
+    #[error("Unknown container '{name}' in {member}.")]
+    UnknownContainer {
+        /// The member.
+        member: &'static str,
+        /// The name.
+        name: String,
+    },
     /// Host and container ports differ where they are one.
     #[error(
         "When networkMode={0}, the host ports and container ports in port mappings must match."

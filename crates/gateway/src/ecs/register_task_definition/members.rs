@@ -22,6 +22,9 @@ const REQUEST: &[&str] = &[
     "memory",
     "tags",
     "runtimePlatform",
+    "pidMode",
+    "ipcMode",
+    "volumes",
 ];
 
 /// Members of a container definition that are carried out.
@@ -45,10 +48,44 @@ const CONTAINER: &[&str] = &[
     "dockerLabels",
     "logConfiguration",
     "versionConsistency",
+    "privileged",
+    "interactive",
+    "pseudoTerminal",
+    "disableNetworking",
+    "linuxParameters",
+    "systemControls",
+    "mountPoints",
+    "volumesFrom",
 ];
 
+/// Members of `linuxParameters` that are carried out.
+const LINUX: &[&str] = &[
+    "capabilities",
+    "devices",
+    "initProcessEnabled",
+    "sharedMemorySize",
+    "tmpfs",
+    "maxSwap",
+    "swappiness",
+];
+
+/// Members of a volume that are carried out.
+const VOLUME: &[&str] = &["name", "host", "dockerVolumeConfiguration"];
+
+/// Security options that are carried out.
+const SECURITY_OPTIONS: &[&str] =
+    &["no-new-privileges", "no-new-privileges:true", "no-new-privileges:false"];
+
 /// Lists that are carried out; an empty one has to be remembered.
-const REMEMBERED_LISTS: &[&str] = &["dependsOn", "ulimits"];
+const REMEMBERED_LISTS: &[&str] = &[
+    "dependsOn",
+    "ulimits",
+    "links",
+    "extraHosts",
+    "dnsServers",
+    "dnsSearchDomains",
+    "dockerSecurityOptions",
+];
 
 /// Lists that are described as empty even if they weren't sent (seen in the real service's
 /// answers), so that an empty one need not be remembered.
@@ -77,6 +114,9 @@ pub(super) fn of_request(input: &types::RegisterTaskDefinitionRequest) -> Found 
     } else {
         found.refused.push("runtimePlatform.operatingSystemFamily other than LINUX".to_owned());
     }
+    for (index, volume) in input.volumes.iter().flatten().enumerate() {
+        of_volume(index, volume, &mut found);
+    }
     let wants = input.requires_compatibilities.iter().flatten();
     if wants.into_iter().any(|c| *c == types::Compatibility::ManagedInstances) {
         found.refused.push("requiresCompatibilities MANAGED_INSTANCES".to_owned());
@@ -93,6 +133,15 @@ pub(super) fn of_container(index: usize, container: &types::ContainerDefinition)
             found.refused.push(format!("{path}portMappings[{n}].containerPortRange"));
         }
     }
+    if let Some(linux) = &container.linux_parameters {
+        let path = format!("{path}linuxParameters.");
+        found.refused.extend(scan(linux.clone().into_document(), LINUX, &path).refused);
+    }
+    for option in container.docker_security_options.iter().flatten() {
+        if !SECURITY_OPTIONS.contains(&option.as_str()) {
+            found.refused.push(format!("{path}dockerSecurityOptions {option}"));
+        }
+    }
     if let Some(log) = &container.log_configuration {
         of_log_configuration(log, &path, &mut found);
     }
@@ -100,6 +149,21 @@ pub(super) fn of_container(index: usize, container: &types::ContainerDefinition)
         found.refused.push(format!("{path}versionConsistency enabled"));
     }
     found
+}
+
+/// EFS, FSx, S3 and EBS are services that a host doesn't have; of docker's drivers `local` is there,
+/// without options.
+fn of_volume(index: usize, volume: &types::Volume, found: &mut Found) {
+    let path = format!("volumes[{index}].");
+    found.refused.extend(scan(volume.clone().into_document(), VOLUME, &path).refused);
+    let Some(docker) = &volume.docker_volume_configuration else { return };
+    let path = format!("{path}dockerVolumeConfiguration.");
+    if let Some(driver) = docker.driver.as_deref().filter(|driver| *driver != "local") {
+        found.refused.push(format!("{path}driver {driver}"));
+    }
+    if docker.driver_opts.as_ref().is_some_and(|options| !options.is_empty()) {
+        found.refused.push(format!("{path}driverOpts"));
+    }
 }
 
 fn of_log_configuration(log: &types::LogConfiguration, path: &str, found: &mut Found) {

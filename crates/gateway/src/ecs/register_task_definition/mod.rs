@@ -6,12 +6,16 @@
 //! record is read at its revision.
 
 mod capabilities;
+mod connections;
 mod containers;
 mod dependencies;
 mod error;
+mod launch_types;
+mod linux;
 mod members;
 mod ports;
 pub(in crate::ecs) mod size;
+mod storage;
 #[cfg(test)]
 mod tests;
 
@@ -21,7 +25,9 @@ use super::{present, tags};
 use crate::context::{Context, Outcome, Result as OperationResult};
 use crate::error::ApiError;
 use containers::Surroundings;
+use launch_types::check as check_launch_types;
 use members::Found;
+use wharf_model::container_settings::{IpcMode, PidMode};
 use wharf_model::task_definition::{
     LaunchType, PlacementConstraint, RuntimePlatform, TaskDefinitionFamily, TaskDefinitionStatus,
 };
@@ -105,12 +111,16 @@ pub fn validate(
     let surroundings = Surroundings {
         mode: network_mode.unwrap_or(NetworkMode::Bridge),
         task_memory: memory.is_some(),
+        ipc: ipc_mode(input)?,
     };
     let mut containers = containers::parse(sent_containers, surroundings)?;
     dependencies::check(&containers, |name| {
         let named = sent_containers.iter().find(|c| c.name.as_deref() == Some(name));
         named.is_some_and(|c| c.health_check.is_some())
     })?;
+    connections::check_links(&containers)?;
+    let volumes = storage::volumes(input.volumes.as_deref().unwrap_or_default())?;
+    storage::check(&containers, &volumes)?;
     let requires = requires_compatibilities(input)?;
     let placement_constraints = placement_constraints(input)?;
     let Found { no_effect, mut refused } = members::of_request(input);
@@ -134,6 +144,9 @@ pub fn validate(
         runtime_platform: runtime_platform(input)?,
         task_role_arn: role(&input.task_role_arn)?,
         execution_role_arn: role(&input.execution_role_arn)?,
+        pid_mode: pid_mode(input)?,
+        ipc_mode: surroundings.ipc,
+        volumes,
         no_effect,
         registered_at: registration.at,
         registered_by: registration.by,
@@ -190,6 +203,29 @@ fn network_mode(sent: Option<&types::NetworkMode>) -> Result<Option<NetworkMode>
         Some(types::NetworkMode::None) => Ok(Some(NetworkMode::None)),
         Some(types::NetworkMode::Unknown(_)) => {
             Err(Error::NotAWord { member: "networkMode", allowed: types::NetworkMode::VALUES })
+        }
+    }
+}
+
+fn pid_mode(input: &types::RegisterTaskDefinitionRequest) -> Result<Option<PidMode>, Error> {
+    match &input.pid_mode {
+        None => Ok(None),
+        Some(types::PidMode::Host) => Ok(Some(PidMode::Host)),
+        Some(types::PidMode::Task) => Ok(Some(PidMode::Task)),
+        Some(types::PidMode::Unknown(_)) => {
+            Err(Error::NotAWord { member: "pidMode", allowed: types::PidMode::VALUES })
+        }
+    }
+}
+
+fn ipc_mode(input: &types::RegisterTaskDefinitionRequest) -> Result<Option<IpcMode>, Error> {
+    match &input.ipc_mode {
+        None => Ok(None),
+        Some(types::IpcMode::Host) => Ok(Some(IpcMode::Host)),
+        Some(types::IpcMode::Task) => Ok(Some(IpcMode::Task)),
+        Some(types::IpcMode::None) => Ok(Some(IpcMode::None)),
+        Some(types::IpcMode::Unknown(_)) => {
+            Err(Error::NotAWord { member: "ipcMode", allowed: types::IpcMode::VALUES })
         }
     }
 }
@@ -291,30 +327,6 @@ fn check_sizes(definition: &TaskDefinition) -> Result<(), Error> {
     }
     if containers.iter().filter_map(|c| c.memory_reservation).sum::<i64>() > memory {
         return Err(Error::MemoryReservationSum);
-    }
-    Ok(())
-}
-
-/// The task definition can run where it says it will.
-fn check_launch_types(definition: &TaskDefinition) -> Result<(), Error> {
-    let requires = |launch_type| definition.requires_compatibilities.contains(&launch_type);
-    let awsvpc = definition.effective_network_mode() == NetworkMode::Awsvpc;
-    if requires(LaunchType::External) && awsvpc {
-        return Err(Error::ExternalNetworkMode);
-    }
-    if !requires(LaunchType::Fargate) {
-        return Ok(());
-    }
-    if !awsvpc {
-        return Err(Error::FargateNetworkMode);
-    }
-    let cpu = definition.cpu.ok_or(Error::FargateSizeMissing("cpu"))?;
-    let memory = definition.memory.ok_or(Error::FargateSizeMissing("memory"))?;
-    if !size::is_fargate(cpu, memory) {
-        return Err(Error::FargateSize { cpu, memory });
-    }
-    if !definition.placement_constraints.is_empty() {
-        return Err(Error::NotOnFargate("placementConstraints"));
     }
     Ok(())
 }

@@ -1,0 +1,74 @@
+//! Whether a task definition can run where it says that it will.
+
+use super::{Error, size};
+use wharf_model::container_settings::PidMode;
+use wharf_model::task_definition::LaunchType;
+use wharf_model::{ContainerDefinition, NetworkMode, TaskDefinition};
+
+/// The one capability that may be added on Fargate.
+const FARGATE_CAPABILITY: &str = "SYS_PTRACE";
+
+/// Checks `requiresCompatibilities` against everything else.
+pub(super) fn check(definition: &TaskDefinition) -> Result<(), Error> {
+    let requires = |launch_type| definition.requires_compatibilities.contains(&launch_type);
+    let awsvpc = definition.effective_network_mode() == NetworkMode::Awsvpc;
+    if requires(LaunchType::External) && awsvpc {
+        return Err(Error::ExternalNetworkMode);
+    }
+    if !requires(LaunchType::Fargate) {
+        return Ok(());
+    }
+    if !awsvpc {
+        return Err(Error::FargateNetworkMode);
+    }
+    let cpu = definition.cpu.ok_or(Error::FargateSizeMissing("cpu"))?;
+    let memory = definition.memory.ok_or(Error::FargateSizeMissing("memory"))?;
+    if !size::is_fargate(cpu, memory) {
+        return Err(Error::FargateSize { cpu, memory });
+    }
+    match not_on_fargate(definition) {
+        Some(member) => Err(Error::NotOnFargate(member)),
+        None => Ok(()),
+    }
+}
+
+/// The first member that Fargate doesn't have, if there is one.
+pub(super) fn not_on_fargate(definition: &TaskDefinition) -> Option<&'static str> {
+    let host_path = |volume: &wharf_model::container_settings::Volume| {
+        let path = volume.host.as_ref().and_then(|host| host.source_path.as_deref());
+        path.is_some_and(|path| !path.is_empty())
+    };
+    let of_task = [
+        ("placementConstraints", !definition.placement_constraints.is_empty()),
+        ("ipcMode", definition.ipc_mode.is_some()),
+        ("pidMode 'host'", definition.pid_mode == Some(PidMode::Host)),
+        ("sourcePath", definition.volumes.iter().any(host_path)),
+        (
+            "dockerVolumeConfiguration",
+            definition.volumes.iter().any(|volume| volume.docker.is_some()),
+        ),
+    ];
+    let found = |list: &[(&'static str, bool)]| list.iter().find(|(_, has)| *has).map(|(m, _)| *m);
+    found(&of_task).or_else(|| {
+        definition.containers.iter().find_map(|container| found(&of_container(container)))
+    })
+}
+
+fn of_container(container: &ContainerDefinition) -> [(&'static str, bool); 11] {
+    let linux = container.linux_parameters.clone().unwrap_or_default();
+    let some = |list: Option<usize>| list.is_some_and(|length| length > 0);
+    let added = linux.capabilities.and_then(|capabilities| capabilities.add).unwrap_or_default();
+    [
+        ("privileged", container.privileged == Some(true)),
+        ("links", !container.links.is_empty()),
+        ("dnsServers", !container.dns_servers.is_empty()),
+        ("dnsSearchDomains", !container.dns_search_domains.is_empty()),
+        ("dockerSecurityOptions", !container.docker_security_options.is_empty()),
+        ("devices", some(linux.devices.map(|devices| devices.len()))),
+        ("sharedMemorySize", linux.shared_memory_size.is_some()),
+        ("tmpfs", some(linux.tmpfs.map(|all| all.len()))),
+        ("maxSwap", linux.max_swap.is_some()),
+        ("swappiness", linux.swappiness.is_some()),
+        ("capabilities other than SYS_PTRACE", added.iter().any(|c| c != FARGATE_CAPABILITY)),
+    ]
+}
