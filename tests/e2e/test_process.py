@@ -204,28 +204,43 @@ def test_volumes(wharf):
             {"name": "host", "host": {"sourcePath": str(host / "missing/directory")}},
             {"name": "docker", "dockerVolumeConfiguration": {"scope": "task", "driver": "local"}},
             {"name": "kept", "dockerVolumeConfiguration": {"scope": "shared", "autoprovision": True}},
+            {"name": "memory", "dockerVolumeConfiguration": {"scope": "task", "driverOpts": {
+                "type": "tmpfs", "device": "tmpfs", "o": "size=1m,uid=1000"}}},
+            {"name": "given", "dockerVolumeConfiguration": {"scope": "shared", "driverOpts": {
+                "type": "none", "device": str(host), "o": "bind,ro"}}},
         ]
+        (host / "present").write_text("present\n")
         writer = shell(
             "writer",
-            "for d in own host docker kept; do echo $d >/$d/file; done; echo >/bin/new; ls -l /bin | wc -l",
+            "for d in own host docker kept memory; do echo $d >/$d/file; done; echo >/bin/new; ls -l /bin | wc -l",
             mountPoints=[
-                {"sourceVolume": name, "containerPath": f"/{name}"} for name in ("own", "host", "docker", "kept")
+                {"sourceVolume": name, "containerPath": f"/{name}"}
+                for name in ("own", "host", "docker", "kept", "memory")
                 # What the image has there is in the volume, or there would be no shell.
             ] + [{"sourceVolume": "filled", "containerPath": "/bin"}],
         )
         reader = shell(
-            "reader", "cat /own/file /host/file /docker/file /kept/file; echo x >/own/file; echo y >/ro/file",
+            "reader", "cat /own/file /host/file /docker/file /kept/file /memory/file /given/present;"
+            "stat -c %u /memory; grep -c ' /memory tmpfs .*size=1024k' /proc/mounts; touch /given/x; echo x >/own/file; echo y >/ro/file;"
+            "ls -d /outer/given | cut -d/ -f3; ls /outer/given | grep present",
             volumesFrom=[{"sourceContainer": "writer", "readOnly": True}], essential=False,
-            mountPoints=[{"sourceVolume": "docker", "containerPath": "/ro", "readOnly": True}],
+            # The outer one comes first, whatever the order.
+            mountPoints=[
+                {"sourceVolume": "given", "containerPath": "/outer/given"},
+                {"sourceVolume": "own", "containerPath": "/outer"},
+                {"sourceVolume": "given", "containerPath": "/given"},
+                {"sourceVolume": "docker", "containerPath": "/ro", "readOnly": True},
+            ],
             dependsOn=[{"containerName": "writer", "condition": "COMPLETE"}],
         )
         writer["essential"] = False
         main = shell("main", "[ -e /bin/new ]; echo $?", dependsOn=[{"containerName": "reader", "condition": "COMPLETE"}])
         texts = outputs(wharf, wharf.register("volumes", writer, reader, main, volumes=volumes))
-        assert texts["reader"].startswith("own\nhost\ndocker\nkept\n"), texts
+        assert texts["reader"].startswith("own\nhost\ndocker\nkept\nmemory\npresent\n1000\n1\n"), texts
         assert texts["main"] == "1\n", "the image itself is as it was"
         assert int(texts["writer"]) > 100, "the image's files are in the new volume"
-        assert texts["reader"].count("Read-only file system") == 2, texts
+        assert texts["reader"].count("Read-only file system") == 3, texts
+        assert texts["reader"].endswith("given\npresent\n"), texts
         assert (host / "missing/directory/file").read_text() == "host\n"
         # A shared volume outlives its task; the task's own are gone with it.
         again = wharf.register(

@@ -63,7 +63,7 @@ pub(crate) fn ecs_labels(task: &Task, container: &str, cluster: &str) -> BTreeMa
 }
 
 /// The sandbox of a task.
-pub(crate) fn sandbox(task: &Task) -> SandboxSpec {
+pub(crate) fn sandbox(task: &Task, surroundings: &Surroundings) -> SandboxSpec {
     let cpu_millis = task.cpu.map(|cpu| ((cpu * 1000.0) as u64).max(10));
     let shm = task.containers.iter().filter_map(|container| container.shm_bytes).max();
     SandboxSpec {
@@ -82,8 +82,20 @@ pub(crate) fn sandbox(task: &Task) -> SandboxSpec {
         },
         dns: task.dns.clone(),
         sharing: Sharing { pid: task.pid, ipc: task.ipc, shm_bytes: shm },
+        memory_volumes: memory_volumes(task, surroundings),
         labels: BTreeMap::from([("com.amazonaws.ecs.task-arn".to_owned(), task.arn.clone())]),
     }
+}
+
+/// The task's volumes in memory: where they are mounted and with which options.
+fn memory_volumes(task: &Task, surroundings: &Surroundings) -> BTreeMap<PathBuf, String> {
+    let own = task_volumes(&surroundings.volumes, task);
+    let mounts = task.containers.iter().flat_map(|container| &container.mounts);
+    let memory = mounts.filter_map(|mount| match &mount.source {
+        VolumeSource::Memory(options) => Some((own.join(&mount.volume), options.clone())),
+        _ => None,
+    });
+    memory.collect()
 }
 
 /// The signal that asks a container of this image to stop.
@@ -224,33 +236,44 @@ fn mounts(
     let mut mounts = container.tmpfs.clone();
     for mount in &container.mounts {
         let source = match &mount.source {
-            VolumeSource::Host(path) => PathBuf::from(path),
-            VolumeSource::Task => task_volumes(&surroundings.volumes, task).join(&mount.volume),
+            VolumeSource::Host(path) | VolumeSource::Directory { path, .. } => PathBuf::from(path),
+            VolumeSource::Task | VolumeSource::Memory(_) => {
+                task_volumes(&surroundings.volumes, task).join(&mount.volume)
+            }
             VolumeSource::Shared | VolumeSource::SharedExisting => {
                 surroundings.volumes.join("shared").join(&mount.volume)
             }
         };
-        if mount.source == VolumeSource::SharedExisting && !source.is_dir() {
-            let text = format!(
-                "volume {}: there is no shared volume of that name on this host, and \
-                 autoprovision is false",
-                mount.volume
-            );
-            return Err(Failure::new("CannotCreateVolumeError", text));
+        let failed = |why: String| {
+            Failure::new("CannotCreateVolumeError", format!("volume {}: {why}", mount.volume))
+        };
+        match &mount.source {
+            VolumeSource::SharedExisting if !source.is_dir() => {
+                let why = "there is no shared volume of that name on this host, and autoprovision \
+                           is false";
+                return Err(failed(why.to_owned()));
+            }
+            VolumeSource::Directory { .. } if !source.is_dir() => {
+                return Err(failed(format!("{} is no directory of this host", source.display())));
+            }
+            _ => {}
         }
         // As docker does: a host path that is missing becomes a directory.
-        std::fs::create_dir_all(&source).or_else(exists).map_err(|error| {
-            Failure::new("CannotCreateVolumeError", format!("{}: {error}", source.display()))
-        })?;
+        std::fs::create_dir_all(&source)
+            .or_else(exists)
+            .map_err(|error| failed(format!("{}: {error}", source.display())))?;
+        let read_only = matches!(mount.source, VolumeSource::Directory { read_only: true, .. });
         mounts.push(Mount {
             target: mount.target.clone(),
             source: match mount.source {
                 VolumeSource::Host(_) => MountSource::Bind(source),
                 _ => MountSource::Volume(source),
             },
-            read_only: mount.read_only,
+            read_only: mount.read_only || read_only,
         });
     }
+    // One mount within another comes after it, whatever the order in the definition.
+    mounts.sort_by_key(|mount| mount.target.split('/').filter(|part| !part.is_empty()).count());
     Ok(mounts)
 }
 

@@ -69,6 +69,7 @@ async fn compare(runtime: &Runtime, directory: &Path, layer: &Path, rounds: usiz
         resources: Default::default(),
         dns: Default::default(),
         sharing: Default::default(),
+        memory_volumes: Default::default(),
         labels: Default::default(),
     };
     runtime.create_sandbox(spec).await?;

@@ -185,6 +185,10 @@ pub struct SandboxSpec {
     /// What the containers see of each other.
     #[serde(default)]
     pub sharing: Sharing,
+    /// Volumes in memory for all containers of the task: where they are mounted, for the task alone,
+    /// and with which options (`size=1m,uid=1000`).
+    #[serde(default)]
+    pub memory_volumes: BTreeMap<PathBuf, String>,
     /// Opaque text that the caller gets back from `list_sandboxes` after a restart.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,

@@ -36,6 +36,7 @@ async fn agent_that_is_killed() {
             resources: Default::default(),
             dns: Default::default(),
             sharing: Default::default(),
+            memory_volumes: Default::default(),
             labels: [("arn".to_owned(), format!("arn{number}"))].into(),
         };
         runtime.create_sandbox(spec).await.unwrap();

@@ -142,6 +142,7 @@ async fn a_tasks_limit_holds_for_all_its_containers() {
         resources,
         dns: Default::default(),
         sharing: Default::default(),
+        memory_volumes: Default::default(),
         labels: Default::default(),
     };
     host.runtime.create_sandbox(spec).await.unwrap();

@@ -111,7 +111,7 @@ async fn links_name_others_and_disabled_networks_are_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_shares_its_processes_and_memory_and_nothing_more() {
     for oci in oci_runtimes() {
-        let host = Host::with(oci.clone()).await;
+        let mut host = Host::with(oci.clone()).await;
         let shared = sharing(PidMode::Task, IpcMode::Task);
         let task = host.sharing_sandbox("task1", NetworkMode::None, shared).await;
         assert!(host.runtime.sandbox(&task).await.unwrap().containers.is_empty());
@@ -139,10 +139,15 @@ async fn a_task_shares_its_processes_and_memory_and_nothing_more() {
             std::fs::read_to_string(&procs).unwrap().is_empty().then_some(())
         })
         .await;
-        let script = "pidof sleep && echo LEAK; readlink /proc/self/ns/ipc";
+        // An agent that comes back finds it as it was.
+        host.reopen().await;
+        assert_eq!(host.runtime.sandbox(&task).await.unwrap().containers.len(), 2);
+        let script =
+            "pidof sleep && echo LEAK; cat /proc/1/comm /dev/shm/given; readlink /proc/self/ns/ipc";
         let (_, text) = host.probe(&task, host.shell("three", script)).await;
         let own = std::fs::read_link("/proc/self/ns/ipc").unwrap();
-        assert!(!text.contains("LEAK") && text.trim() != own.to_string_lossy(), "{text}");
+        assert!(!text.contains("LEAK") && !text.contains(&*own.to_string_lossy()), "{text}");
+        assert!(text.starts_with("docker-init\nhello\n"), "{oci:?}: {text}");
         host.end().await;
     }
 }

@@ -7,12 +7,13 @@ use super::{EcsClient, Error};
 use crate::options::AgentOptions;
 
 /// Capabilities as Amazon's agent names them, of what this agent really does.
-const CAPABILITIES: [&str; 11] = [
+const CAPABILITIES: [&str; 12] = [
     "ecs.capability.container-ordering",
     "ecs.capability.container-health-check",
     "ecs.capability.full-sync",
     "ecs.capability.task-eni",
     "ecs.capability.docker-plugin.local",
+    "ecs.capability.pid-ipc-namespace-sharing",
     "com.amazonaws.ecs.capability.privileged-container",
     "com.amazonaws.ecs.capability.logging-driver.json-file",
     "com.amazonaws.ecs.capability.task-iam-role",

@@ -296,6 +296,15 @@ pub enum VolumeSource {
     Shared,
     /// The same, if it is there already (`autoprovision: false`).
     SharedExisting,
+    /// Memory that lives as long as the task (`driverOpts` of type tmpfs), with mount(8)'s options.
+    Memory(String),
+    /// A directory of the host that has to be there (`driverOpts` with bind).
+    Directory {
+        /// Its path.
+        path: String,
+        /// Whether nobody may write to it.
+        read_only: bool,
+    },
 }
 
 /// An entry of `dependsOn`.

@@ -242,14 +242,43 @@ fn docker_volume(wire: Option<&acs::DockerVolumeConfiguration>) -> Result<Volume
     if !matches!(driver, "" | "local") {
         return Err(Error::Unsupported(format!("volume driver {driver:?}")));
     }
-    if wire.driver_opts.as_ref().is_some_and(|options| !options.is_empty()) {
-        return Err(Error::Unsupported("dockerVolumeConfiguration.driverOpts".to_owned()));
+    let options = wire.driver_opts.as_ref().filter(|options| !options.is_empty());
+    if let Some(options) = options {
+        return local_volume(options, wire.scope.as_deref() == Some("shared"));
     }
     match wire.scope.as_deref().unwrap_or("task") {
         "" | "task" => Ok(VolumeSource::Task),
         "shared" if wire.autoprovision == Some(true) => Ok(VolumeSource::Shared),
         "shared" => Ok(VolumeSource::SharedExisting),
         other => Err(Error::invalid("dockerVolumeConfiguration.scope", format!("{other:?}"))),
+    }
+}
+
+/// A volume of docker's local driver with options: memory, or a directory of the host.
+fn local_volume(options: &acs::StringMap, shared: bool) -> Result<VolumeSource, Error> {
+    let text = |key: &str| options.get(key).map(String::as_str).unwrap_or_default();
+    let unsupported = |what: &str| {
+        Err(Error::Unsupported(format!("dockerVolumeConfiguration.driverOpts {what}")))
+    };
+    let words: Vec<&str> = text("o").split(',').filter(|word| !word.is_empty()).collect();
+    let has = |word: &str| words.contains(&word);
+    match text("type") {
+        "tmpfs" if shared => unsupported("of type tmpfs with scope shared"),
+        "tmpfs" => {
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '=' | '_' | '%');
+            match words.iter().all(|word| word.contains('=') && word.chars().all(plain)) {
+                true => Ok(VolumeSource::Memory(words.join(","))),
+                false => unsupported(text("o")),
+            }
+        }
+        "none" | "bind" | "" if has("bind") || has("rbind") => {
+            let path = text("device").to_owned();
+            match path.starts_with('/') && !path.contains('\0') {
+                true => Ok(VolumeSource::Directory { path, read_only: has("ro") }),
+                false => Err(Error::invalid("driverOpts.device", format!("{path:?}"))),
+            }
+        }
+        kind => unsupported(&format!("of type {kind:?}")),
     }
 }
 

@@ -114,7 +114,7 @@ impl Host {
         if self.runtime.sandbox(&task.id).await.is_ok_and(|info| info.shim_pid.is_none()) {
             let _ = self.remove_sandbox(task).await;
         }
-        let spec = launch::sandbox(task);
+        let spec = launch::sandbox(task, &self.surroundings);
         match timeout(CREATE_TIMEOUT, self.runtime.create_sandbox(spec)).await {
             Ok(Ok(_)) => Input::SandboxReady,
             Ok(Err(error @ wharf_runtime::Error::Net(_))) => {

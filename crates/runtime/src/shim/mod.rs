@@ -139,7 +139,11 @@ impl Shim {
         let cgroups = Cgroups::detect()?;
         cgroups.create(&config.cgroup, &config.sandbox.resources)?;
         if config.sandbox.sharing.ipc == IpcMode::Task {
-            mount_shared_memory(directory, config.sandbox.sharing.shm_bytes)?;
+            let size = config.sandbox.sharing.shm_bytes.unwrap_or(DEFAULT_SHM_BYTES);
+            mount_memory(&directory.join(SHARED_MEMORY), &format!("mode=1777,size={size}"), true)?;
+        }
+        for (target, options) in &config.sandbox.memory_volumes {
+            mount_memory(target, options, false)?;
         }
         let task_netns = link::connect_task(&config)?;
         let listener = listen(directory)?;
@@ -441,14 +445,13 @@ fn private_mounts() -> Result<(), Error> {
     }
 }
 
-/// /dev/shm for all containers of the task: a mount of the shim's, gone with it.
-fn mount_shared_memory(directory: &Path, size: Option<u64>) -> Result<(), Error> {
-    let target = directory.join(SHARED_MEMORY);
+/// Memory for all containers of the task: a mount of the shim's, gone with it.
+fn mount_memory(target: &Path, options: &str, no_programs: bool) -> Result<(), Error> {
     let what = || format!("mount {}", target.display());
-    std::fs::create_dir_all(&target).map_err(failed(what()))?;
-    let data = format!("mode=1777,size={}", size.unwrap_or(DEFAULT_SHM_BYTES));
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    mount(Some("shm"), &target, Some("tmpfs"), flags, Some(data.as_str())).map_err(failed(what()))
+    std::fs::create_dir_all(target).map_err(failed(what()))?;
+    let mut flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    flags.set(MsFlags::MS_NOEXEC, no_programs);
+    mount(Some("tmpfs"), target, Some("tmpfs"), flags, Some(options)).map_err(failed(what()))
 }
 
 /// The address of a socket in `directory`, however long its path is.

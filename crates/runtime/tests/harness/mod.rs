@@ -90,6 +90,7 @@ impl Host {
             resources: Default::default(),
             dns: Default::default(),
             sharing,
+            memory_volumes: Default::default(),
             labels: Default::default(),
         };
         self.runtime.create_sandbox(spec).await.unwrap();

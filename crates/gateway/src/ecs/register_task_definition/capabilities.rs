@@ -18,6 +18,7 @@ const API_1_25: &str = "com.amazonaws.ecs.capability.docker-remote-api.1.25";
 const PRIVILEGED: &str = "com.amazonaws.ecs.capability.privileged-container";
 const DOCKER_VOLUME: &str = "ecs.capability.docker-plugin.local";
 const API_1_21: &str = "com.amazonaws.ecs.capability.docker-remote-api.1.21";
+const SHARING: &str = "ecs.capability.pid-ipc-namespace-sharing";
 const ORDERING: &str = "ecs.capability.container-ordering";
 const TASK_ENI: &str = "ecs.capability.task-eni";
 const TASK_ROLE: &str = "com.amazonaws.ecs.capability.task-iam-role";
@@ -32,6 +33,9 @@ pub(super) fn required_attributes(definition: &TaskDefinition) -> Vec<String> {
     }
     if definition.task_role_arn.is_some() {
         attributes.extend([TASK_ROLE.to_owned(), API_1_17.to_owned()]);
+    }
+    if definition.pid_mode.is_some() || definition.ipc_mode.is_some() {
+        attributes.insert(SHARING.to_owned());
     }
     if definition.volumes.iter().any(|volume| volume.docker.is_some()) {
         attributes.insert(DOCKER_VOLUME.to_owned());

@@ -6,6 +6,7 @@
 //! `false`) changes nothing; it is accepted and described as it was sent.
 
 use super::super::carried_out::asks_for_nothing;
+use super::driver_options;
 use wharf_wire::ecs::types;
 use wharf_wire::{Document, Shape};
 
@@ -151,8 +152,7 @@ pub(super) fn of_container(index: usize, container: &types::ContainerDefinition)
     found
 }
 
-/// EFS, FSx, S3 and EBS are services that a host doesn't have; of docker's drivers `local` is there,
-/// without options.
+/// EFS, FSx, S3 and EBS are services that a host doesn't have; of docker's drivers `local` is there.
 fn of_volume(index: usize, volume: &types::Volume, found: &mut Found) {
     let path = format!("volumes[{index}].");
     found.refused.extend(scan(volume.clone().into_document(), VOLUME, &path).refused);
@@ -160,9 +160,9 @@ fn of_volume(index: usize, volume: &types::Volume, found: &mut Found) {
     let path = format!("{path}dockerVolumeConfiguration.");
     if let Some(driver) = docker.driver.as_deref().filter(|driver| *driver != "local") {
         found.refused.push(format!("{path}driver {driver}"));
-    }
-    if docker.driver_opts.as_ref().is_some_and(|options| !options.is_empty()) {
-        found.refused.push(format!("{path}driverOpts"));
+    } else if let Some(options) = &docker.driver_opts {
+        let shared = docker.scope == Some(types::Scope::Shared);
+        found.refused.extend(driver_options::refused(options, shared, &path));
     }
 }
 

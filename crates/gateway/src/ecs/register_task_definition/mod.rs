@@ -9,6 +9,7 @@ mod capabilities;
 mod connections;
 mod containers;
 mod dependencies;
+mod driver_options;
 mod error;
 mod launch_types;
 mod linux;
