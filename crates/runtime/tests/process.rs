@@ -18,13 +18,13 @@ async fn an_init_reaps_and_passes_signals_on() {
         let host = Host::with(oci.clone()).await;
         let task = host.sandbox("task1", NetworkMode::None).await;
         // An orphan ends while nobody but the first process can reap it.
-        let orphan = "(sleep 0.1 &); sleep 0.4; cat /proc/1/comm; \
+        let orphan = "(sleep 0.1 &); sleep 0.4; cat /proc/1/comm; ls /proc/1/fd | tr '\\n' ' '; \
                       grep -c 'State:.Z' /proc/[0-9]*/status | grep -c ':1'; exit 7";
         let mut spec = host.shell("reaps", orphan);
         spec.init_process = true;
         spec.readonly_rootfs = true;
         let (code, text) = host.probe(&task, spec).await;
-        assert_eq!((code, text.as_str()), (7, "docker-init\n0\n"), "{oci:?}");
+        assert_eq!((code, text.as_str()), (7, "docker-init\n0 1 2 0\n"), "{oci:?}");
         let mut spec = host.shell(
             "passes",
             "trap 'echo got it; exit 9' TERM; echo up; while :; do sleep 0.05; done",
@@ -57,14 +57,17 @@ async fn streams_are_a_terminal_or_stay_open() {
     for oci in oci_runtimes() {
         let host = Host::with(oci.clone()).await;
         let task = host.sandbox("task1", NetworkMode::None).await;
-        let script = "[ -t 0 ] && [ -t 1 ] && [ -t 2 ] && tty; [ -c /dev/console ] && echo console; \
+        let script = "ls -1 /proc/1/fd; [ -t 0 ] && [ -t 1 ] && [ -t 2 ] && tty; [ -c /dev/console ] && echo console; \
                       echo err >&2; timeout 0.3 cat; echo $?";
         let mut spec = host.shell("tty", script);
         spec.tty = true;
         spec.user = "web".to_owned();
         let (code, text) = host.probe(&task, spec).await;
         assert_eq!(code, 0, "{oci:?}: {text}");
-        assert!(text.contains("/dev/pts/0\r\nconsole\r\nerr\r\n"), "{oci:?}: {text:?}");
+        assert!(
+            text.starts_with("0\r\n1\r\n2\r\n/dev/pts/0\r\nconsole\r\nerr\r\n"),
+            "{oci:?}: {text:?}"
+        );
         assert!(!text.ends_with("\n0\r\n"), "standard input ended: {oci:?}: {text:?}");
         let mut spec = host.shell("stdin", "timeout 0.3 cat; echo $?; ls -l /proc/self/fd/0");
         spec.stdin = true;
@@ -269,6 +272,13 @@ async fn what_would_reach_beyond_the_container_is_refused() {
             spec.mounts = vec![Mount { target: "/dev/vol".into(), source, read_only: false }];
         };
         refused(&change, "no place for a device").await;
+    }
+    for option in ["bind", "remount"] {
+        let change = |spec: &mut wharf_runtime::ContainerSpec| {
+            let source = MountSource::Tmpfs { size_bytes: 0, options: vec![option.to_owned()] };
+            spec.mounts = vec![Mount { target: "/t".into(), source, read_only: false }];
+        };
+        refused(&change, "no option of a new tmpfs").await;
     }
     let mut spec = host.shell("~internal~ecs~pause", "true");
     spec.privileged = true;

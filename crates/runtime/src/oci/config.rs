@@ -31,6 +31,8 @@ const MASKED_PATHS: [&str; 12] = [
 ];
 const READONLY_PATHS: [&str; 5] =
     ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+/// Options of mount(8) for what is mounted already.
+const NO_NEW_MOUNT: [&str; 3] = ["bind", "rbind", "remount"];
 /// The character devices that every container may use, as `major, minor` (none: any minor).
 const ALLOWED_DEVICES: [(i64, Option<i64>); 8] = [
     (1, Some(3)),
@@ -407,6 +409,10 @@ fn volume(wanted: &Mount) -> Result<Value, Error> {
             bind
         }
         MountSource::Tmpfs { size_bytes, options } => {
+            // They would make another mount of something that is there.
+            if let Some(option) = options.iter().find(|o| NO_NEW_MOUNT.contains(&o.as_str())) {
+                return Err(Error::Rootfs(format!("{option:?} is no option of a new tmpfs")));
+            }
             // docker's defaults, but for those that something else was asked for: not every runtime
             // lets the last word win.
             let asked = |word: &str| options.iter().any(|option| option == word);
