@@ -191,7 +191,19 @@ async fn the_kernel_is_told_what_was_asked_for() {
         let script = "cat /proc/sys/net/core/somaxconn /proc/sys/kernel/shmmax; \
                       df -k /dev/shm | tail -n 1; grep ' /scratch ' /proc/mounts; \
                       head -c 3 /dev/given | wc -c; echo x >/dev/given; \
-                      grep NoNewPrivs /proc/self/status";
+                      grep NoNewPrivs /proc/self/status; head -c 2 /dev/many/two | wc -c; \
+                      cat /dev/many/one; echo x 2>&1 >/dev/linked";
+        // As docker takes them: a link to a device, and a directory of devices.
+        let devices = host.directory.path().join("devices");
+        std::fs::create_dir_all(&devices).unwrap();
+        for (name, minor) in [("one", 3), ("two", 5)] {
+            let mode = nix::sys::stat::Mode::from_bits_truncate(0o666);
+            let number = nix::sys::stat::makedev(1, minor);
+            let kind = nix::sys::stat::SFlag::S_IFCHR;
+            nix::sys::stat::mknod(&devices.join(name), kind, mode, number).unwrap();
+        }
+        let link = host.directory.path().join("link");
+        std::os::unix::fs::symlink("/dev/full", &link).unwrap();
         let mut spec = host.shell("app", script);
         for (name, value) in [("net.core.somaxconn", "321"), ("kernel.shmmax", "65536")] {
             spec.sysctls.insert(name.to_owned(), value.to_owned());
@@ -203,6 +215,13 @@ async fn the_kernel_is_told_what_was_asked_for() {
             container_path: Some("/dev/given".to_owned()),
             permissions: "r".to_owned(),
         }];
+        for (path, inside) in [(&devices, "/dev/many"), (&link, "/dev/linked")] {
+            spec.devices.push(Device {
+                host_path: path.clone(),
+                container_path: Some(inside.to_owned()),
+                permissions: "rw".to_owned(),
+            });
+        }
         let options = ["exec", "noatime", "mode=1777"].map(String::from).to_vec();
         let source = MountSource::Tmpfs { size_bytes: 4 << 20, options };
         spec.mounts = vec![Mount { target: "/scratch".to_owned(), source, read_only: false }];
@@ -224,7 +243,9 @@ async fn the_kernel_is_told_what_was_asked_for() {
         host.runtime.start_container(&task, "app").await.unwrap();
         host.runtime.wait_container(&task, "app").await.unwrap();
         let text = log_text(&host, &task, "app");
-        for expected in ["321\n65536\n", " 16384 ", "size=4096k", "\n3\n", "NoNewPrivs:\t1"] {
+        for expected in
+            ["321\n65536\n", " 16384 ", "size=4096k", "\n3\n", "NoNewPrivs:\t1\n2\n", "No space"]
+        {
             assert!(text.contains(expected), "{oci:?}: no {expected:?} in {text}");
         }
         let scratch = text.lines().find(|line| line.contains(" /scratch ")).unwrap();

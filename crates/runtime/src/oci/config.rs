@@ -1,6 +1,5 @@
 //! `config.json`: the OCI runtime specification of one container, with docker's defaults.
 
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
@@ -8,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::spec::{ContainerSpec, ExecSpec, Mount, MountSource, NetworkMode};
 
 use super::user::User;
-use super::{Bundle, Error, capabilities, etc, failed, init, rootfs, seccomp, shared, sysctl};
+use super::{Bundle, Error, capabilities, devices, etc, init, rootfs, seccomp, shared, sysctl};
 
 /// What docker puts into the environment where the image doesn't.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -33,18 +32,6 @@ const READONLY_PATHS: [&str; 5] =
     ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 /// Options of mount(8) for what is mounted already.
 const NO_NEW_MOUNT: [&str; 3] = ["bind", "rbind", "remount"];
-/// The character devices that every container may use, as `major, minor` (none: any minor).
-const ALLOWED_DEVICES: [(i64, Option<i64>); 8] = [
-    (1, Some(3)),
-    (1, Some(5)),
-    (1, Some(7)),
-    (1, Some(8)),
-    (1, Some(9)),
-    (5, Some(0)),
-    (5, Some(2)),
-    (136, None),
-];
-
 /// The whole configuration.
 pub(super) fn config(bundle: &Bundle, user: &User) -> Result<Value, Error> {
     let spec = &bundle.spec;
@@ -55,7 +42,7 @@ pub(super) fn config(bundle: &Bundle, user: &User) -> Result<Value, Error> {
         "namespaces": shared::namespaces(bundle, is_cgroup2()),
         "resources": resources(spec)?,
         "sysctl": spec.sysctls,
-        "devices": devices(spec)?,
+        "devices": devices::nodes(spec)?,
     });
     if !spec.privileged {
         linux["maskedPaths"] = json!(MASKED_PATHS);
@@ -218,6 +205,10 @@ fn resources(spec: &ContainerSpec) -> Result<Value, Error> {
     let mut memory = Map::new();
     if let Some(bytes) = wanted.memory_bytes {
         memory.insert("limit".to_owned(), json!(bytes));
+        if wanted.memory_swap_bytes.is_some() && !has_swap_accounting() {
+            let why = "swap can't be limited: the kernel was started without its accounting";
+            return Err(Error::Runtime(why.to_owned()));
+        }
         if has_swap_accounting() {
             memory.insert("swap".to_owned(), json!(wanted.memory_swap_bytes.unwrap_or(bytes)));
         }
@@ -241,125 +232,12 @@ fn resources(spec: &ContainerSpec) -> Result<Value, Error> {
     if let Some(limit) = wanted.pids {
         resources.insert("pids".to_owned(), json!({ "limit": limit }));
     }
-    resources.insert("devices".to_owned(), json!(device_rules(spec)?));
+    resources.insert("devices".to_owned(), json!(devices::rules(spec)?));
     Ok(Value::Object(resources))
 }
 
 fn has_swap_accounting() -> bool {
     is_cgroup2() || Path::new("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists()
-}
-
-fn device_rules(spec: &ContainerSpec) -> Result<Vec<Value>, Error> {
-    if spec.privileged {
-        return Ok(vec![json!({ "allow": true, "access": "rwm" })]);
-    }
-    let mut rules = vec![json!({ "allow": false, "access": "rwm" })];
-    // Any node may be made (CAP_MKNOD is a default), few may be opened.
-    for kind in ["c", "b"] {
-        rules.push(json!({ "allow": true, "type": kind, "access": "m" }));
-    }
-    for (major, minor) in ALLOWED_DEVICES {
-        let mut rule = json!({ "allow": true, "type": "c", "major": major, "access": "rwm" });
-        if let Some(minor) = minor {
-            rule["minor"] = json!(minor);
-        }
-        rules.push(rule);
-    }
-    for device in &spec.devices {
-        let node = Node::at(&device.host_path)?;
-        rules.push(json!({
-            "allow": true,
-            "type": node.kind,
-            "major": node.major,
-            "minor": node.minor,
-            "access": device.permissions,
-        }));
-    }
-    Ok(rules)
-}
-
-fn devices(spec: &ContainerSpec) -> Result<Vec<Value>, Error> {
-    let mut devices = Vec::new();
-    for device in &spec.devices {
-        let node = Node::at(&device.host_path)?;
-        let inside = device.container_path.as_deref().map_or(&*device.host_path, Path::new);
-        check_device_path(inside, spec)?;
-        devices.push(node.json(inside));
-    }
-    if spec.privileged {
-        for entry in std::fs::read_dir("/dev").map_err(failed("list /dev"))?.flatten() {
-            let path = entry.path();
-            // These are the container's own.
-            let own = ["ptmx", "console", "null", "zero", "full", "random", "urandom", "tty"];
-            if own.iter().any(|name| entry.file_name() == *name) {
-                continue;
-            }
-            if let Ok(node) = Node::at(&path) {
-                devices.push(node.json(&path));
-            }
-        }
-    }
-    Ok(devices)
-}
-
-/// A node is made by name: /dev is the one place that neither an image nor, without a volume in the
-/// way, another container can have prepared.
-fn check_device_path(path: &Path, spec: &ContainerSpec) -> Result<(), Error> {
-    let within = path.strip_prefix("/dev").is_ok_and(|rest| !rest.as_os_str().is_empty());
-    let plain = path.to_str().is_some_and(rootfs::is_plain_absolute);
-    let below_volume = spec.mounts.iter().any(|mount| path.starts_with(&mount.target));
-    match within && plain && !below_volume {
-        true => Ok(()),
-        false => {
-            let path = path.display();
-            Err(Error::Rootfs(format!("{path} is no place for a device: not in the own /dev")))
-        }
-    }
-}
-
-/// A device node of the host.
-struct Node {
-    kind: &'static str,
-    major: u64,
-    minor: u64,
-    mode: u32,
-    uid: u32,
-    gid: u32,
-}
-
-impl Node {
-    fn at(path: &Path) -> Result<Self, Error> {
-        let what = || format!("device {}", path.display());
-        let metadata = std::fs::symlink_metadata(path).map_err(failed(what()))?;
-        let kind = if metadata.file_type().is_char_device() {
-            "c"
-        } else if metadata.file_type().is_block_device() {
-            "b"
-        } else {
-            let error = std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a device");
-            return Err(failed(what())(error));
-        };
-        Ok(Self {
-            kind,
-            major: nix::sys::stat::major(metadata.rdev()),
-            minor: nix::sys::stat::minor(metadata.rdev()),
-            mode: metadata.mode() & 0o777,
-            uid: metadata.uid(),
-            gid: metadata.gid(),
-        })
-    }
-
-    fn json(&self, path: &Path) -> Value {
-        json!({
-            "path": path,
-            "type": self.kind,
-            "major": self.major,
-            "minor": self.minor,
-            "fileMode": self.mode,
-            "uid": self.uid,
-            "gid": self.gid,
-        })
-    }
 }
 
 fn mount(target: &str, kind: &str, source: &str, options: &[&str]) -> Value {

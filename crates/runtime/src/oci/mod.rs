@@ -6,6 +6,7 @@
 mod capabilities;
 mod cli;
 mod config;
+mod devices;
 mod embedded;
 mod etc;
 mod filter;
