@@ -140,14 +140,17 @@ def test_limits_and_streams(wharf):
 def test_names(wharf):
     definition = wharf.register(
         "names",
-        shell("db", "hostname -i; sleep 2", hostname="database", dockerLabels={"tier": "data"}),
+        shell("db", "hostname -i; sleep 2", hostname="database"),
         shell(
             "web", "cat /etc/hosts /etc/resolv.conf; hostname; ping -c 1 -w 2 store >/dev/null && echo reached",
             links=["db:store"], hostname="front", dnsServers=["192.0.2.53"], dnsSearchDomains=["example.org"],
             extraHosts=[{"hostname": "elsewhere", "ipAddress": "192.0.2.7"}], essential=False,
         ),
         shell("alone", "ls /sys/class/net; ip route | wc -l; env | grep -c ECS_", disableNetworking=True, essential=False),
-        shell("other", "cat /etc/resolv.conf; hostname", essential=False),
+        shell(
+            "other", "cat /etc/resolv.conf; hostname; wget -qO- $ECS_CONTAINER_METADATA_URI_V4",
+            essential=False, dockerLabels={"tier": "front"},
+        ),
     )
     texts = outputs(wharf, definition)
     address = texts["db"].strip()
@@ -155,7 +158,8 @@ def test_names(wharf):
     assert f"{address}\tstore db\n" in web and "192.0.2.7\telsewhere\n" in web, web
     assert "nameserver 192.0.2.53\nsearch example.org\nfront\nreached\n" in web, web
     assert texts["alone"] == "lo\n0\n0\n"
-    assert "192.0.2.53" not in texts["other"] and "front" not in texts["other"]
+    assert "192.0.2.53" not in texts["other"] and "\nfront\n" not in texts["other"]
+    assert '"tier":"front"' in texts["other"].replace(" ", ""), texts["other"]
 
 
 def test_shared_namespaces(wharf):

@@ -45,6 +45,22 @@ async fn an_init_reaps_and_passes_signals_on() {
         spec.args = vec!["no-such-program".to_owned()];
         let (code, text) = host.probe(&task, spec).await;
         assert_eq!((code, text.as_str()), (127, "exec: no-such-program: not found\n"), "{oci:?}");
+        // In most images /sbin is a link, in some an absolute one.
+        let merged = host.directory.path().join("merged");
+        std::fs::create_dir_all(merged.join("usr/sbin")).unwrap();
+        std::os::unix::fs::symlink("usr/sbin", merged.join("sbin")).unwrap();
+        let absolute = host.directory.path().join("absolute");
+        std::fs::create_dir_all(absolute.join("usr/sbin")).unwrap();
+        std::os::unix::fs::symlink("/usr/sbin", absolute.join("sbin")).unwrap();
+        for layer in [merged, absolute] {
+            let name = layer.file_name().unwrap().to_str().unwrap().to_owned();
+            let mut spec = host.shell(&name, "ls /usr/sbin; cat /proc/1/comm");
+            spec.layers.insert(0, layer);
+            spec.init_process = true;
+            let (_, text) = host.probe(&task, spec).await;
+            assert_eq!(text, "docker-init\ndocker-init\n", "{oci:?} {name}");
+        }
+        assert!(!std::path::Path::new("/usr/sbin/docker-init").exists());
         let mut spec = host.shell("killed", "kill -9 $$");
         spec.init_process = true;
         assert_eq!(host.probe(&task, spec).await.0, 137, "{oci:?}");
