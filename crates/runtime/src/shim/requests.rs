@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::Ipv4Addr;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Instant;
 
 use nix::fcntl::OFlag;
@@ -162,25 +162,23 @@ impl Shim {
         let log_path = self.config.log_dir.join(format!("{name}.log"));
         let log = LogFile::open(log_path.clone(), spec.log.clone())
             .map_err(|error| Failure::Other(format!("{}: {error}", log_path.display())))?;
-        let streams = streams::open(&spec, &self.config.run_dir, &info.runtime_id)
-            .map_err(|error| Failure::Other(format!("standard streams of {name}: {error}")))?;
-        let container = Container {
+        let mut container = Container {
             spec,
             info,
             _ports: held,
             netns,
             bridge_port,
             log,
-            streams: streams.output,
-            input: streams.input,
-            console: streams.console,
+            streams: Vec::new(),
+            input: None,
+            console: None,
             links,
             created: false,
             delete_asked: None,
             create_error: None,
         };
         let bundle = self.bundle(&container);
-        let mut job = fork_create(asked, streams.theirs, &bundle)
+        let mut job = fork_create(asked, &mut container, bundle)
             .map_err(|error| Failure::Other(format!("fork: {error}")))?;
         // The child mounts and unpacks meanwhile; only `start` needs the interface.
         let network_error = link::connect_container(&self.config, &container).err();
@@ -253,7 +251,7 @@ impl Shim {
             sharing: self.config.sandbox.sharing.clone(),
             pause: self.pause(),
             links: container.links.clone(),
-            console: container.console.as_ref().map(|console| console.path().to_owned()),
+            console: None,
             spec: container.spec.clone(),
         }
     }
@@ -557,17 +555,28 @@ impl Shim {
 }
 
 /// Forks the child that makes the container; its output goes to the container's log.
-fn fork_create(asked: Asked, theirs: [OwnedFd; 3], bundle: &Bundle) -> std::io::Result<Job> {
-    let stdio = [theirs[0].as_fd(), theirs[1].as_fd(), theirs[2].as_fd()];
+fn fork_create(
+    asked: Asked,
+    container: &mut Container,
+    mut bundle: Bundle,
+) -> std::io::Result<Job> {
+    let streams = streams::open(&bundle.spec, &bundle.run_dir, &bundle.runtime_id)?;
+    bundle.console = streams.console.as_ref().map(|console| console.path().to_owned());
+    let [stdin, stdout, stderr] = &streams.theirs;
+    let stdio = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
     let kind = Kind::Create { network_us: 0, network_error: None };
-    Job::fork(kind, &bundle.spec.name, Some(asked), Some(stdio), || {
+    let job = Job::fork(kind, &bundle.spec.name, Some(asked), Some(stdio), || {
         let begun_at = Instant::now();
-        oci::prepare(bundle).map_err(|error| error.to_string())?;
+        oci::prepare(&bundle).map_err(|error| error.to_string())?;
         let bundle_us = micros(begun_at);
         let begun_at = Instant::now();
-        let pid = oci::create(bundle).map_err(|error| error.to_string())?;
+        let pid = oci::create(&bundle).map_err(|error| error.to_string())?;
         Ok(Output { pid: Some(pid), bundle_us, runtime_us: micros(begun_at) })
-    })
+    })?;
+    container.streams = streams.output;
+    container.input = streams.input;
+    container.console = streams.console;
+    Ok(job)
 }
 
 fn micros(since: Instant) -> u64 {
