@@ -266,3 +266,30 @@ def test_volumes(wharf):
         eventually("the removal of the tasks' volumes", lambda: not list(own.iterdir()))
     finally:
         shutil.rmtree(host)
+
+
+def test_what_fargate_has(wharf):
+    """Two containers in one network and one process namespace, as sidecars on Fargate are built."""
+    subnets = wharf.client("ec2").describe_subnets()["Subnets"]
+    network = {"awsvpcConfiguration": {"subnets": [subnets[0]["SubnetId"]]}}
+    volume = [{"sourceVolume": "between", "containerPath": "/between"}]
+    definition = wharf.register(
+        "fargate-sidecar",
+        shell("app", "sleep 4711 & touch /between/up; wait $!", mountPoints=volume,
+              linuxParameters={"initProcessEnabled": True}),
+        shell(
+            "sidecar",
+            "until [ -e /between/up ]; do sleep 0.05; done; cat /proc/sys/net/core/somaxconn /proc/1/comm;"
+            "ls -l /proc/$(pidof sleep)/root/between; grep CapEff /proc/self/status; kill $(pidof sleep)",
+            essential=False, mountPoints=volume,
+            systemControls=[{"namespace": "net.core.somaxconn", "value": "321"}],
+            linuxParameters={"capabilities": {"add": ["SYS_PTRACE"]}},
+        ),
+        networkMode="awsvpc", requiresCompatibilities=["FARGATE"], cpu="256", memory="512",
+        pidMode="task", volumes=[{"name": "between"}],
+    )
+    texts = outputs(wharf, definition, launchType="FARGATE", networkConfiguration=network)
+    sidecar = texts["sidecar"]
+    assert sidecar.startswith("321\ndocker-init\n"), sidecar
+    assert " up\n" in sidecar, "the neighbour's files"
+    assert int(value(sidecar, "CapEff"), 16) == 0xA80425FB | 1 << 19
