@@ -11,7 +11,6 @@ mod routes;
 mod stats;
 
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -24,6 +23,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
+use tokio_util::net::Listener;
 use tokio_util::sync::CancellationToken;
 use wharf_runtime::net::nft::TaskEndpoints;
 
@@ -130,7 +130,13 @@ impl Endpoints {
     }
 }
 
-async fn serve_tasks(listener: TcpListener, context: Context, stop: CancellationToken) {
+/// Takes connections until `stop`, and lets `serve` have each on a task of its own.
+async fn accept<L, F, S>(mut listener: L, stop: CancellationToken, serve: F)
+where
+    L: Listener,
+    F: Fn(L::Io, L::Addr) -> S,
+    S: Future<Output = ()> + Send + 'static,
+{
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let accepted = tokio::select! {
@@ -143,41 +149,37 @@ async fn serve_tasks(listener: TcpListener, context: Context, stop: Cancellation
             continue;
         };
         let Ok(permit) = permits.clone().try_acquire_owned() else { continue };
-        let (context, stop) = (context.clone(), stop.clone());
+        let (served, stop) = (serve(stream, peer), stop.clone());
         tokio::spawn(async move {
             let _permit = permit;
-            let answer = |path: String, query: String| {
-                let context = context.clone();
-                async move { routes::for_task(&context, ip(peer), &path, &query).await }
-            };
-            serve(stream, answer, stop).await;
+            tokio::select! {
+                () = served => {}
+                () = stop.cancelled() => {}
+            }
         });
     }
 }
 
-fn ip(peer: SocketAddr) -> IpAddr {
-    peer.ip().to_canonical()
+async fn serve_tasks(listener: TcpListener, context: Context, stop: CancellationToken) {
+    accept(listener, stop, |stream, peer| {
+        let (context, peer) = (context.clone(), peer.ip().to_canonical());
+        serve(stream, move |path, query| {
+            let context = context.clone();
+            async move { routes::for_task(&context, peer, &path, &query).await }
+        })
+    })
+    .await;
 }
 
 async fn serve_host(listener: UnixListener, context: Context, stop: CancellationToken) {
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stop.cancelled() => return,
-        };
-        let Ok((stream, _)) = accepted else {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            continue;
-        };
-        let (context, stop) = (context.clone(), stop.clone());
-        tokio::spawn(async move {
-            let answer = |path: String, query: String| {
-                let context = context.clone();
-                async move { routes::introspection(&context, &path, &query) }
-            };
-            serve(stream, answer, stop).await;
-        });
-    }
+    accept(listener, stop, |stream, _| {
+        let context = context.clone();
+        serve(stream, move |path, query| {
+            let context = context.clone();
+            async move { routes::introspection(&context, &path, &query) }
+        })
+    })
+    .await;
 }
 
 /// An answer: status and JSON.
@@ -192,7 +194,7 @@ impl Answer {
     }
 }
 
-async fn serve<S, F, A>(stream: S, answer: F, stop: CancellationToken)
+async fn serve<S, F, A>(stream: S, answer: F)
 where
     S: AsyncRead + AsyncWrite + Unpin,
     F: Fn(String, String) -> A,
@@ -222,11 +224,8 @@ where
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(16 << 10)
         .serve_connection(TokioIo::new(stream), service);
-    tokio::select! {
-        // A client that breaks off is its own affair.
-        _ = connection => {}
-        () = stop.cancelled() => {}
-    }
+    // A client that breaks off is its own affair.
+    let _ = connection.await;
 }
 
 fn response(answer: &Answer) -> Response<Full<Bytes>> {
