@@ -2,10 +2,11 @@
 wharf's own commands for looking at them."""
 
 import json
+import pathlib
 import time
 
 import pytest
-from conftest import Wharf, eventually, free_port, get, host_ports
+from conftest import CGROUPS, Wharf, eventually, free_port, get, host_ports
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +40,9 @@ def output(wharf, arn, *arguments):
     return wharf.run("logs", arn, *arguments).stdout
 
 
-def vpc(wharf):
+def vpc(wharf, **members):
     subnets = wharf.client("ec2").describe_subnets()["Subnets"]
-    return {"awsvpcConfiguration": {"subnets": [subnets[0]["SubnetId"]]}}
+    return {"awsvpcConfiguration": {"subnets": [subnets[0]["SubnetId"]]} | members}
 
 
 def test_awsvpc_gives_an_address_and_a_shared_loopback(wharf):
@@ -84,6 +85,32 @@ def test_host_and_none_networks(wharf):
     assert codes(wharf.stopped(alone)) == {"app": 0}
     assert output(wharf, alone).split() == ["lo", "0"]
     wharf.stopped(on_host)
+
+
+def test_a_fargate_task_has_its_size_and_no_host(wharf):
+    arn = wharf.start(
+        wharf.register(
+            "serverless", shell("app", "echo $AWS_EXECUTION_ENV; sleep 600 & wait"),
+            networkMode="awsvpc", requiresCompatibilities=["FARGATE"], cpu="256", memory="512",
+        ),
+        launchType="FARGATE", networkConfiguration=vpc(wharf, assignPublicIp="ENABLED"),
+    )
+    task = wharf.running(arn)
+    assert "containerInstanceArn" not in task
+    shown = ("launchType", "platformVersion", "platformFamily", "cpu", "memory")
+    assert [task[member] for member in shown] == ["FARGATE", "1.4.0", "Linux", "256", "512"]
+    eventually("its word", lambda: output(wharf, arn).split() == ["AWS_ECS_FARGATE"])
+    explained = wharf.run("explain", arn).stdout
+    assert "on FARGATE" in explained and "chosen" in explained
+    size = CGROUPS.parent.joinpath
+    group = pathlib.Path(f"wharf-{wharf.instance}") / arn.rsplit("/", 1)[1]
+    assert size("memory", group, "memory.limit_in_bytes").read_text().strip() == str(512 << 20)
+    period, quota = (
+        int(size("cpu", group, f"cpu.cfs_{name}_us").read_text()) for name in ("period", "quota")
+    )
+    assert quota / period == 0.25
+    wharf.client().stop_task(task=arn)
+    assert codes(wharf.stopped(arn)) == {"app": 0}
 
 
 def test_dependencies_start_containers_in_order(wharf):

@@ -41,7 +41,10 @@ pub fn task(context: &Context<'_>, record: &Task, with_tags: bool) -> types::Tas
             .connectivity_at
             .map(|_| if connected { "CONNECTED" } else { "DISCONNECTED" }.into()),
         connectivity_at: record.connectivity_at.map(timestamp),
-        container_instance_arn: instance_key.map(|key| context.arns.container_instance(&key)),
+        // Whose host it is, FARGATE doesn't tell.
+        container_instance_arn: instance_key
+            .filter(|_| !fargate)
+            .map(|key| context.arns.container_instance(&key)),
         containers: Some(record.containers.iter().map(container).collect()),
         cpu: Some(record.reserved.cpu.to_string()),
         created_at: Some(timestamp(record.created_at)),
