@@ -10,7 +10,7 @@ use crate::launch::{docker_name, ecs_labels};
 use crate::task::{Container, Network, Task};
 
 /// RFC 3339 in UTC.
-fn time(at_ms: Option<u64>) -> Value {
+pub(super) fn time(at_ms: Option<u64>) -> Value {
     let at = at_ms.and_then(|ms| i64::try_from(ms).ok());
     match at.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()) {
         Some(at) => json!(at.to_string()),
@@ -19,7 +19,7 @@ fn time(at_ms: Option<u64>) -> Value {
 }
 
 /// Leaves out what isn't known, as the agent's own documents do.
-fn known(members: Vec<(&str, Value)>) -> Value {
+pub(super) fn known(members: Vec<(&str, Value)>) -> Value {
     let empty = |value: &Value| match value {
         Value::Null => true,
         Value::Array(list) => list.is_empty(),

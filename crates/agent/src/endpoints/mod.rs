@@ -7,6 +7,7 @@
 
 mod api;
 mod documents;
+mod protection;
 mod routes;
 mod stats;
 
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -34,7 +35,9 @@ use crate::tasks::{Tasks, locked};
 
 /// The most connections at once.
 const MAX_CONNECTIONS: usize = 512;
-/// How long a client may take to send its request's head.
+/// The longest body that a request may have.
+const MAX_BODY_BYTES: usize = 64 << 10;
+/// How long a client may take to send its request's head, and then its body.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why the endpoints can't be served.
@@ -64,6 +67,7 @@ pub(crate) struct Context {
     tasks: Tasks,
     sampler: Sampler,
     instance: Arc<Mutex<Instance>>,
+    client: EcsClient,
 }
 
 impl Context {
@@ -108,7 +112,8 @@ impl Endpoints {
             availability_zone: options.availability_zone.clone(),
             container_instance_arn: None,
         }));
-        let context = Context { tasks, sampler, instance: instance.clone() };
+        let context =
+            Context { tasks, sampler, instance: instance.clone(), client: client.clone() };
         tokio::spawn(serve_tasks(tcp, context.clone(), stop.clone()));
         tokio::spawn(api::serve(api, client.clone(), stop.clone()));
         tokio::spawn(serve_host(unix, context, stop));
@@ -163,9 +168,9 @@ where
 async fn serve_tasks(listener: TcpListener, context: Context, stop: CancellationToken) {
     accept(listener, stop, |stream, peer| {
         let (context, peer) = (context.clone(), peer.ip().to_canonical());
-        serve(stream, move |path, query| {
+        serve(stream, move |asked| {
             let context = context.clone();
-            async move { routes::for_task(&context, peer, &path, &query).await }
+            async move { routes::for_task(&context, peer, &asked).await }
         })
     })
     .await;
@@ -174,9 +179,9 @@ async fn serve_tasks(listener: TcpListener, context: Context, stop: Cancellation
 async fn serve_host(listener: UnixListener, context: Context, stop: CancellationToken) {
     accept(listener, stop, |stream, _| {
         let context = context.clone();
-        serve(stream, move |path, query| {
+        serve(stream, move |asked| {
             let context = context.clone();
-            async move { routes::introspection(&context, &path, &query) }
+            async move { routes::introspection(&context, &asked) }
         })
     })
     .await;
@@ -194,28 +199,40 @@ impl Answer {
     }
 }
 
+/// A request, whole.
+pub(crate) struct Asked {
+    pub(crate) method: http::Method,
+    pub(crate) path: String,
+    pub(crate) query: String,
+    pub(crate) body: Bytes,
+}
+
+impl Asked {
+    async fn read(request: Request<hyper::body::Incoming>) -> Option<Self> {
+        let (head, body) = request.into_parts();
+        let body = Limited::new(body, MAX_BODY_BYTES).collect();
+        let body = tokio::time::timeout(HEAD_TIMEOUT, body).await.ok()?.ok()?;
+        Some(Self {
+            method: head.method,
+            path: head.uri.path().to_owned(),
+            query: head.uri.query().unwrap_or_default().to_owned(),
+            body: body.to_bytes(),
+        })
+    }
+}
+
 async fn serve<S, F, A>(stream: S, answer: F)
 where
     S: AsyncRead + AsyncWrite + Unpin,
-    F: Fn(String, String) -> A,
+    F: Fn(Asked) -> A,
     A: Future<Output = Answer>,
 {
-    let service = hyper::service::service_fn(|request: Request<hyper::body::Incoming>| {
-        let path = request.uri().path().to_owned();
-        let query = request.uri().query().unwrap_or_default().to_owned();
-        let get = request.method() == http::Method::GET;
-        let answer = get.then(|| answer(path, query));
-        async move {
-            let answer = match answer {
-                Some(answer) => answer.await,
-                None => Answer {
-                    status: 405,
-                    body: serde_json::json!({ "code": "MethodNotAllowed",
-                        "message": "this agent answers GET only" }),
-                },
-            };
-            Ok::<_, Infallible>(response(&answer))
-        }
+    let service = hyper::service::service_fn(async |request| {
+        let answer = match Asked::read(request).await {
+            Some(asked) => answer(asked).await,
+            None => routes::unreadable(),
+        };
+        Ok::<_, Infallible>(response(&answer))
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
