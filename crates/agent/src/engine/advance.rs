@@ -53,6 +53,7 @@ impl Machine {
             } else if state.known < Known::Created && !self.advance_create(index, now_ms) {
                 return false;
             }
+            self.advance_restart(index, now_ms);
         }
         true
     }
@@ -98,6 +99,9 @@ impl Machine {
                 self.never_starts(index, reason, None, now_ms);
                 return false;
             }
+        }
+        for index in 0..self.state.containers.len() {
+            self.advance_restart(index, now_ms);
         }
         for index in 0..self.state.containers.len() {
             self.advance_signals(index, now_ms);
