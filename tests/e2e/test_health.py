@@ -10,7 +10,7 @@ import pytest
 from conftest import Wharf, eventually
 
 # A container's clock that all share: seconds since the host came up.
-UPTIME = "$(cut -d' ' -f1 /proc/uptime)"
+UPTIME = '$(cut -d" " -f1 /proc/uptime)'
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,6 @@ def test_who_waits_for_healthy_starts_after_it_and_stops_before_it(wharf):
     wharf.client().stop_task(task=arn)
     wharf.stopped(arn)
     db, app, side = (times(wharf, arn, name) for name in ("db", "app", "side"))
-    print(db, app, side)
     assert side["told"] + 0.3 <= side["ended"] <= app["told"], (side, app)
     assert app["told"] + 0.7 <= app["ended"] <= db["told"] <= db["ended"], (app, db)
 

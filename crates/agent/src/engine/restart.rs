@@ -164,7 +164,10 @@ mod tests {
         assert_eq!(output.effects, [Effect::Restart(0)]);
         assert!(output.save);
         let state = &machine.state.containers[0];
-        assert_eq!((state.known, state.health, state.exit_code), (Known::Running, Health::Unknown, None));
+        assert_eq!(
+            (state.known, state.health, state.exit_code),
+            (Known::Running, Health::Unknown, None)
+        );
         assert!(!state.is_up());
         machine.handle(health(Health::Unhealthy), 60_011);
         assert_eq!(machine.state.containers[0].health, Health::Unknown, "of the old process");

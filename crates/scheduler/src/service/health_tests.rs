@@ -31,7 +31,8 @@ fn agents(case: &mut Case, family: &str, health: Option<HealthStatus>) {
 }
 
 fn wanted(case: &Case, family: &str) -> usize {
-    let of_it = |t: &&wharf_model::Task| t.is_wanted() && t.task_definition.family.to_string() == family;
+    let of_it =
+        |t: &&wharf_model::Task| t.is_wanted() && t.task_definition.family.to_string() == family;
     case.tasks().iter().filter(of_it).count()
 }
 

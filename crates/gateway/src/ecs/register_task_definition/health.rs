@@ -36,7 +36,12 @@ pub(super) fn check(container: &str, sent: &types::HealthCheck) -> Result<Health
         interval: with_default("healthCheck.interval", sent.interval, INTERVAL)?,
         timeout: with_default("healthCheck.timeout", sent.timeout, TIMEOUT)?,
         retries: with_default("healthCheck.retries", sent.retries, RETRIES)?,
-        start_period: within(container, "healthCheck.startPeriod", sent.start_period, START_PERIOD)?,
+        start_period: within(
+            container,
+            "healthCheck.startPeriod",
+            sent.start_period,
+            START_PERIOD,
+        )?,
         command,
     })
 }
