@@ -268,7 +268,7 @@ def test_a_definition_is_placed_where_it_can_run(wharf):
         definition = wharf.register("elsewhere", app, **members)
         answer = wharf.client().run_task(taskDefinition=definition)
         assert answer["failures"] and not answer["tasks"], members
-    with pytest.raises(wharf.client().exceptions.ClientException):
+    with pytest.raises(wharf.client().exceptions.InvalidParameterException):
         wharf.client().run_task(
             taskDefinition=wharf.register("ec2-only", app, requiresCompatibilities=["EC2"]),
             launchType="FARGATE",

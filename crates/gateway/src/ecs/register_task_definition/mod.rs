@@ -15,6 +15,8 @@ mod members;
 mod ports;
 pub(in crate::ecs) mod size;
 #[cfg(test)]
+mod table_tests;
+#[cfg(test)]
 mod tests;
 
 pub use error::Error;
