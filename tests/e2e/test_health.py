@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import signal
+import time
 
 import pytest
 from conftest import Wharf, eventually
@@ -178,8 +179,8 @@ def test_a_service_replaces_what_is_unhealthy_and_updates_to_what_is_healthy(wha
 
     arn = eventually("the new task runs", third)["taskArn"]
     # Longer than what a task without a check would take to be trusted.
-    began = float(pathlib.Path("/proc/uptime").read_text().split()[0])
-    while float(pathlib.Path("/proc/uptime").read_text().split()[0]) < began + 4:
+    deadline = time.monotonic() + 4
+    while time.monotonic() < deadline:
         assert wharf.task(second["taskArn"])["desiredStatus"] == "RUNNING"
         assert wharf.task(arn)["healthStatus"] == "UNKNOWN"
         assert len(wharf.service("web")["deployments"]) == 2
@@ -198,6 +199,12 @@ def test_a_container_is_started_again_in_the_same_task(wharf, restarted):
 
     def output():
         return wharf.run("logs", arn).stdout
+
+    # An agent that is killed knows again what was known, before it has checked anything.
+    os.kill(wharf.status()["agent"]["pid"], signal.SIGKILL)
+    deadline = time.monotonic() + 3
+    while time.monotonic() < deadline:
+        assert wharf.task(arn)["healthStatus"] == "HEALTHY"
 
     # The second run has what the first one wrote; it ends with its metadata.
     text = eventually("the second run", lambda: "RestartCount" in output() and output(), timeout=90)

@@ -48,32 +48,37 @@ async fn a_restart_keeps_files_address_ports_and_log() {
         let host = Host::with(oci.clone()).await;
         let task = host.sandbox("task1", NetworkMode::Bridge).await;
         let script = "echo run >>/runs; cat /runs; ip -4 -o addr show dev eth0; \
-                      [ $(wc -l </runs) -ge 3 ] && exec sleep 1000; exit 5";
+                      [ $(wc -l </runs) -ge 5 ] && exec sleep 1000; exit 5";
         let mut spec = host.shell("app", script);
         let port = PortMapping { container_port: 80, host_port: 0, protocol: Protocol::Tcp };
         spec.ports = vec![port];
         spec.resources.memory_bytes = Some(32 << 20);
         let made = host.runtime.create_container(&task, spec).await.unwrap();
         host.runtime.start_container(&task, "app").await.unwrap();
-        let mut pids = Vec::new();
-        for _ in 0..2 {
+        let shim = host.runtime.sandbox(&task).await.unwrap().shim_pid.unwrap();
+        let held = || std::fs::read_dir(format!("/proc/{shim}/fd")).unwrap().count();
+        let (mut pids, mut first) = (Vec::new(), None);
+        for _ in 0..4 {
             let exit = host.runtime.wait_container(&task, "app").await.unwrap();
             assert_eq!(exit.code, 5, "{oci:?}: {}", log_text(&host, &task, "app"));
+            // No more of them than after the first end: the others' pipes are closed.
+            let most = *first.get_or_insert_with(held);
+            until("closed descriptors", async || (held() <= most).then_some(())).await;
             pids.push(host.runtime.restart_container(&task, "app").await.unwrap());
         }
-        assert_ne!(pids[0], pids[1]);
-        until("the third run", async || {
+        assert!(pids.windows(2).all(|pair| pair[0] != pair[1]), "{oci:?}: {pids:?}");
+        until("the fifth run", async || {
             let text = log_text(&host, &task, "app");
-            (text.matches("run\n").count() == 6 && text.matches("inet").count() == 3).then_some(())
+            (text.matches("run\n").count() == 15 && text.matches("inet").count() == 5).then_some(())
         })
         .await;
         let text = log_text(&host, &task, "app");
         let address = format!("inet {}/", made.address.unwrap());
-        assert_eq!(text.matches(&address).count(), 3, "{oci:?}: {text}");
+        assert_eq!(text.matches(&address).count(), 5, "{oci:?}: {text}");
         let info = host.runtime.sandbox(&task).await.unwrap();
         let now = &info.containers[0];
         assert_eq!((&now.runtime_id, &now.ports), (&made.runtime_id, &made.ports), "{oci:?}");
-        assert!(matches!(now.status, ContainerStatus::Running { pid, .. } if pid == pids[1]));
+        assert!(matches!(now.status, ContainerStatus::Running { pid, .. } if pid == pids[3]));
         let stats = host.runtime.stats(&task, "app").await.unwrap();
         assert_eq!(stats.memory_limit_bytes, Some(32 << 20), "{oci:?}");
         // What runs can't be restarted, and isn't harmed by the attempt.
@@ -296,7 +301,7 @@ async fn a_task_outlives_the_handle_and_is_adopted_again() {
         let status =
             |name: &str| info.containers.iter().find(|c| c.name == name).unwrap().status.clone();
         assert!(matches!(status("short"), ContainerStatus::Exited(exit) if exit.code == 4));
-        assert!(matches!(status("long"), ContainerStatus::Running { pid, .. } if pid == pids[1]));
+        assert!(matches!(status("long"), ContainerStatus::Running { pid, .. } if pid == pids[3]));
         let stopped = host
             .runtime
             .stop_container(&task, "long", SIGTERM, Duration::from_millis(100))
