@@ -1,6 +1,7 @@
 //! One task's worker: feeds the engine, keeps it on disk, carries out what it asks for.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -149,11 +150,11 @@ impl Worker {
                 if let Some(watch) = watches.remove(&index) {
                     watch.abort();
                 }
-            } else if !watches.contains_key(&index) {
+            } else if let Entry::Vacant(place) = watches.entry(index) {
                 let since = state.restarts.last_at_ms.or(state.started_at_ms).unwrap_or_default();
                 let running = Duration::from_millis(now_ms().saturating_sub(since));
                 let known = (state.health, running);
-                watches.insert(index, self.spawn_watch(index, check.clone(), known, jobs));
+                place.insert(self.spawn_watch(index, check.clone(), known, jobs));
             }
         }
     }

@@ -24,15 +24,14 @@ fn agents(case: &mut Case, family: &str, health: Option<HealthStatus>) {
         (true, _) => Some((TaskStatus::Running, None)),
         (false, _) => Some((TaskStatus::Stopped, Some(0))),
     });
-    case.check(|t| match t.task_definition.family.to_string() == family {
+    case.check(|t| match t.task_definition.family == family {
         true => health,
         false => Some(HealthStatus::Healthy),
     });
 }
 
 fn wanted(case: &Case, family: &str) -> usize {
-    let of_it =
-        |t: &&wharf_model::Task| t.is_wanted() && t.task_definition.family.to_string() == family;
+    let of_it = |t: &&wharf_model::Task| t.is_wanted() && t.task_definition.family == family;
     case.tasks().iter().filter(of_it).count()
 }
 
