@@ -53,6 +53,9 @@ impl Machine {
             } else if state.known < Known::Created && !self.advance_create(index, now_ms) {
                 return false;
             }
+        }
+        // Last: what can never start may have ended the task.
+        for index in 0..self.state.containers.len() {
             self.advance_restart(index, now_ms);
         }
         true

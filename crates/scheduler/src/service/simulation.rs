@@ -212,9 +212,11 @@ impl Simulation {
         }
     }
 
-    /// True if there is anything to do.
+    /// True if there is anything to do, or to wait for: a throttled service does nothing for long.
     fn moves(&mut self) -> bool {
-        !self.case.step(&crate::AllConnected).transaction.is_empty()
+        let desired = usize::try_from(self.case.service().desired_count).unwrap();
+        self.counts().live != desired
+            || !self.case.step(&crate::AllConnected).transaction.is_empty()
             || self.case.tasks().iter().any(|t| !t.last_status.is_stopped() && !t.is_wanted())
             || self.case.tasks().iter().any(|t| t.last_status.is_starting())
             || self.case.tasks().iter().any(|t| {
