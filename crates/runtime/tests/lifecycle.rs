@@ -98,6 +98,24 @@ async fn a_restart_keeps_files_address_ports_and_log() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_restart_needs_no_network_of_its_own() {
+    let host = Host::new().await;
+    for (id, network) in [("alone", NetworkMode::None), ("on-host", NetworkMode::Host)] {
+        let task = host.sandbox(id, network).await;
+        let spec = host.shell("app", "echo run >>/runs; exit $(wc -l </runs)");
+        host.runtime.create_container(&task, spec).await.unwrap();
+        host.runtime.start_container(&task, "app").await.unwrap();
+        for run in 1..4 {
+            let exit = host.runtime.wait_container(&task, "app").await.unwrap();
+            assert_eq!(exit.code, run, "{id}: {}", log_text(&host, &task, "app"));
+            host.runtime.restart_container(&task, "app").await.unwrap();
+        }
+        host.runtime.remove_sandbox(&task).await.unwrap();
+    }
+    host.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn stopping_asks_first_and_kills_later() {
     for oci in oci_runtimes() {
         let host = Host::with(oci.clone()).await;
@@ -301,7 +319,7 @@ async fn a_task_outlives_the_handle_and_is_adopted_again() {
         let status =
             |name: &str| info.containers.iter().find(|c| c.name == name).unwrap().status.clone();
         assert!(matches!(status("short"), ContainerStatus::Exited(exit) if exit.code == 4));
-        assert!(matches!(status("long"), ContainerStatus::Running { pid, .. } if pid == pids[3]));
+        assert!(matches!(status("long"), ContainerStatus::Running { pid, .. } if pid == pids[1]));
         let stopped = host
             .runtime
             .stop_container(&task, "long", SIGTERM, Duration::from_millis(100))

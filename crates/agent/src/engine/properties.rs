@@ -8,7 +8,7 @@ use wharf_runtime::{ContainerInfo, ContainerStatus, ExitStatus, NetworkMode, San
 
 use super::*;
 use crate::engine::state::{Desired, SandboxPhase};
-use crate::task::{Condition, Container, Dependency, RestartPolicy, Task, fixtures};
+use crate::task::{Condition, Container, Dependency, HealthCheck, RestartPolicy, Task, fixtures};
 
 /// A host that does what the machine asks for, in whatever order and with whatever outcome the
 /// choices say.
@@ -82,7 +82,10 @@ impl World {
                     match on.condition {
                         Condition::Complete => assert_eq!(state.known, Known::Stopped),
                         Condition::Success => assert_eq!(state.exit_code, Some(0)),
-                        _ => {}
+                        Condition::Healthy => {
+                            assert!(state.is_up() && state.health == Health::Healthy);
+                        }
+                        Condition::Start => {}
                     }
                 }
                 assert_eq!(self.machine.state.desired, Desired::Running);
@@ -206,10 +209,17 @@ impl World {
                 self.perform(effect, false);
             }
         }
+        let before = self.machine.state.containers.clone();
         self.machine = serde_json::from_str(&self.saved).unwrap();
         self.stop_sent.clear();
         let info = self.sandbox.then(|| self.info());
         let output = self.machine.recover(info.as_ref(), self.now_ms);
+        for (before, after) in before.iter().zip(&self.machine.state.containers) {
+            let same = before.restarts == after.restarts;
+            if same && before.is_up() && after.is_up() {
+                assert_eq!(before.health, after.health, "health outlives the agent");
+            }
+        }
         for (index, status) in &self.containers {
             let known = self.machine.state.containers[*index].known;
             match status {
@@ -262,6 +272,12 @@ impl World {
                 self.crash(choice);
                 None
             }
+            16 => Some(Input::Health {
+                index: choice % self.floor.len(),
+                health: [Health::Healthy, Health::Unhealthy][choice / 8 % 2],
+                code: 0,
+                output: String::new(),
+            }),
             _ => None,
         };
         if let Some(input) = input {
@@ -324,18 +340,27 @@ impl World {
 type Draft = (bool, Vec<(prop::sample::Index, usize)>, u64, u64, u64);
 
 fn drafts() -> impl Strategy<Value = Vec<Draft>> {
-    let on = (any::<prop::sample::Index>(), 0..3usize);
+    let on = (any::<prop::sample::Index>(), 0..4usize);
     let container = (any::<bool>(), prop::collection::vec(on, 0..3), 0..3u64, 0..5u64, 0..4u64);
     prop::collection::vec(container, 1..5)
 }
 
 fn task_of(drafts: Vec<Draft>) -> Task {
-    let conditions = [Condition::Start, Condition::Complete, Condition::Success];
+    let conditions =
+        [Condition::Start, Condition::Complete, Condition::Success, Condition::Healthy];
+    let check = HealthCheck {
+        command: vec!["true".to_owned()],
+        interval_ms: 1000,
+        timeout_ms: 1000,
+        retries: 1,
+        start_period_ms: 0,
+    };
     let made = |(nth, (essential, on, start_timeout, stop_timeout, restarts)): (usize, Draft)| {
         let mut container: Container = fixtures::container(&format!("c{nth}"));
         container.essential = essential || nth == 0;
         container.start_timeout_s = (start_timeout > 0).then_some(start_timeout * 10);
         container.stop_timeout_s = stop_timeout;
+        container.health_check = Some(check.clone());
         container.restart_policy = (restarts > 0)
             .then(|| RestartPolicy { ignored_exit_codes: vec![1], attempt_period_s: restarts });
         if nth > 0 {
@@ -355,7 +380,7 @@ proptest! {
     #[test]
     fn every_task_ends_in_order_and_nothing_goes_back(
         drafts in drafts(),
-        steps in prop::collection::vec((0..16u8, any::<usize>()), 0..120),
+        steps in prop::collection::vec((0..17u8, any::<usize>()), 0..120),
     ) {
         let mut world = World::new(task_of(drafts));
         for (kind, choice) in steps {
