@@ -225,3 +225,77 @@ def test_wharfs_own_commands(wharf):
     too_large = wharf.run("run", "--memory", "9999999", "shell:latest", "true", check=False)
     assert too_large.returncode == 1
     assert "RESOURCE:MEMORY" in too_large.stderr
+
+
+def test_a_process_is_what_its_definition_says_and_the_overrides_win(wharf):
+    script = (
+        "echo host $(hostname); echo user $(id -u):$(id -g); echo in $(pwd); echo args $0 $1; "
+        "touch /x 2>/dev/null || echo read-only; echo files $(ulimit -n) $(ulimit -Hn); "
+        "wget -qO- $ECS_CONTAINER_METADATA_URI_V4; echo; sleep 600"
+    )
+    definition = wharf.register(
+        "process",
+        {"name": "app", "image": "shell:latest", "cpu": 64, "memory": 48, "memoryReservation": 24,
+         "entryPoint": ["sh", "-c", script], "command": ["zero", "one"], "hostname": "box",
+         "user": "65534:100", "workingDirectory": "/srv/data", "readonlyRootFilesystem": True,
+         "ulimits": [{"name": "nofile", "softLimit": 100, "hardLimit": 200}],
+         "dockerLabels": {"team": "blue"}, "stopTimeout": 2,
+         "logConfiguration": {"logDriver": "json-file", "options": {"max-size": "1m"}}},
+        cpu="128", memory="96", tags=[{"key": "colour", "value": "red"}],
+    )
+    plain = wharf.start(definition, propagateTags="TASK_DEFINITION")
+    other = wharf.start(definition, overrides={
+        "cpu": "256", "memory": "128",
+        "containerOverrides": [{"name": "app", "cpu": 96, "memory": 64, "memoryReservation": 32}],
+    })
+
+    def cgroup(arn, hierarchy, file):
+        task = f"/sys/fs/cgroup/{hierarchy}/wharf-{wharf.instance}/{arn.rsplit('/', 1)[1]}"
+        return int(pathlib.Path(f"{task}/{file}").read_text())
+
+    def limits(arn):
+        soft = "memory.soft_limit_in_bytes"
+        return {
+            "shares": cgroup(arn, "cpu", "app/cpu.shares"),
+            "memory": cgroup(arn, "memory", "app/memory.limit_in_bytes") >> 20,
+            "soft": cgroup(arn, "memory", f"app/{soft}") >> 20,
+            "task cpu": cgroup(arn, "cpu", "cpu.cfs_quota_us") * 1024
+            // cgroup(arn, "cpu", "cpu.cfs_period_us"),
+            "task memory": cgroup(arn, "memory", "memory.limit_in_bytes") >> 20,
+        }
+
+    assert wharf.running(plain)["cpu"] == "128"
+    assert wharf.running(other)["cpu"] == "256"
+    wanted = {"shares": 64, "memory": 48, "soft": 24, "task cpu": 128, "task memory": 96}
+    assert limits(plain) == wanted
+    wanted = {"shares": 96, "memory": 64, "soft": 32, "task cpu": 256, "task memory": 128}
+    assert limits(other) == wanted
+    text = eventually("the metadata", lambda: "{" in output(wharf, plain) and output(wharf, plain))
+    *said, document = text.splitlines()[:7]
+    assert said == [
+        "host box", "user 65534:100", "in /srv/data", "args zero one", "read-only", "files 100 200",
+    ]
+    document = json.loads(document)
+    assert document["Labels"]["team"] == "blue"
+    assert (document["LogDriver"], document["LogOptions"]) == ("json-file", {"max-size": "1m"})
+    tags = wharf.client().describe_tasks(tasks=[plain, other], include=["TAGS"])["tasks"]
+    assert [task["tags"] for task in tags] == [[{"key": "colour", "value": "red"}], []]
+    for arn in (plain, other):
+        wharf.client().stop_task(task=arn)
+
+
+def test_a_definition_is_placed_where_it_can_run(wharf):
+    app = {"name": "app", "image": "shell:latest", "memory": 16}
+    for members in (
+        {"placementConstraints": [
+            {"type": "memberOf", "expression": "attribute:ecs.os-type == windows"}]},
+        {"runtimePlatform": {"cpuArchitecture": "ARM64", "operatingSystemFamily": "LINUX"}},
+    ):
+        definition = wharf.register("elsewhere", app, **members)
+        answer = wharf.client().run_task(taskDefinition=definition)
+        assert answer["failures"] and not answer["tasks"], members
+    with pytest.raises(wharf.client().exceptions.InvalidParameterException):
+        wharf.client().run_task(
+            taskDefinition=wharf.register("ec2-only", app, requiresCompatibilities=["EC2"]),
+            launchType="FARGATE",
+        )

@@ -11,7 +11,7 @@ use wharf_wire::acs::{self, docker};
 use super::parse::{Error, ipv4, positive};
 use super::{
     Condition, Container, DEFAULT_STOP_TIMEOUT_S, Dependency, HealthCheck, LogConfig, Network,
-    VolumeMount, VolumeSource,
+    RestartPolicy, VolumeMount, VolumeSource,
 };
 
 /// The task's volumes by name.
@@ -76,6 +76,7 @@ pub(super) fn parse(
         stop_signal: None,
         log: LogConfig::default(),
         health_check: None,
+        restart_policy: restart_policy(wire)?,
         name,
     };
     overrides(wire, &mut container)?;
@@ -116,7 +117,6 @@ fn refuse_unsupported(wire: &acs::Container, name: &str) -> Result<(), Error> {
         ("resourceRequirements", any(&wire.resource_requirements)),
         ("firelensConfiguration", wire.firelens_configuration.is_some()),
         ("registryAuthentication", wire.registry_authentication.is_some()),
-        ("restartPolicy", wire.restart_policy.as_ref().is_some_and(|p| p.enabled == Some(true))),
         (
             "linuxParameters.initProcessEnabled",
             linux.is_some_and(|linux| linux.init_process_enabled == Some(true)),
@@ -224,6 +224,25 @@ fn depends_on(wire: &acs::Container) -> Result<Vec<Dependency>, Error> {
         list.push(Dependency { container, condition });
     }
     Ok(list)
+}
+
+/// ECS's default attempt period, in seconds.
+const DEFAULT_ATTEMPT_PERIOD_S: u64 = 300;
+
+fn restart_policy(wire: &acs::Container) -> Result<Option<RestartPolicy>, Error> {
+    let Some(policy) = wire.restart_policy.as_ref().filter(|p| p.enabled == Some(true)) else {
+        return Ok(None);
+    };
+    let code = |code: &i64| {
+        let out_of_range = |_| Error::invalid("ignoredExitCodes", format!("{code}"));
+        i32::try_from(*code).map_err(out_of_range)
+    };
+    let codes = policy.ignored_exit_codes.iter().flatten().map(code);
+    let period = positive("restartAttemptPeriod", policy.restart_attempt_period)?;
+    Ok(Some(RestartPolicy {
+        ignored_exit_codes: codes.collect::<Result<_, _>>()?,
+        attempt_period_s: period.unwrap_or(DEFAULT_ATTEMPT_PERIOD_S).min(MAX_TIMEOUT_S),
+    }))
 }
 
 fn device(wire: &acs::Device) -> Result<Device, Error> {

@@ -36,6 +36,7 @@ const CONTAINER: &[&str] = &[
     "entryPoint",
     "command",
     "environment",
+    "healthCheck",
     "startTimeout",
     "stopTimeout",
     "hostname",
@@ -47,8 +48,8 @@ const CONTAINER: &[&str] = &[
     "versionConsistency",
 ];
 
-/// Lists that are carried out; an empty one has to be remembered.
-const REMEMBERED_LISTS: &[&str] = &["dependsOn", "ulimits"];
+/// Lists that are carried out; an empty one has to be remembered, and so has a policy that is off.
+const REMEMBERED_LISTS: &[&str] = &["dependsOn", "ulimits", "restartPolicy"];
 
 /// Lists that are described as empty even if they weren't sent (seen in the real service's
 /// answers), so that an empty one need not be remembered.

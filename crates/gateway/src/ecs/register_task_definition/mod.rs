@@ -1,7 +1,8 @@
 //! RegisterTaskDefinition: a new revision of a family, validated as the real service validates it.
 //!
 //! Registration is where ECS says no: what is registered can be run, or at least placed. So every
-//! member is looked at here ([`containers`], [`ports`], [`dependencies`], [`size`]), and what wharf
+//! member is looked at here ([`containers`], [`health`], [`ports`], [`dependencies`],
+//! [`size`]), and what wharf
 //! can't carry out is refused by name ([`members`]). A revision is unique because the family's
 //! record is read at its revision.
 
@@ -9,9 +10,12 @@ mod capabilities;
 mod containers;
 mod dependencies;
 mod error;
+mod health;
 mod members;
 mod ports;
 pub(in crate::ecs) mod size;
+#[cfg(test)]
+mod table_tests;
 #[cfg(test)]
 mod tests;
 
@@ -36,6 +40,9 @@ const MAX_FAMILY: usize = 255;
 const MAX_CONSTRAINTS: usize = 10;
 /// The largest task definition, bytes (Amazon ECS service quotas).
 const MAX_SIZE: usize = 65_536;
+
+/// `startTimeout` and `stopTimeout` on FARGATE, seconds (ECS API `ContainerDefinition`).
+const FARGATE_TIMEOUT: std::ops::RangeInclusive<i32> = 2..=120;
 
 /// A new revision's identity: what the request doesn't say.
 #[derive(Debug, Clone)]
@@ -107,10 +114,7 @@ pub fn validate(
         task_memory: memory.is_some(),
     };
     let mut containers = containers::parse(sent_containers, surroundings)?;
-    dependencies::check(&containers, |name| {
-        let named = sent_containers.iter().find(|c| c.name.as_deref() == Some(name));
-        named.is_some_and(|c| c.health_check.is_some())
-    })?;
+    dependencies::check(&containers)?;
     let requires = requires_compatibilities(input)?;
     let placement_constraints = placement_constraints(input)?;
     let Found { no_effect, mut refused } = members::of_request(input);
@@ -315,6 +319,13 @@ fn check_launch_types(definition: &TaskDefinition) -> Result<(), Error> {
     }
     if !definition.placement_constraints.is_empty() {
         return Err(Error::NotOnFargate("placementConstraints"));
+    }
+    for container in &definition.containers {
+        let timeouts =
+            [("startTimeout", container.start_timeout), ("stopTimeout", container.stop_timeout)];
+        for (member, timeout) in timeouts {
+            health::within(&container.name, member, timeout, FARGATE_TIMEOUT)?;
+        }
     }
     Ok(())
 }
