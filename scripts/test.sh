@@ -4,13 +4,14 @@
 #
 #   scripts/test.sh              all steps
 #   scripts/test.sh lint         formatting, layers and sizes, clippy
-#   scripts/test.sh STEP...      the steps named: format cases tidy deny codegen clippy build rust e2e
+#   scripts/test.sh STEP...      the steps named: format cases tidy deny codegen build rust e2e clippy
 #                                fuzz advisories
 #
 # WHARF_SOAK=1 runs the full counts, and fuzzes each target for five minutes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PWD/target/venv/bin:$PATH"
+export RUSTC_WORKSPACE_WRAPPER=clippy-driver
 target=${CARGO_TARGET_DIR:-target}
 begun=$SECONDS
 
@@ -18,17 +19,28 @@ say() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }
 
 # The tests exercise containers, networks and cgroups for real.
 as_root=()
-((EUID == 0)) || as_root=(sudo --preserve-env=PATH,HOME,CARGO_HOME,RUSTUP_HOME,CARGO_TARGET_DIR,WHARF_SOAK)
+kept=PATH,HOME,CARGO_HOME,RUSTUP_HOME,CARGO_TARGET_DIR,RUSTC_WORKSPACE_WRAPPER,WHARF_SOAK
+((EUID == 0)) || as_root=(sudo "--preserve-env=$kept")
 
 run_format() { cargo fmt --all --check; }
 run_tidy() { cargo xtask tidy; }
 run_cases() { cargo xtask fetch-cases; }
 run_codegen() { cargo xtask codegen --check; }
-run_clippy() { cargo clippy --workspace --all-targets --quiet -- -D warnings; }
+run_clippy() {
+  env -u RUSTC_WORKSPACE_WRAPPER cargo clippy --workspace --all-targets --quiet -- -D warnings
+}
 
 # Binaries, tests and examples in one go, so that the dependencies have the same features in all of
-# them and are built once.
-run_build() { cargo build --workspace --bins --tests --examples; }
+# them and are built once; by clippy's driver, whose own step would look at the dependencies again.
+run_build() {
+  mkdir -p "$target"
+  cargo build --workspace --bins --tests --examples 2>&1 | tee "$target/build.log" >&2
+  # Cargo repeats the warnings of what it has built before.
+  if grep -q '^warning' "$target/build.log"; then
+    say "warnings are errors here"
+    return 1
+  fi
+}
 
 run_rust() {
   if cargo nextest --version >/dev/null 2>&1; then
@@ -46,8 +58,11 @@ run_e2e() {
     command -v "$tool" >/dev/null || missing+=("$tool")
   done
   ((${#missing[@]})) && say "MISSING: ${missing[*]}: the tests that need them say so and don't count"
+  # Each module has a wharf of its own. The full counts print figures, so they run one by one.
+  local workers=(--numprocesses 2 --dist loadfile)
+  [[ -z ${WHARF_SOAK:-} ]] || workers=()
   "${as_root[@]}" env "PATH=$PATH" "WHARF_BIN=$(realpath "$target")/debug" \
-    target/venv/bin/pytest -q -rs --durations=10 tests/e2e
+    target/venv/bin/pytest -q -rs --durations=10 "${workers[@]}" tests/e2e
 }
 
 # Licences, bans and sources of the dependencies.
@@ -67,6 +82,8 @@ run_advisories() {
 # Five minutes for each target, two at a time. New inputs go below target/, not into the corpora. A
 # stable toolchain does, when it is told that it may use what isn't stable.
 run_fuzz() {
+  # What is fuzzed is optimised.
+  unset RUSTC_WORKSPACE_WRAPPER
   # cargo-fuzz asks for one unit, which makes the generated shapes wait long for one core.
   export RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Ccodegen-units=16
   # Nothing that is fuzzed has unsafe code: panics, hangs and memory without bound are looked for.
@@ -89,7 +106,7 @@ step() {
 
 steps=("$@")
 if ((${#steps[@]} == 0)); then
-  steps=(format cases tidy deny codegen clippy build rust e2e)
+  steps=(format cases tidy deny codegen build rust e2e)
   [[ -z ${WHARF_SOAK:-} ]] || steps+=(fuzz)
 elif [[ ${steps[*]} == lint ]]; then
   steps=(format tidy clippy)

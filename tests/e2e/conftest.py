@@ -23,7 +23,9 @@ WHARF = str(BIN / "wharf")
 HELLO = str(BIN / "hello")
 CGROUPS = pathlib.Path("/sys/fs/cgroup/pids")
 
-_networks = itertools.count(os.getpid() % 100)
+# Workers of one run are told apart by their number, runs beside each other by chance.
+_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_networks = itertools.count(os.getpid() % 45 + 45 * _worker)
 
 
 def free_port():

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 
 import pytest
-from conftest import Wharf
+from conftest import Wharf, eventually
 
 API = "http://169.254.170.4"
 CALL = (
@@ -71,3 +71,47 @@ def test_a_container_calls_the_api_with_keys_and_not_without(wharf, mode):
     body, status = with_keys.rsplit(" ", 1)
     assert status == "200", with_keys
     assert [a.rsplit("/", 1)[1] for a in json.loads(body)["clusterArns"]] == ["default"]
+
+
+def test_a_task_protects_itself_and_reads_its_tags(wharf):
+    ask = "curl --silent --max-time 10 --write-out ' %{http_code}\\n'"
+    state = "$ECS_AGENT_URI/task-protection/v1/state"
+    put = f"{ask} --request PUT {state} --data"
+    script = "; ".join([
+        f"{put} '{{\"ProtectionEnabled\": true, \"ExpiresInMinutes\": 30}}'", f"{ask} {state}",
+        f"{put} '{{}}'", f"{put} '{{\"ProtectionEnabled\": true, \"ExpiresInMinutes\": 5000}}'",
+        f"{ask} --request DELETE {state}", f"{ask} $ECS_CONTAINER_METADATA_URI_V4/taskWithTags",
+        "echo END; trap 'exit 0' TERM; sleep 600 & wait",
+    ])
+    definition = wharf.register(
+        "protected",
+        {"name": "app", "image": "curl:latest", "memory": 64, "command": ["sh", "-c", script]},
+    )
+    client = wharf.client()
+    client.create_service(
+        serviceName="protected", taskDefinition=definition, desiredCount=1,
+        propagateTags="SERVICE", tags=[{"key": "team", "value": "harbour"}],
+    )
+    wharf.wait("services_stable", services=["protected"])
+    (task,) = wharf.tasks("protected")
+    arn = task["taskArn"]
+    eventually("the answers", lambda: "END" in wharf.run("logs", arn).stdout)
+    lines = wharf.run("logs", arn).stdout.splitlines()[:-1]
+    answers = [(int(line.rsplit(" ", 1)[1]), json.loads(line.rsplit(" ", 1)[0])) for line in lines]
+    put, got, without, too_long, deleted, tagged = answers
+    assert put == got and put[0] == 200, answers
+    protection = put[1]["protection"]
+    assert (protection["ProtectionEnabled"], protection["TaskArn"]) == (True, arn)
+    (known,) = client.get_task_protection(cluster="default", tasks=[arn])["protectedTasks"]
+    assert known["protectionEnabled"]
+    assert known["expirationDate"].strftime("%Y-%m-%dT%H:%M") == protection["ExpirationDate"][:16]
+    for status, body in (without, too_long):
+        assert (status, body["error"]["Code"]) == (400, "InvalidParameterException"), body
+    assert deleted[0] == 405
+    assert (tagged[0], tagged[1]["TaskARN"], tagged[1]["TaskTags"]) == (200, arn, {"team": "harbour"})
+    # The task holds its place: scaled to none, the service keeps it until it is given up.
+    client.update_service(service="protected", desiredCount=0)
+    assert wharf.task(arn)["desiredStatus"] == "RUNNING"
+    client.update_task_protection(cluster="default", tasks=[arn], protectionEnabled=False)
+    wharf.stopped(arn)
+    client.delete_service(service="protected", force=True)

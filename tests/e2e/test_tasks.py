@@ -2,10 +2,11 @@
 wharf's own commands for looking at them."""
 
 import json
+import pathlib
 import time
 
 import pytest
-from conftest import Wharf, eventually, free_port, get, host_ports
+from conftest import CGROUPS, Wharf, eventually, free_port, get, host_ports
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +40,9 @@ def output(wharf, arn, *arguments):
     return wharf.run("logs", arn, *arguments).stdout
 
 
-def vpc(wharf):
+def vpc(wharf, **members):
     subnets = wharf.client("ec2").describe_subnets()["Subnets"]
-    return {"awsvpcConfiguration": {"subnets": [subnets[0]["SubnetId"]]}}
+    return {"awsvpcConfiguration": {"subnets": [subnets[0]["SubnetId"]]} | members}
 
 
 def test_awsvpc_gives_an_address_and_a_shared_loopback(wharf):
@@ -84,6 +85,32 @@ def test_host_and_none_networks(wharf):
     assert codes(wharf.stopped(alone)) == {"app": 0}
     assert output(wharf, alone).split() == ["lo", "0"]
     wharf.stopped(on_host)
+
+
+def test_a_fargate_task_has_its_size_and_no_host(wharf):
+    arn = wharf.start(
+        wharf.register(
+            "serverless", shell("app", "echo $AWS_EXECUTION_ENV; sleep 600 & wait"),
+            networkMode="awsvpc", requiresCompatibilities=["FARGATE"], cpu="256", memory="512",
+        ),
+        launchType="FARGATE", networkConfiguration=vpc(wharf, assignPublicIp="ENABLED"),
+    )
+    task = wharf.running(arn)
+    assert "containerInstanceArn" not in task
+    shown = ("launchType", "platformVersion", "platformFamily", "cpu", "memory")
+    assert [task[member] for member in shown] == ["FARGATE", "1.4.0", "Linux", "256", "512"]
+    eventually("its word", lambda: output(wharf, arn).split() == ["AWS_ECS_FARGATE"])
+    explained = wharf.run("explain", arn).stdout
+    assert "on FARGATE" in explained and "chosen" in explained
+    size = CGROUPS.parent.joinpath
+    group = pathlib.Path(f"wharf-{wharf.instance}") / arn.rsplit("/", 1)[1]
+    assert size("memory", group, "memory.limit_in_bytes").read_text().strip() == str(512 << 20)
+    period, quota = (
+        int(size("cpu", group, f"cpu.cfs_{name}_us").read_text()) for name in ("period", "quota")
+    )
+    assert quota / period == 0.25
+    wharf.client().stop_task(task=arn)
+    assert codes(wharf.stopped(arn)) == {"app": 0}
 
 
 def test_dependencies_start_containers_in_order(wharf):
@@ -198,3 +225,77 @@ def test_wharfs_own_commands(wharf):
     too_large = wharf.run("run", "--memory", "9999999", "shell:latest", "true", check=False)
     assert too_large.returncode == 1
     assert "RESOURCE:MEMORY" in too_large.stderr
+
+
+def test_a_process_is_what_its_definition_says_and_the_overrides_win(wharf):
+    script = (
+        "echo host $(hostname); echo user $(id -u):$(id -g); echo in $(pwd); echo args $0 $1; "
+        "touch /x 2>/dev/null || echo read-only; echo files $(ulimit -n) $(ulimit -Hn); "
+        "wget -qO- $ECS_CONTAINER_METADATA_URI_V4; echo; sleep 600"
+    )
+    definition = wharf.register(
+        "process",
+        {"name": "app", "image": "shell:latest", "cpu": 64, "memory": 48, "memoryReservation": 24,
+         "entryPoint": ["sh", "-c", script], "command": ["zero", "one"], "hostname": "box",
+         "user": "65534:100", "workingDirectory": "/srv/data", "readonlyRootFilesystem": True,
+         "ulimits": [{"name": "nofile", "softLimit": 100, "hardLimit": 200}],
+         "dockerLabels": {"team": "blue"}, "stopTimeout": 2,
+         "logConfiguration": {"logDriver": "json-file", "options": {"max-size": "1m"}}},
+        cpu="128", memory="96", tags=[{"key": "colour", "value": "red"}],
+    )
+    plain = wharf.start(definition, propagateTags="TASK_DEFINITION")
+    other = wharf.start(definition, overrides={
+        "cpu": "256", "memory": "128",
+        "containerOverrides": [{"name": "app", "cpu": 96, "memory": 64, "memoryReservation": 32}],
+    })
+
+    def cgroup(arn, hierarchy, file):
+        task = f"/sys/fs/cgroup/{hierarchy}/wharf-{wharf.instance}/{arn.rsplit('/', 1)[1]}"
+        return int(pathlib.Path(f"{task}/{file}").read_text())
+
+    def limits(arn):
+        soft = "memory.soft_limit_in_bytes"
+        return {
+            "shares": cgroup(arn, "cpu", "app/cpu.shares"),
+            "memory": cgroup(arn, "memory", "app/memory.limit_in_bytes") >> 20,
+            "soft": cgroup(arn, "memory", f"app/{soft}") >> 20,
+            "task cpu": cgroup(arn, "cpu", "cpu.cfs_quota_us") * 1024
+            // cgroup(arn, "cpu", "cpu.cfs_period_us"),
+            "task memory": cgroup(arn, "memory", "memory.limit_in_bytes") >> 20,
+        }
+
+    assert wharf.running(plain)["cpu"] == "128"
+    assert wharf.running(other)["cpu"] == "256"
+    wanted = {"shares": 64, "memory": 48, "soft": 24, "task cpu": 128, "task memory": 96}
+    assert limits(plain) == wanted
+    wanted = {"shares": 96, "memory": 64, "soft": 32, "task cpu": 256, "task memory": 128}
+    assert limits(other) == wanted
+    text = eventually("the metadata", lambda: "{" in output(wharf, plain) and output(wharf, plain))
+    *said, document = text.splitlines()[:7]
+    assert said == [
+        "host box", "user 65534:100", "in /srv/data", "args zero one", "read-only", "files 100 200",
+    ]
+    document = json.loads(document)
+    assert document["Labels"]["team"] == "blue"
+    assert (document["LogDriver"], document["LogOptions"]) == ("json-file", {"max-size": "1m"})
+    tags = wharf.client().describe_tasks(tasks=[plain, other], include=["TAGS"])["tasks"]
+    assert [task["tags"] for task in tags] == [[{"key": "colour", "value": "red"}], []]
+    for arn in (plain, other):
+        wharf.client().stop_task(task=arn)
+
+
+def test_a_definition_is_placed_where_it_can_run(wharf):
+    app = {"name": "app", "image": "shell:latest", "memory": 16}
+    for members in (
+        {"placementConstraints": [
+            {"type": "memberOf", "expression": "attribute:ecs.os-type == windows"}]},
+        {"runtimePlatform": {"cpuArchitecture": "ARM64", "operatingSystemFamily": "LINUX"}},
+    ):
+        definition = wharf.register("elsewhere", app, **members)
+        answer = wharf.client().run_task(taskDefinition=definition)
+        assert answer["failures"] and not answer["tasks"], members
+    with pytest.raises(wharf.client().exceptions.InvalidParameterException):
+        wharf.client().run_task(
+            taskDefinition=wharf.register("ec2-only", app, requiresCompatibilities=["EC2"]),
+            launchType="FARGATE",
+        )

@@ -188,10 +188,16 @@ fn environment(
     let is_set = |name: &str| set(&env, name) || container.environment.contains_key(name);
     let region_is_set = is_set("AWS_REGION") || is_set("AWS_DEFAULT_REGION");
     let endpoint_is_set = is_set("AWS_ENDPOINT_URL");
+    let execution_is_set = is_set("AWS_EXECUTION_ENV");
     let mut put = |name: &str, value: &str| env.push(format!("{name}={value}"));
     if !region_is_set {
         put("AWS_REGION", &surroundings.region);
         put("AWS_DEFAULT_REGION", &surroundings.region);
+    }
+    if !execution_is_set {
+        // The SDKs put it into their user agent.
+        let launch_type = task.launch_type.as_deref().unwrap_or("EC2");
+        put("AWS_EXECUTION_ENV", &format!("AWS_ECS_{launch_type}"));
     }
     // Without a network of its own nothing leads to the agent.
     if task.network != Network::None && !container.network_disabled {

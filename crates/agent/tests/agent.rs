@@ -7,7 +7,7 @@ mod support;
 use std::time::Duration;
 
 use serde_json::json;
-use support::{ControlPlane, Host, arn, shell, shell_task, task, until};
+use support::{ControlPlane, Host, arn, log, shell, shell_task, task, until};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use wharf_agent::Agent;
@@ -385,5 +385,45 @@ async fn the_api_answers_at_its_link_local_address_under_that_name_only() {
     // One of each task with a network, and none under a name that isn't the task's.
     let calls = plane.calls("ListClusters");
     assert_eq!(calls, vec![json!({ "from": "task" }); 2]);
+    running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_is_started_again_in_its_task_whether_or_not_the_agent_was_there() {
+    let mut running = Running::start().await;
+    let id = "fb01";
+    let script = "echo run >>/runs; cat /runs; sleep 0.3; \
+                  wget -qO- $ECS_CONTAINER_METADATA_URI_V4; echo; sleep 1; exit 4";
+    let mut app = shell("app", script);
+    let policy = json!({ "enabled": true, "ignoredExitCodes": [9], "restartAttemptPeriod": 1 });
+    app["restartPolicy"] = policy.clone();
+    let mut ignored = shell("ignored", "sleep 1.3; exit 9");
+    ignored["essential"] = json!(false);
+    ignored["restartPolicy"] = policy;
+    running.plane.payload("m1", 1, json!([task(id, json!([app, ignored]))])).await;
+    running.plane.reported(&arn(id), "RUNNING").await;
+    let data = running.host.path().to_owned();
+    let runs = async |count: usize| {
+        // Its file survives: the nth run says "run" n times.
+        let said = count * (count + 1) / 2;
+        let enough = || (log(&data, id).matches(r"run\n").count() >= said).then_some(());
+        until("another run", enough).await;
+    };
+    runs(2).await;
+    // As json-file writes it.
+    let counted = |count: u32| log(&data, id).contains(&format!(r#"RestartCount\":{count}"#));
+    until("the first count", || counted(1).then_some(())).await;
+    running.shut_down().await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    running.launch();
+    runs(3).await;
+    until("the second count", || counted(2).then_some(())).await;
+    assert!(counted(0), "{}", log(&data, id));
+    let reports = running.plane.reports(&arn(id));
+    let containers = reports.iter().flat_map(|r| r["containers"].as_array().cloned()).flatten();
+    let ends: Vec<_> = containers.filter(|c| c["status"] == "STOPPED").collect();
+    assert!(reports.iter().all(|report| report["status"] != "STOPPED"), "{reports:?}");
+    assert_eq!(ends.len(), 1, "{ends:?}");
+    assert_eq!((&ends[0]["containerName"], &ends[0]["exitCode"]), (&json!("ignored"), &json!(9)));
     running.end().await;
 }

@@ -7,11 +7,13 @@ use crate::docker_settings;
 use std::collections::BTreeMap;
 use wharf_model::network::BuiltinVpc;
 use wharf_model::task::ContainerOverride;
-use wharf_model::task_definition::ContainerDefinition;
+use wharf_model::task_definition::{ContainerDefinition, HealthCheck, RestartPolicy};
 use wharf_model::{ArnScope, NetworkInterface, NetworkMode, Snapshot, Task, TaskStatus};
 use wharf_wire::acs::{self, docker};
 
 const MIB: i64 = 1024 * 1024;
+/// Of a second.
+const NANOS: i64 = 1_000_000_000;
 
 /// Lowest Docker Engine API that the containers' configuration needs.
 const DOCKER_API_VERSION: &str = "1.18";
@@ -104,8 +106,31 @@ fn container(
         volumes_from: some(
             definition.volumes_from.iter().map(docker_settings::volume_from).collect(),
         ),
+        health_check_type: definition.has_health_check().then(|| "docker".to_owned()),
+        restart_policy: definition.restart_policy.as_ref().map(restart_policy),
         docker_config: Some(docker_config(definition, change)),
         ..acs::Container::default()
+    }
+}
+
+fn restart_policy(policy: &RestartPolicy) -> acs::RestartPolicy {
+    let codes = policy.ignored_exit_codes.iter().flatten().copied().map(i64::from);
+    let period = policy.restart_attempt_period.unwrap_or(RestartPolicy::DEFAULT_ATTEMPT_PERIOD);
+    acs::RestartPolicy {
+        enabled: Some(true),
+        ignored_exit_codes: Some(codes.collect()),
+        restart_attempt_period: Some(period.into()),
+    }
+}
+
+fn health_check(check: &HealthCheck) -> docker::HealthCheck {
+    let nanos = |seconds: i32| i64::from(seconds) * NANOS;
+    docker::HealthCheck {
+        test: Some(check.command.clone()),
+        interval: Some(nanos(check.interval)),
+        timeout: Some(nanos(check.timeout)),
+        start_period: check.start_period.map(nanos),
+        retries: Some(check.retries.into()),
     }
 }
 
@@ -121,6 +146,7 @@ fn docker_config(
         tty: definition.pseudo_terminal,
         open_stdin: definition.interactive,
         network_disabled: definition.disable_networking,
+        healthcheck: definition.health_check.as_ref().map(health_check),
         ..docker::Config::default()
     };
     let reservation = change.and_then(|o| o.memory_reservation).or(definition.memory_reservation);

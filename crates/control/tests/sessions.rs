@@ -16,7 +16,7 @@ use wharf_model::container_instance::InstanceStatus;
 use wharf_model::network::{BuiltinVpc, Ipv4Range};
 use wharf_model::service::{DeploymentConfiguration, RolloutState, ServiceStatus};
 use wharf_model::status::HealthStatus;
-use wharf_model::task_definition::{LaunchType, TaskDefinitionStatus};
+use wharf_model::task_definition::{HealthCheck, LaunchType, TaskDefinitionStatus};
 use wharf_model::{
     ArnScope, Cluster, ContainerDefinition, ContainerInstance, ContainerInstanceKey, Deployment,
     ResourceAmount, Service, ServiceKey, TaskDefinition, TaskDefinitionKey, TaskStatus, Timestamp,
@@ -157,6 +157,13 @@ fn task_definition() -> TaskDefinition {
         image: "app:1".into(),
         memory: Some(64),
         essential: true,
+        health_check: Some(HealthCheck {
+            command: vec!["CMD".to_owned(), "true".to_owned()],
+            interval: 30,
+            timeout: 5,
+            retries: 3,
+            start_period: None,
+        }),
         ..ContainerDefinition::default()
     };
     let wire = json!({

@@ -124,19 +124,32 @@ impl Watch {
             if !entries.is_empty() {
                 return Ok(entries);
             }
-            let cursor = self.cursor;
-            let newest = self
-                .newest
-                .wait_for(|newest| newest.as_ref().map_or(true, |newest| *newest > cursor))
-                .await
-                .map_err(|_| Error::Closed)?;
-            if let Err(error) = &*newest {
-                let error = error.clone();
-                drop(newest);
+            if let Err(error) = self.newer().await {
                 // Entries published just before the end come first.
                 let entries = self.try_next()?;
                 return if entries.is_empty() { Err(error) } else { Ok(entries) };
             }
         }
+    }
+
+    /// Waits for at least one entry and passes over all that are there: for who only wants to be
+    /// woken. Entries that are kept no longer are passed over, too. Cancelling it loses nothing.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] or [`Error::Closed`] when no further entry will come.
+    pub async fn skip(&mut self) -> Result<(), Error> {
+        self.cursor = self.newer().await?;
+        Ok(())
+    }
+
+    /// The newest revision, once it is past the cursor.
+    async fn newer(&mut self) -> Result<u64, Error> {
+        let cursor = self.cursor;
+        let newest = self
+            .newest
+            .wait_for(|newest| newest.as_ref().map_or(true, |newest| *newest > cursor))
+            .await
+            .map_err(|_| Error::Closed)?;
+        newest.clone()
     }
 }

@@ -160,8 +160,14 @@ impl Store {
     /// # Errors
     /// [`Error::Decode`] or [`Error::Journal`] if it can't come any more.
     pub async fn wait_for(&self, revision: Revision) -> Result<(), Error> {
-        if *self.inner.applied.borrow() >= revision.0 || self.inner.apply()? >= revision.0 {
+        if *self.inner.applied.borrow() >= revision.0 {
             return Ok(());
+        }
+        match self.inner.apply() {
+            Ok(applied) if applied >= revision.0 => return Ok(()),
+            // The follower loads anew.
+            Ok(_) | Err(Error::Journal(JournalError::Compacted { .. })) => {}
+            Err(error) => return Err(error),
         }
         // Another replica's write, or a snapshot that is being loaded anew.
         let mut applied = self.inner.applied.subscribe();
@@ -235,18 +241,16 @@ impl Changes {
 
 impl Inner {
     /// Applies everything durable that isn't applied yet; returns the revision reached.
+    ///
+    /// # Errors
+    /// Compacted if the journal keeps no longer what was missed.
     fn apply(&self) -> Result<u64, Error> {
         let mut applier = self.applier.lock().unwrap_or_else(PoisonError::into_inner);
         let applier = &mut *applier;
         if let Some(error) = &applier.failed {
             return Err(error.clone());
         }
-        let entries = match applier.watch.try_next() {
-            Ok(entries) => entries,
-            // The follower loads anew; whoever needs a revision waits for it.
-            Err(JournalError::Compacted { .. }) => return Ok(applier.snapshot.revision().0),
-            Err(error) => return Err(error.into()),
-        };
+        let entries = applier.watch.try_next()?;
         if entries.is_empty() {
             return Ok(applier.snapshot.revision().0);
         }
@@ -290,33 +294,25 @@ impl Inner {
 /// Applies what others commit, and loads anew where the journal no longer keeps what was missed.
 async fn follow(journal: Arc<dyn Journal>, inner: Arc<Inner>, mut watch: Watch) {
     loop {
-        let error = match watch.next().await {
-            Ok(_) => match inner.apply() {
-                Ok(_) => continue,
-                Err(error) => error,
-            },
-            Err(JournalError::Compacted { .. }) => match load(journal.as_ref()).await {
-                Ok((snapshot, applier_watch)) => {
-                    let revision = snapshot.revision().0;
-                    inner.reset(snapshot, applier_watch);
-                    match journal.watch(revision).await {
-                        Ok(next) => {
-                            watch = next;
-                            continue;
-                        }
-                        Err(error) => error.into(),
-                    }
-                }
-                Err(error) => error,
-            },
-            Err(error) => error.into(),
+        let followed = match watch.skip().await {
+            Ok(()) => inner.apply().map(drop),
+            Err(error) => Err(error.into()),
         };
-        match error {
-            Error::Journal(JournalError::Closed) => {}
-            Error::Journal(JournalError::Compacted { .. }) => continue,
-            error => tracing::error!(%error, "the store no longer follows the journal"),
+        let followed = match followed {
+            Err(Error::Journal(JournalError::Compacted { .. })) => {
+                let loaded = load(journal.as_ref()).await;
+                loaded.map(|(snapshot, watch)| inner.reset(snapshot, watch))
+            }
+            followed => followed,
+        };
+        match followed {
+            Ok(()) => {}
+            Err(Error::Journal(JournalError::Closed)) => return,
+            Err(error) => {
+                tracing::error!(%error, "the store no longer follows the journal");
+                return;
+            }
         }
-        return;
     }
 }
 

@@ -34,7 +34,7 @@ pub use id::{
 };
 pub use record::{Record, RecordKey};
 pub use resources::{HostPort, ResourceAmount, TransportProtocol};
-pub use service::{Deployment, Service, ServiceDeployment, ServiceRevision};
+pub use service::{Deployment, LaunchSettings, Service, ServiceDeployment, ServiceRevision};
 pub use snapshot::{InstanceUsage, Snapshot};
 pub use status::TaskStatus;
 pub use tag::Tag;

@@ -3,6 +3,7 @@
 use crate::cluster::CapacityProviderStrategyItem;
 use crate::id::{ClusterName, ServiceKey, ServiceName, TaskDefinitionKey, TaskId};
 use crate::network::AwsVpcConfiguration;
+use crate::snapshot::Snapshot;
 use crate::tag::Tag;
 use crate::task_definition::{LaunchType, PlacementConstraint, PlacementStrategy};
 use crate::time::Timestamp;
@@ -328,4 +329,38 @@ pub struct ServiceRevision {
     pub network_configuration: Option<AwsVpcConfiguration>,
     /// When it was made.
     pub created_at: Timestamp,
+}
+
+/// How the tasks of a deployment are launched.
+#[derive(Debug, Clone, Copy)]
+pub struct LaunchSettings<'a> {
+    /// Launch type.
+    pub launch_type: Option<LaunchType>,
+    /// Capacity provider strategy.
+    pub capacity_provider_strategy: &'a [CapacityProviderStrategyItem],
+    /// Platform version.
+    pub platform_version: Option<&'a str>,
+    /// awsvpc configuration.
+    pub network_configuration: Option<&'a AwsVpcConfiguration>,
+}
+
+impl<'a> LaunchSettings<'a> {
+    /// As the deployment's service revision has it, or the service where that is gone.
+    pub fn of(snapshot: &'a Snapshot, service: &'a Service, deployment: &Deployment) -> Self {
+        let key = (service.key(), deployment.service_revision_id.clone());
+        match snapshot.service_revision(&key) {
+            Some(revision) => Self {
+                launch_type: revision.launch_type,
+                capacity_provider_strategy: &revision.capacity_provider_strategy,
+                platform_version: revision.platform_version.as_deref(),
+                network_configuration: revision.network_configuration.as_ref(),
+            },
+            None => Self {
+                launch_type: service.launch_type,
+                capacity_provider_strategy: &service.capacity_provider_strategy,
+                platform_version: service.platform_version.as_deref(),
+                network_configuration: service.network_configuration.as_ref(),
+            },
+        }
+    }
 }

@@ -165,6 +165,38 @@ pub struct LogConfiguration {
     pub options: BTreeMap<String, String>,
 }
 
+/// `healthCheck`, with ECS's defaults filled in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthCheck {
+    /// `CMD` and a command, `CMD-SHELL` and a line, or `NONE`.
+    pub command: Vec<String>,
+    /// Seconds between checks.
+    pub interval: i32,
+    /// Seconds that a check may take.
+    pub timeout: i32,
+    /// Failures in a row that make the container unhealthy.
+    pub retries: i32,
+    /// Seconds after the start in which failures don't count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_period: Option<i32>,
+}
+
+/// `restartPolicy`, enabled; one that isn't is none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestartPolicy {
+    /// Exit codes after which the container isn't started again, as sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ignored_exit_codes: Option<Vec<i32>>,
+    /// Seconds that it must have run, as sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart_attempt_period: Option<i32>,
+}
+
+impl RestartPolicy {
+    /// Seconds that the container must have run before it is started again, if nothing is said.
+    pub const DEFAULT_ATTEMPT_PERIOD: i32 = 300;
+}
+
 /// One container of a task definition (ECS API `ContainerDefinition`).
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -225,6 +257,12 @@ pub struct ContainerDefinition {
     /// Where output goes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_configuration: Option<LogConfiguration>,
+    /// How its health is found out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health_check: Option<HealthCheck>,
+    /// Restarts in place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restart_policy: Option<RestartPolicy>,
     /// `disabled`, if it was sent: the image's tag isn't pinned to a digest, which is how wharf
     /// works in any case.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -272,6 +310,14 @@ pub struct ContainerDefinition {
     /// `privileged: false`): they change nothing, but are described as they were sent.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub no_effect: Vec<String>,
+}
+
+impl ContainerDefinition {
+    /// Whether its health is found out at all: `NONE` says that it isn't.
+    pub fn has_health_check(&self) -> bool {
+        let none = |check: &HealthCheck| check.command.first().is_some_and(|word| word == "NONE");
+        self.health_check.as_ref().is_some_and(|check| !none(check))
+    }
 }
 
 /// A placement constraint of a task definition, task or service.

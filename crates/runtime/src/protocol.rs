@@ -88,6 +88,11 @@ pub enum Request {
         /// The container's name.
         name: String,
     },
+    /// Make a container that has ended startable again, with its files, addresses and ports.
+    Renew {
+        /// The container's name.
+        name: String,
+    },
     /// Send a signal to its first process.
     Signal {
         /// The container's name.
@@ -130,7 +135,7 @@ pub struct Numbered {
 pub enum Response {
     /// To `Hello`.
     Sandbox(SandboxInfo),
-    /// To `Create` and `Start`.
+    /// To `Create`, `Renew` and `Start`.
     Container(ContainerInfo),
     /// To `Exec`.
     Exec {

@@ -303,6 +303,16 @@ impl Runtime {
         }
     }
 
+    /// Starts a container that has ended once more, with its files, addresses, ports and log;
+    /// answers its process id. If that fails, nothing is left of it but its log.
+    pub async fn restart_container(&self, sandbox: &SandboxId, name: &str) -> Result<i32, Error> {
+        let owner = self.get(sandbox)?;
+        match owner.call(Request::Renew { name: name.to_owned() }).await {
+            Some(Response::Container(_)) => self.start_container(sandbox, name).await,
+            other => Err(unexpected(&owner, name, other)),
+        }
+    }
+
     /// Sends a signal to the container's first process. No error if it has already ended.
     pub async fn signal_container(
         &self,

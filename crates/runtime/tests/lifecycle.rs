@@ -7,7 +7,7 @@ mod harness;
 use std::time::{Duration, Instant};
 
 use harness::{Host, log_text, oci_runtimes, until};
-use wharf_runtime::spec::Ulimit;
+use wharf_runtime::spec::{PortMapping, Protocol, Ulimit};
 use wharf_runtime::state::ExitReason;
 use wharf_runtime::{ContainerStatus, EventKind, ExecSpec, NetworkMode, OciRuntime, SandboxSpec};
 
@@ -40,6 +40,79 @@ async fn a_container_runs_and_tells_its_exit_code() {
         host.runtime.remove_sandbox(&task).await.unwrap();
         host.end().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_keeps_files_address_ports_and_log() {
+    for oci in oci_runtimes() {
+        let host = Host::with(oci.clone()).await;
+        let task = host.sandbox("task1", NetworkMode::Bridge).await;
+        let script = "echo run >>/runs; cat /runs; ip -4 -o addr show dev eth0; \
+                      [ $(wc -l </runs) -ge 5 ] && exec sleep 1000; exit 5";
+        let mut spec = host.shell("app", script);
+        let port = PortMapping { container_port: 80, host_port: 0, protocol: Protocol::Tcp };
+        spec.ports = vec![port];
+        spec.resources.memory_bytes = Some(32 << 20);
+        let made = host.runtime.create_container(&task, spec).await.unwrap();
+        host.runtime.start_container(&task, "app").await.unwrap();
+        let shim = host.runtime.sandbox(&task).await.unwrap().shim_pid.unwrap();
+        let held = || std::fs::read_dir(format!("/proc/{shim}/fd")).unwrap().count();
+        let (mut pids, mut first) = (Vec::new(), None);
+        for _ in 0..4 {
+            let exit = host.runtime.wait_container(&task, "app").await.unwrap();
+            assert_eq!(exit.code, 5, "{oci:?}: {}", log_text(&host, &task, "app"));
+            // No more of them than after the first end: the others' pipes are closed.
+            let most = *first.get_or_insert_with(held);
+            until("closed descriptors", async || (held() <= most).then_some(())).await;
+            pids.push(host.runtime.restart_container(&task, "app").await.unwrap());
+        }
+        assert!(pids.windows(2).all(|pair| pair[0] != pair[1]), "{oci:?}: {pids:?}");
+        until("the fifth run", async || {
+            let text = log_text(&host, &task, "app");
+            (text.matches("run\n").count() == 15 && text.matches("inet").count() == 5).then_some(())
+        })
+        .await;
+        let text = log_text(&host, &task, "app");
+        let address = format!("inet {}/", made.address.unwrap());
+        assert_eq!(text.matches(&address).count(), 5, "{oci:?}: {text}");
+        let info = host.runtime.sandbox(&task).await.unwrap();
+        let now = &info.containers[0];
+        assert_eq!((&now.runtime_id, &now.ports), (&made.runtime_id, &made.ports), "{oci:?}");
+        assert!(matches!(now.status, ContainerStatus::Running { pid, .. } if pid == pids[3]));
+        let stats = host.runtime.stats(&task, "app").await.unwrap();
+        assert_eq!(stats.memory_limit_bytes, Some(32 << 20), "{oci:?}");
+        // What runs can't be restarted, and isn't harmed by the attempt.
+        let error = host.runtime.restart_container(&task, "app").await.unwrap_err();
+        assert!(error.to_string().contains("can't be renewed"), "{oci:?}: {error}");
+        let spec = ExecSpec {
+            args: vec!["true".to_owned()],
+            env: Vec::new(),
+            cwd: String::new(),
+            user: String::new(),
+        };
+        let done = host.runtime.exec(&task, "app", spec, Duration::from_secs(10)).await.unwrap();
+        assert_eq!(done.code, 0, "{oci:?}");
+        host.runtime.remove_sandbox(&task).await.unwrap();
+        host.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_needs_no_network_of_its_own() {
+    let host = Host::new().await;
+    for (id, network) in [("alone", NetworkMode::None), ("on-host", NetworkMode::Host)] {
+        let task = host.sandbox(id, network).await;
+        let spec = host.shell("app", "echo run >>/runs; exit $(wc -l </runs)");
+        host.runtime.create_container(&task, spec).await.unwrap();
+        host.runtime.start_container(&task, "app").await.unwrap();
+        for run in 1..4 {
+            let exit = host.runtime.wait_container(&task, "app").await.unwrap();
+            assert_eq!(exit.code, run, "{id}: {}", log_text(&host, &task, "app"));
+            host.runtime.restart_container(&task, "app").await.unwrap();
+        }
+        host.runtime.remove_sandbox(&task).await.unwrap();
+    }
+    host.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

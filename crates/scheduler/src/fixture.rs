@@ -147,6 +147,19 @@ pub(crate) fn definition(family: &str, cpu: i64, memory: i64) -> TaskDefinition 
     .unwrap()
 }
 
+/// The same, with a health check of its essential container.
+pub(crate) fn checked(family: &str) -> TaskDefinition {
+    let mut definition = definition(family, 128, 128);
+    definition.containers[0].health_check = Some(task_definition::HealthCheck {
+        command: vec!["CMD".to_owned(), "true".to_owned()],
+        interval: 30,
+        timeout: 5,
+        retries: 3,
+        start_period: None,
+    });
+    definition
+}
+
 pub(crate) fn host(n: usize, cpu: i64, memory: i64) -> ContainerInstance {
     let zone = ["us-east-1a", "us-east-1b", "us-east-1c"][n % 3];
     let attribute = |name: &str, value: &str| Attribute {

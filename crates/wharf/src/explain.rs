@@ -140,7 +140,11 @@ fn explain_task(task: &types::Task, moves: &[Event]) {
         id_of(&text(&task.task_definition_arn)),
         text(&task.last_status),
         text(&task.desired_status),
-        task.container_instance_arn.as_deref().map_or("no host", id_of)
+        match (&task.container_instance_arn, &task.launch_type) {
+            (Some(arn), _) => id_of(arn),
+            (None, Some(types::LaunchType::Fargate)) => "FARGATE",
+            (None, _) => "no host",
+        }
     );
     let steps = [
         ("placed", task.created_at),

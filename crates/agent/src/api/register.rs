@@ -7,9 +7,10 @@ use super::{EcsClient, Error};
 use crate::options::AgentOptions;
 
 /// Capabilities as Amazon's agent names them, of what this agent really does.
-const CAPABILITIES: [&str; 12] = [
+const CAPABILITIES: [&str; 13] = [
     "ecs.capability.container-ordering",
     "ecs.capability.container-health-check",
+    "ecs.capability.container-restart-policy",
     "ecs.capability.full-sync",
     "ecs.capability.task-eni",
     "ecs.capability.docker-plugin.local",

@@ -5,7 +5,6 @@
 //! operator, and none under this one. It adds nothing of its own, least of all the agent's key.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,10 +17,9 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::{HEAD_TIMEOUT, MAX_CONNECTIONS};
+use super::HEAD_TIMEOUT;
 use crate::api::EcsClient;
 
 /// The names under which tasks speak to the API.
@@ -45,21 +43,9 @@ type Body = BoxBody<Bytes, hyper::Error>;
 
 /// Serves until `stop`.
 pub(super) async fn serve(listener: TcpListener, client: EcsClient, stop: CancellationToken) {
-    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stop.cancelled() => return,
-        };
-        let Ok((stream, _)) = accepted else {
-            // Out of descriptors: others will be closed.
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            continue;
-        };
-        let Ok(permit) = permits.clone().try_acquire_owned() else { continue };
-        let (client, stop) = (client.clone(), stop.clone());
-        tokio::spawn(async move {
-            let _permit = permit;
+    super::accept(listener, stop, |stream, _| {
+        let client = client.clone();
+        async move {
             let service = hyper::service::service_fn(|request| {
                 let client = client.clone();
                 async move { Ok::<_, Infallible>(pass_on(&client, request).await) }
@@ -69,13 +55,11 @@ pub(super) async fn serve(listener: TcpListener, client: EcsClient, stop: Cancel
                 .half_close(true)
                 .header_read_timeout(HEAD_TIMEOUT)
                 .serve_connection(TokioIo::new(stream), service);
-            tokio::select! {
-                // A client that breaks off is its own affair.
-                _ = connection => {}
-                () = stop.cancelled() => {}
-            }
-        });
-    }
+            // A client that breaks off is its own affair.
+            let _ = connection.await;
+        }
+    })
+    .await;
 }
 
 async fn pass_on(client: &EcsClient, request: Request<Incoming>) -> Response<Body> {

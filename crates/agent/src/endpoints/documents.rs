@@ -10,7 +10,7 @@ use crate::launch::{docker_name, ecs_labels};
 use crate::task::{Container, Network, Task};
 
 /// RFC 3339 in UTC.
-fn time(at_ms: Option<u64>) -> Value {
+pub(super) fn time(at_ms: Option<u64>) -> Value {
     let at = at_ms.and_then(|ms| i64::try_from(ms).ok());
     match at.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()) {
         Some(at) => json!(at.to_string()),
@@ -19,7 +19,7 @@ fn time(at_ms: Option<u64>) -> Value {
 }
 
 /// Leaves out what isn't known, as the agent's own documents do.
-fn known(members: Vec<(&str, Value)>) -> Value {
+pub(super) fn known(members: Vec<(&str, Value)>) -> Value {
     let empty = |value: &Value| match value {
         Value::Null => true,
         Value::Array(list) => list.is_empty(),
@@ -99,8 +99,11 @@ fn container(
         known(vec![
             ("status", json!(state.health.as_str())),
             ("statusSince", time(state.health_since_ms)),
+            ("exitCode", json!(state.health_check.as_ref().map(|(code, _)| code))),
+            ("output", json!(state.health_check.as_ref().map(|(_, output)| output))),
         ])
     });
+    let restarts = restarts(container, state).filter(|_| v4);
     let arn = if version == Version::V2 { Value::Null } else { json!(container.arn) };
     let cpu = container.cpu;
     known(vec![
@@ -120,12 +123,18 @@ fn container(
         ("FinishedAt", time(state.finished_at_ms)),
         ("Type", json!("NORMAL")),
         ("Health", json!(health)),
+        ("RestartCount", json!(restarts)),
         ("LogDriver", if v4 { json!("json-file") } else { Value::Null }),
         ("LogOptions", if v4 { json!(container.log.options) } else { Value::Null }),
         ("ContainerARN", arn),
         ("Networks", networks(task, state, version)),
         ("Snapshotter", if v4 { json!("overlayfs") } else { Value::Null }),
     ])
+}
+
+/// How often a container with a restart policy was started again.
+fn restarts(container: &Container, state: &ContainerState) -> Option<u64> {
+    container.restart_policy.as_ref().map(|_| state.restarts.count)
 }
 
 fn ports(ports: &[PortMapping]) -> Value {
@@ -184,6 +193,7 @@ pub(super) fn introspected(machine: &Machine, instance: &Instance) -> Value {
                 ("StartedAt", time(state.started_at_ms)),
                 ("Ports", ports(&state.ports)),
                 ("Networks", networks(&machine.task, state, Version::V4)),
+                ("RestartCount", json!(restarts(container, state))),
             ])
         })
         .collect();

@@ -7,23 +7,24 @@
 
 mod api;
 mod documents;
+mod protection;
 mod routes;
 mod stats;
 
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
+use tokio_util::net::Listener;
 use tokio_util::sync::CancellationToken;
 use wharf_runtime::net::nft::TaskEndpoints;
 
@@ -34,7 +35,9 @@ use crate::tasks::{Tasks, locked};
 
 /// The most connections at once.
 const MAX_CONNECTIONS: usize = 512;
-/// How long a client may take to send its request's head.
+/// The longest body that a request may have.
+const MAX_BODY_BYTES: usize = 64 << 10;
+/// How long a client may take to send its request's head, and then its body.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why the endpoints can't be served.
@@ -64,6 +67,7 @@ pub(crate) struct Context {
     tasks: Tasks,
     sampler: Sampler,
     instance: Arc<Mutex<Instance>>,
+    client: EcsClient,
 }
 
 impl Context {
@@ -108,7 +112,8 @@ impl Endpoints {
             availability_zone: options.availability_zone.clone(),
             container_instance_arn: None,
         }));
-        let context = Context { tasks, sampler, instance: instance.clone() };
+        let context =
+            Context { tasks, sampler, instance: instance.clone(), client: client.clone() };
         tokio::spawn(serve_tasks(tcp, context.clone(), stop.clone()));
         tokio::spawn(api::serve(api, client.clone(), stop.clone()));
         tokio::spawn(serve_host(unix, context, stop));
@@ -130,7 +135,13 @@ impl Endpoints {
     }
 }
 
-async fn serve_tasks(listener: TcpListener, context: Context, stop: CancellationToken) {
+/// Takes connections until `stop`, and lets `serve` have each on a task of its own.
+async fn accept<L, F, S>(mut listener: L, stop: CancellationToken, serve: F)
+where
+    L: Listener,
+    F: Fn(L::Io, L::Addr) -> S,
+    S: Future<Output = ()> + Send + 'static,
+{
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let accepted = tokio::select! {
@@ -143,41 +154,37 @@ async fn serve_tasks(listener: TcpListener, context: Context, stop: Cancellation
             continue;
         };
         let Ok(permit) = permits.clone().try_acquire_owned() else { continue };
-        let (context, stop) = (context.clone(), stop.clone());
+        let (served, stop) = (serve(stream, peer), stop.clone());
         tokio::spawn(async move {
             let _permit = permit;
-            let answer = |path: String, query: String| {
-                let context = context.clone();
-                async move { routes::for_task(&context, ip(peer), &path, &query).await }
-            };
-            serve(stream, answer, stop).await;
+            tokio::select! {
+                () = served => {}
+                () = stop.cancelled() => {}
+            }
         });
     }
 }
 
-fn ip(peer: SocketAddr) -> IpAddr {
-    peer.ip().to_canonical()
+async fn serve_tasks(listener: TcpListener, context: Context, stop: CancellationToken) {
+    accept(listener, stop, |stream, peer| {
+        let (context, peer) = (context.clone(), peer.ip().to_canonical());
+        serve(stream, move |asked| {
+            let context = context.clone();
+            async move { routes::for_task(&context, peer, &asked).await }
+        })
+    })
+    .await;
 }
 
 async fn serve_host(listener: UnixListener, context: Context, stop: CancellationToken) {
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stop.cancelled() => return,
-        };
-        let Ok((stream, _)) = accepted else {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            continue;
-        };
-        let (context, stop) = (context.clone(), stop.clone());
-        tokio::spawn(async move {
-            let answer = |path: String, query: String| {
-                let context = context.clone();
-                async move { routes::introspection(&context, &path, &query) }
-            };
-            serve(stream, answer, stop).await;
-        });
-    }
+    accept(listener, stop, |stream, _| {
+        let context = context.clone();
+        serve(stream, move |asked| {
+            let context = context.clone();
+            async move { routes::introspection(&context, &asked) }
+        })
+    })
+    .await;
 }
 
 /// An answer: status and JSON.
@@ -192,28 +199,40 @@ impl Answer {
     }
 }
 
-async fn serve<S, F, A>(stream: S, answer: F, stop: CancellationToken)
+/// A request, whole.
+pub(crate) struct Asked {
+    pub(crate) method: http::Method,
+    pub(crate) path: String,
+    pub(crate) query: String,
+    pub(crate) body: Bytes,
+}
+
+impl Asked {
+    async fn read(request: Request<hyper::body::Incoming>) -> Option<Self> {
+        let (head, body) = request.into_parts();
+        let body = Limited::new(body, MAX_BODY_BYTES).collect();
+        let body = tokio::time::timeout(HEAD_TIMEOUT, body).await.ok()?.ok()?;
+        Some(Self {
+            method: head.method,
+            path: head.uri.path().to_owned(),
+            query: head.uri.query().unwrap_or_default().to_owned(),
+            body: body.to_bytes(),
+        })
+    }
+}
+
+async fn serve<S, F, A>(stream: S, answer: F)
 where
     S: AsyncRead + AsyncWrite + Unpin,
-    F: Fn(String, String) -> A,
+    F: Fn(Asked) -> A,
     A: Future<Output = Answer>,
 {
-    let service = hyper::service::service_fn(|request: Request<hyper::body::Incoming>| {
-        let path = request.uri().path().to_owned();
-        let query = request.uri().query().unwrap_or_default().to_owned();
-        let get = request.method() == http::Method::GET;
-        let answer = get.then(|| answer(path, query));
-        async move {
-            let answer = match answer {
-                Some(answer) => answer.await,
-                None => Answer {
-                    status: 405,
-                    body: serde_json::json!({ "code": "MethodNotAllowed",
-                        "message": "this agent answers GET only" }),
-                },
-            };
-            Ok::<_, Infallible>(response(&answer))
-        }
+    let service = hyper::service::service_fn(async |request| {
+        let answer = match Asked::read(request).await {
+            Some(asked) => answer(asked).await,
+            None => routes::unreadable(),
+        };
+        Ok::<_, Infallible>(response(&answer))
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -222,11 +241,8 @@ where
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(16 << 10)
         .serve_connection(TokioIo::new(stream), service);
-    tokio::select! {
-        // A client that breaks off is its own affair.
-        _ = connection => {}
-        () = stop.cancelled() => {}
-    }
+    // A client that breaks off is its own affair.
+    let _ = connection.await;
 }
 
 fn response(answer: &Answer) -> Response<Full<Bytes>> {

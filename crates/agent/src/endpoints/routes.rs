@@ -1,10 +1,14 @@
 //! Which path answers what.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use http::Method;
 use serde_json::{Value, json};
+use wharf_wire::ecs::operation;
+use wharf_wire::ecs::types::ListTagsForResourceRequest;
 
-use super::{Answer, Context, documents, stats};
+use super::{Answer, Asked, Context, Instance, documents, protection, stats};
 use crate::engine::Machine;
 use crate::launch::metadata_id;
 use crate::task::{Network, RoleCredentials};
@@ -18,9 +22,14 @@ pub(super) enum Version {
 }
 
 /// A request from a task's address.
-pub(super) async fn for_task(context: &Context, peer: IpAddr, path: &str, query: &str) -> Answer {
+pub(super) async fn for_task(context: &Context, peer: IpAddr, asked: &Asked) -> Answer {
+    let (path, query) = (asked.path.as_str(), asked.query.as_str());
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     match *parts.as_slice() {
+        ["api", id, "task-protection", "v1", "state"] => {
+            protection::answer(context, peer, id, asked).await
+        }
+        _ if asked.method != Method::GET => method_not_allowed("GET"),
         ["v1", "credentials"] => {
             let id = query.split('&').find_map(|pair| pair.strip_prefix("id="));
             credentials(context, peer, id.unwrap_or_default(), "CredentialsV1Request")
@@ -33,10 +42,21 @@ pub(super) async fn for_task(context: &Context, peer: IpAddr, path: &str, query:
         ["api", _, ..] => Answer {
             status: 501,
             body: json!({ "error": { "Code": "UnsupportedFeatureException",
-                "Message": "task protection and fault injection are not served by this agent" } }),
+                "Message": "fault injection is not served by this agent" } }),
         },
         _ => not_found(path),
     }
+}
+
+pub(super) fn method_not_allowed(allowed: &str) -> Answer {
+    let text = format!("this agent answers {allowed} here only");
+    Answer { status: 405, body: json!({ "code": "MethodNotAllowed", "message": text }) }
+}
+
+/// A body that is too long, or didn't come in time.
+pub(super) fn unreadable() -> Answer {
+    let text = "the request's body is too long, or didn't arrive";
+    Answer { status: 400, body: json!({ "code": "BadRequest", "message": text }) }
 }
 
 fn not_found(path: &str) -> Answer {
@@ -52,6 +72,18 @@ fn find<T>(context: &Context, mut look: impl FnMut(&Machine) -> Option<T>) -> Op
         }
     });
     found
+}
+
+/// The ARN of the task that a container's id belongs to, if it is the task that asks: in network mode
+/// host addresses tell nothing, and the id has to do.
+pub(super) fn task_of(context: &Context, peer: IpAddr, id: &str) -> Option<String> {
+    find(context, |machine| {
+        let task = &machine.task;
+        let mut names = task.containers.iter().map(|container| metadata_id(task, &container.name));
+        let is_there = names.any(|known| known == id);
+        let asks = task.network == Network::Host || owns(machine, peer);
+        (is_there && asks).then(|| task.arn.clone())
+    })
 }
 
 async fn by_id(context: &Context, version: Version, id: &str, rest: &[&str]) -> Answer {
@@ -83,8 +115,42 @@ async fn by_id(context: &Context, version: Version, id: &str, rest: &[&str]) -> 
             Some(stats) => Answer::ok(stats),
             None => Answer { status: 500, body: json!("Unable to get container stats") },
         },
+        ["taskWithTags"] => {
+            let mut answer = document(&|machine| documents::task(machine, &instance, version));
+            add_tags(context, &instance, &mut answer.body).await;
+            answer
+        }
         ["task", "stats"] => Answer::ok(stats::task(context, &task).await),
         _ => not_found(&rest.join("/")),
+    }
+}
+
+/// Adds the tags of the instance and of the task, asked for just now; what can't be had is said in
+/// `Errors`.
+async fn add_tags(context: &Context, instance: &Instance, document: &mut Value) {
+    let task = document["TaskARN"].as_str().map(str::to_owned);
+    let mut errors = Vec::new();
+    let of =
+        [("ContainerInstanceTags", instance.container_instance_arn.clone()), ("TaskTags", task)];
+    for (member, arn) in of {
+        let input = ListTagsForResourceRequest { resource_arn: arn.clone() };
+        match context.client.call::<operation::ListTagsForResource>(input).await {
+            Ok(answer) => {
+                let tags = answer.tags.into_iter().flatten();
+                let tags: BTreeMap<String, String> = tags
+                    .filter_map(|tag| Some((tag.key?, tag.value.unwrap_or_default())))
+                    .collect();
+                if !tags.is_empty() {
+                    document[member] = json!(tags);
+                }
+            }
+            Err(error) => errors.push(json!({
+                "ErrorField": member, "ErrorMessage": error.to_string(), "ResourceARN": arn,
+            })),
+        }
+    }
+    if !errors.is_empty() {
+        document["Errors"] = json!(errors);
     }
 }
 
@@ -156,8 +222,12 @@ fn credentials_document(credentials: &RoleCredentials) -> Value {
 }
 
 /// A request on the unix socket.
-pub(super) fn introspection(context: &Context, path: &str, query: &str) -> Answer {
+pub(super) fn introspection(context: &Context, asked: &Asked) -> Answer {
+    if asked.method != Method::GET {
+        return method_not_allowed("GET");
+    }
     let instance = context.instance();
+    let (path, query) = (asked.path.as_str(), asked.query.as_str());
     match path {
         "/v1/metadata" => Answer::ok(json!({
             "Cluster": instance.cluster,

@@ -54,6 +54,10 @@ impl Machine {
                 return false;
             }
         }
+        // Last: what can never start may have ended the task.
+        for index in 0..self.state.containers.len() {
+            self.advance_restart(index, now_ms);
+        }
         true
     }
 
@@ -98,6 +102,9 @@ impl Machine {
                 self.never_starts(index, reason, None, now_ms);
                 return false;
             }
+        }
+        for index in 0..self.state.containers.len() {
+            self.advance_restart(index, now_ms);
         }
         for index in 0..self.state.containers.len() {
             self.advance_signals(index, now_ms);

@@ -69,6 +69,11 @@ pub enum Input {
         /// When, in milliseconds since the epoch.
         at_ms: u64,
     },
+    /// A container was started again.
+    Restarted {
+        /// The container's place in the task.
+        index: usize,
+    },
     /// A container ended.
     Exited {
         /// The container's place in the task.
@@ -82,6 +87,10 @@ pub enum Input {
         index: usize,
         /// The verdict.
         health: Health,
+        /// The exit code of the check that it follows from.
+        code: i32,
+        /// What that check wrote.
+        output: String,
     },
     /// The oldest report was acknowledged (or refused for good).
     Reported,
@@ -121,6 +130,8 @@ pub enum Effect {
     Create(usize),
     /// Start the container; answer Started or Failed.
     Start(usize),
+    /// Start the container, which has ended, once more; answer Restarted or Failed.
+    Restart(usize),
     /// Send the stop signal.
     Stop(usize),
     /// Send SIGKILL.
@@ -228,7 +239,9 @@ impl Machine {
                 if self.container(index).is_some_and(|state| state.phase == Phase::Pulling) {
                     self.state.pull_stopped_at_ms = Some(now_ms);
                 }
-                self.never_starts(index, Some(failure.reason()), None, now_ms);
+                if !self.give_up_restart(index, Some(&failure), now_ms) {
+                    self.never_starts(index, Some(failure.reason()), None, now_ms);
+                }
             }
             Input::Created { index, runtime_id, ports, address } => {
                 if let Some(state) = self.container(index).filter(|s| s.known < Known::Created) {
@@ -242,10 +255,14 @@ impl Machine {
             }
             Input::Started { index, at_ms } => self.started(index, at_ms, now_ms),
             Input::Exited { index, status } => self.exited(index, &status, now_ms),
-            Input::Health { index, health } => {
-                if let Some(state) = self.container(index) {
+            Input::Restarted { index } => self.restarted(index),
+            Input::Health { index, health, code, output } => {
+                // A verdict on a process that has ended says nothing.
+                if let Some(state) = self.container(index).filter(|state| state.is_up()) {
                     state.health = health;
                     state.health_since_ms = Some(now_ms);
+                    state.health_check = Some((code, output));
+                    self.output.save = true;
                 }
             }
             Input::Reported => {
@@ -334,7 +351,9 @@ impl Machine {
 
     fn exited(&mut self, index: usize, status: &ExitStatus, now_ms: u64) {
         // Before it is made, an exit is that of remains which were taken away.
-        if self.container(index).is_none_or(|state| state.known < Known::Created) {
+        if self.container(index).is_none_or(|state| state.known < Known::Created)
+            || self.is_answered(index, status)
+        {
             return;
         }
         // An exit may overtake the answer to the start that preceded it.
@@ -342,6 +361,10 @@ impl Machine {
             self.started(index, at_ms, now_ms);
         } else if self.container(index).is_some_and(|s| s.phase == Phase::Starting) {
             self.started(index, status.at_ms, now_ms);
+        }
+        self.restarted(index);
+        if self.restarts(index, status, now_ms) {
+            return;
         }
         let Some(state) = self.container(index).filter(|s| s.known < Known::Stopped) else {
             return;
@@ -375,7 +398,7 @@ impl Machine {
         self.stopped(index, now_ms);
     }
 
-    fn stopped(&mut self, index: usize, now_ms: u64) {
+    pub(super) fn stopped(&mut self, index: usize, now_ms: u64) {
         let state = &mut self.state.containers[index];
         state.known = Known::Stopped;
         state.phase = Phase::Idle;

@@ -9,14 +9,18 @@
 //! - [`machine`]: inputs, effects, and what an input makes known.
 //! - `advance`: the next steps, from what is known and what is wanted.
 //! - [`depends`]: `dependsOn`, both ways: who may start, and who must stop first.
+//! - [`restart`]: `restartPolicy`: who is started again.
+//! - [`check`]: what the results of a health check mean.
 //! - [`report`]: what the control plane is told (SubmitTaskStateChange).
 //! - [`recover`]: the view after a restart.
 
 mod advance;
+pub mod check;
 pub mod depends;
 pub mod machine;
 pub mod recover;
 pub mod report;
+pub mod restart;
 pub mod state;
 
 pub use machine::{Effect, Failure, Input, Machine, Output};

@@ -8,7 +8,7 @@ use wharf_runtime::{ContainerInfo, ContainerStatus, ExitStatus, NetworkMode, San
 
 use super::*;
 use crate::engine::state::{Desired, SandboxPhase};
-use crate::task::{Condition, Container, Dependency, Task, fixtures};
+use crate::task::{Condition, Container, Dependency, HealthCheck, RestartPolicy, Task, fixtures};
 
 /// A host that does what the machine asks for, in whatever order and with whatever outcome the
 /// choices say.
@@ -82,12 +82,25 @@ impl World {
                     match on.condition {
                         Condition::Complete => assert_eq!(state.known, Known::Stopped),
                         Condition::Success => assert_eq!(state.exit_code, Some(0)),
-                        _ => {}
+                        Condition::Healthy => {
+                            assert!(state.is_up() && state.health == Health::Healthy);
+                        }
+                        Condition::Start => {}
                     }
                 }
                 assert_eq!(self.machine.state.desired, Desired::Running);
             }
             Effect::Start(_) => assert_eq!(self.machine.state.desired, Desired::Running),
+            Effect::Restart(index) => {
+                assert_eq!(self.machine.state.desired, Desired::Running);
+                let policy = task.containers[*index].restart_policy.as_ref().expect("a policy");
+                let Some(ContainerStatus::Exited(exit)) = self.containers.get(index) else {
+                    panic!("a container is restarted that hasn't ended");
+                };
+                assert!(!policy.ignored_exit_codes.contains(&exit.code));
+                let ran_ms = exit.at_ms - exit.started_at_ms.unwrap();
+                assert!(ran_ms >= policy.attempt_period_s * 1000, "it ran {ran_ms} ms");
+            }
             Effect::Stop(index) => {
                 let name = &task.containers[*index].name;
                 for (other, state) in task.containers.iter().zip(states) {
@@ -129,6 +142,15 @@ impl World {
                 let status = ContainerStatus::Running { pid: 1, started_at_ms: at_ms };
                 self.containers.insert(index, status);
                 Input::Started { index, at_ms }
+            }
+            Effect::Restart(index) if fail => {
+                self.containers.remove(&index);
+                Input::Failed { index, failure: failure() }
+            }
+            Effect::Restart(index) => {
+                let status = ContainerStatus::Running { pid: 2, started_at_ms: self.now_ms };
+                self.containers.insert(index, status);
+                Input::Restarted { index }
             }
             Effect::Stop(index) => {
                 self.stop_sent.push(index);
@@ -187,15 +209,25 @@ impl World {
                 self.perform(effect, false);
             }
         }
+        let before = self.machine.state.containers.clone();
         self.machine = serde_json::from_str(&self.saved).unwrap();
         self.stop_sent.clear();
         let info = self.sandbox.then(|| self.info());
         let output = self.machine.recover(info.as_ref(), self.now_ms);
+        for (before, after) in before.iter().zip(&self.machine.state.containers) {
+            let same = before.restarts == after.restarts;
+            if same && before.is_up() && after.is_up() {
+                assert_eq!(before.health, after.health, "health outlives the agent");
+            }
+        }
         for (index, status) in &self.containers {
             let known = self.machine.state.containers[*index].known;
             match status {
                 ContainerStatus::Running { .. } => assert_eq!(known, Known::Running, "adopted"),
-                ContainerStatus::Exited(_) => assert_eq!(known, Known::Stopped, "exit is seen"),
+                ContainerStatus::Exited(_) => {
+                    let restarts = self.machine.state.containers[*index].restarts.under_way;
+                    assert!(known == Known::Stopped || restarts, "exit is seen");
+                }
                 ContainerStatus::Created { .. } => assert!(known >= Known::Created),
             }
         }
@@ -240,6 +272,12 @@ impl World {
                 self.crash(choice);
                 None
             }
+            16 => Some(Input::Health {
+                index: choice % self.floor.len(),
+                health: [Health::Healthy, Health::Unhealthy][choice / 8 % 2],
+                code: 0,
+                output: String::new(),
+            }),
             _ => None,
         };
         if let Some(input) = input {
@@ -298,22 +336,33 @@ impl World {
 }
 
 /// A container of a random task: whether it is essential, what it depends on (which earlier one,
-/// which condition), startTimeout and stopTimeout.
-type Draft = (bool, Vec<(prop::sample::Index, usize)>, u64, u64);
+/// which condition), startTimeout, stopTimeout, and the attempt period of its restart policy.
+type Draft = (bool, Vec<(prop::sample::Index, usize)>, u64, u64, u64);
 
 fn drafts() -> impl Strategy<Value = Vec<Draft>> {
-    let on = (any::<prop::sample::Index>(), 0..3usize);
-    let container = (any::<bool>(), prop::collection::vec(on, 0..3), 0..3u64, 0..5u64);
+    let on = (any::<prop::sample::Index>(), 0..4usize);
+    let container = (any::<bool>(), prop::collection::vec(on, 0..3), 0..3u64, 0..5u64, 0..4u64);
     prop::collection::vec(container, 1..5)
 }
 
 fn task_of(drafts: Vec<Draft>) -> Task {
-    let conditions = [Condition::Start, Condition::Complete, Condition::Success];
-    let made = |(nth, (essential, on, start_timeout, stop_timeout)): (usize, Draft)| {
+    let conditions =
+        [Condition::Start, Condition::Complete, Condition::Success, Condition::Healthy];
+    let check = HealthCheck {
+        command: vec!["true".to_owned()],
+        interval_ms: 1000,
+        timeout_ms: 1000,
+        retries: 1,
+        start_period_ms: 0,
+    };
+    let made = |(nth, (essential, on, start_timeout, stop_timeout, restarts)): (usize, Draft)| {
         let mut container: Container = fixtures::container(&format!("c{nth}"));
         container.essential = essential || nth == 0;
         container.start_timeout_s = (start_timeout > 0).then_some(start_timeout * 10);
         container.stop_timeout_s = stop_timeout;
+        container.health_check = Some(check.clone());
+        container.restart_policy = (restarts > 0)
+            .then(|| RestartPolicy { ignored_exit_codes: vec![1], attempt_period_s: restarts });
         if nth > 0 {
             container.depends_on.extend(on.into_iter().map(|(other, condition)| Dependency {
                 container: format!("c{}", other.index(nth)),
@@ -331,7 +380,7 @@ proptest! {
     #[test]
     fn every_task_ends_in_order_and_nothing_goes_back(
         drafts in drafts(),
-        steps in prop::collection::vec((0..16u8, any::<usize>()), 0..120),
+        steps in prop::collection::vec((0..17u8, any::<usize>()), 0..120),
     ) {
         let mut world = World::new(task_of(drafts));
         for (kind, choice) in steps {

@@ -56,6 +56,10 @@ impl Machine {
         if state.known == Known::Stopped {
             return Vec::new();
         }
+        let running = matches!(info.map(|i| &i.status), Some(ContainerStatus::Running { .. }));
+        if state.restarts.under_way && running {
+            return vec![Input::Restarted { index }];
+        }
         let unmade = |info: &&ContainerInfo| state.known < Known::Created && is_remains(info);
         let Some(info) = info.filter(|info| !unmade(info)) else {
             let vanished = "the container was gone when the agent came back";

@@ -12,7 +12,7 @@ fn exit(code: i32, oom_killed: bool) -> ExitStatus {
 }
 
 /// A machine whose containers all run; with what it asked for and told until then.
-fn running(containers: Vec<Container>) -> (Machine, Vec<Effect>) {
+pub(super) fn running(containers: Vec<Container>) -> (Machine, Vec<Effect>) {
     let mut machine = Machine::new(fixtures::task(containers));
     let mut effects = machine.handle(Input::Resume, 0).effects;
     effects.extend(machine.handle(Input::SandboxReady, 1).effects);
@@ -31,7 +31,7 @@ fn running(containers: Vec<Container>) -> (Machine, Vec<Effect>) {
     (machine, effects)
 }
 
-fn reports(effects: &[Effect]) -> Vec<&TaskStateChange> {
+pub(super) fn reports(effects: &[Effect]) -> Vec<&TaskStateChange> {
     let report = |effect: &'_ Effect| matches!(effect, Effect::Report(_));
     effects
         .iter()

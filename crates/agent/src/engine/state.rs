@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use wharf_runtime::spec::PortMapping;
 
 use super::report::{ContainerStateChange, TaskStateChange};
+use super::restart::Restarts;
 
 /// How far a container has come. The order is the order of its life: it never goes back.
 #[derive(
@@ -128,11 +129,24 @@ pub struct ContainerState {
     #[serde(default)]
     pub finished_at_ms: Option<u64>,
     /// What its health check says.
-    #[serde(skip)]
+    #[serde(default)]
     pub health: Health,
     /// Since when, in milliseconds since the epoch.
-    #[serde(skip)]
+    #[serde(default)]
     pub health_since_ms: Option<u64>,
+    /// The check that said so: its exit code and its output, which never goes to disk.
+    #[serde(skip)]
+    pub health_check: Option<(i32, String)>,
+    /// Its restarts in place.
+    #[serde(default)]
+    pub restarts: Restarts,
+}
+
+impl ContainerState {
+    /// Whether its process runs, as far as is known.
+    pub fn is_up(&self) -> bool {
+        self.known == Known::Running && !self.restarts.under_way
+    }
 }
 
 /// A task's known status, as far as the agent tells it.

@@ -10,7 +10,7 @@ use super::host_config;
 use super::parse::{Error, positive};
 use super::{
     Condition, Container, DEFAULT_STOP_TIMEOUT_S, Dependency, HealthCheck, LogConfig, Network,
-    VolumeMount, VolumeSource,
+    RestartPolicy, VolumeMount, VolumeSource,
 };
 
 /// The task's volumes by name.
@@ -81,6 +81,7 @@ pub(super) fn parse(
         stop_signal: None,
         log: LogConfig::default(),
         health_check: None,
+        restart_policy: restart_policy(wire)?,
         name,
     };
     overrides(wire, &mut container)?;
@@ -119,7 +120,6 @@ fn refuse_unsupported(wire: &acs::Container, name: &str) -> Result<(), Error> {
         ("resourceRequirements", any(&wire.resource_requirements)),
         ("firelensConfiguration", wire.firelens_configuration.is_some()),
         ("registryAuthentication", wire.registry_authentication.is_some()),
-        ("restartPolicy", wire.restart_policy.as_ref().is_some_and(|p| p.enabled == Some(true))),
     ];
     match refused.iter().find(|(_, asked)| *asked) {
         Some((member, _)) => Err(Error::Unsupported(format!("container {name}: {member}"))),
@@ -242,6 +242,25 @@ fn links(wire: &acs::Container) -> Result<Vec<(String, String)>, Error> {
         }
     };
     wire.links.iter().flatten().map(one).collect()
+}
+
+/// ECS's default attempt period, in seconds.
+const DEFAULT_ATTEMPT_PERIOD_S: u64 = 300;
+
+fn restart_policy(wire: &acs::Container) -> Result<Option<RestartPolicy>, Error> {
+    let Some(policy) = wire.restart_policy.as_ref().filter(|p| p.enabled == Some(true)) else {
+        return Ok(None);
+    };
+    let code = |code: &i64| {
+        let out_of_range = |_| Error::invalid("ignoredExitCodes", format!("{code}"));
+        i32::try_from(*code).map_err(out_of_range)
+    };
+    let codes = policy.ignored_exit_codes.iter().flatten().map(code);
+    let period = positive("restartAttemptPeriod", policy.restart_attempt_period)?;
+    Ok(Some(RestartPolicy {
+        ignored_exit_codes: codes.collect::<Result<_, _>>()?,
+        attempt_period_s: period.unwrap_or(DEFAULT_ATTEMPT_PERIOD_S).min(MAX_TIMEOUT_S),
+    }))
 }
 
 fn device(wire: &acs::Device) -> Result<Device, Error> {

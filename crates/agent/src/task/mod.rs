@@ -253,6 +253,9 @@ pub struct Container {
     /// Health check.
     #[serde(default)]
     pub health_check: Option<HealthCheck>,
+    /// `restartPolicy`, if it is enabled.
+    #[serde(default)]
+    pub restart_policy: Option<RestartPolicy>,
 }
 
 impl Container {
@@ -364,6 +367,15 @@ pub struct HealthCheck {
     pub start_period_ms: u64,
 }
 
+/// When a container is started again in its task (`restartPolicy`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestartPolicy {
+    /// Exit codes after which it isn't.
+    pub ignored_exit_codes: Vec<i32>,
+    /// How long it must have run, in seconds.
+    pub attempt_period_s: u64,
+}
+
 #[cfg(test)]
 pub(crate) mod fixtures {
     //! Small tasks for tests.
@@ -413,6 +425,7 @@ pub(crate) mod fixtures {
             stop_signal: None,
             log: LogConfig::default(),
             health_check: None,
+            restart_policy: None,
         }
     }
 

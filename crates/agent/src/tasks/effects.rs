@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 use wharf_image::store::Source;
 use wharf_image::{Image, ImageStore, NoProgress, PullOptions, RegistryClient};
-use wharf_runtime::{ContainerInfo, ContainerSpec, Runtime, SandboxId};
+use wharf_runtime::{ContainerInfo, ContainerSpec, ContainerStatus, Runtime, SandboxId};
 
 use super::listening;
 use crate::engine::{Failure, Input};
@@ -208,6 +208,39 @@ impl Host {
                 Input::Failed { index, failure }
             }
             Err(_) => Input::Failed { index, failure: timed_out("started", START_TIMEOUT) },
+        }
+    }
+
+    /// Starts a container that has ended once more. An agent that died meanwhile may have left it
+    /// made but not started, or still being made.
+    pub(super) async fn restart(&self, task: &Task, index: usize) -> Input {
+        let name = &task.containers[index].name;
+        match timeout(START_TIMEOUT, self.try_restart(&task.id, name)).await {
+            Ok(Ok(pid)) => {
+                listening::wait(pid, &task.containers[index].ports).await;
+                Input::Restarted { index }
+            }
+            Ok(Err(error)) => {
+                let failure = Failure::new("CannotStartContainerError", error);
+                Input::Failed { index, failure }
+            }
+            Err(_) => Input::Failed { index, failure: timed_out("started", START_TIMEOUT) },
+        }
+    }
+
+    async fn try_restart(&self, id: &SandboxId, name: &str) -> Result<i32, wharf_runtime::Error> {
+        let info = self.runtime.sandbox(id).await?;
+        let container = info.containers.iter().find(|container| container.name == name);
+        if !container.is_some_and(|c| matches!(c.status, ContainerStatus::Created { .. })) {
+            return self.runtime.restart_container(id, name).await;
+        }
+        let mut tries = 0;
+        loop {
+            match self.runtime.start_container(id, name).await {
+                Err(wharf_runtime::Error::NoContainer { .. }) if tries < MAX_TRIES => tries += 1,
+                done => return done,
+            }
+            tokio::time::sleep(TRY_AGAIN).await;
         }
     }
 

@@ -1,22 +1,27 @@
 //! One task's worker: feeds the engine, keeps it on disk, carries out what it asks for.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use wharf_image::Image;
 
 use super::effects::{Host, now_ms};
 use super::{Reporter, health, locked};
-use crate::engine::{Effect, Input, Known, Machine, Output, TaskStateChange};
+use crate::engine::state::Desired;
+use crate::engine::{Effect, Health, Input, Machine, Output, TaskStateChange};
 use crate::store::Store;
-use crate::task::Task;
+use crate::task::{HealthCheck, Task};
 
 /// How often saving is tried before the worker goes on without.
 const SAVE_ATTEMPTS: u32 = 5;
 const SAVE_AGAIN: Duration = Duration::from_millis(200);
+
+/// The health checks that run, by their containers' places.
+type Watches = BTreeMap<usize, AbortHandle>;
 
 /// An input with whoever waits until it is taken and on disk.
 pub(super) struct Command {
@@ -48,9 +53,10 @@ impl Worker {
         let mut jobs = JoinSet::new();
         let reports = self.report_in_order(&mut jobs);
         let images_of = Arc::new(Mutex::new(BTreeMap::new()));
+        let mut watches = Watches::new();
         self.carry_out(first, &mut jobs, &reports, &images_of).await;
-        self.watch_health_of_running(&mut jobs);
         loop {
+            self.watch_health(&mut watches, &mut jobs);
             let deadline = {
                 let machine = locked(&self.machine);
                 if machine.is_finished() {
@@ -64,13 +70,6 @@ impl Worker {
                 () = sleep(wait) => Input::Tick.into(),
                 Some(_) = jobs.join_next(), if !jobs.is_empty() => continue,
             };
-            if let Input::Started { index, .. } = command.input {
-                // A container that has already ended has no health to watch.
-                let known = locked(&self.machine).state.containers.get(index).map(|c| c.known);
-                if known == Some(Known::Created) {
-                    self.watch_health(index, &mut jobs);
-                }
-            }
             let health = matches!(command.input, Input::Health { .. });
             let output = locked(&self.machine).handle(command.input, now_ms());
             if health {
@@ -140,28 +139,42 @@ impl Worker {
         sender
     }
 
-    fn watch_health_of_running(&self, jobs: &mut JoinSet<()>) {
-        let running: Vec<usize> = {
-            let machine = locked(&self.machine);
-            let states = machine.state.containers.iter().enumerate();
-            states.filter(|(_, state)| state.known == Known::Running).map(|(i, _)| i).collect()
-        };
-        for index in running {
-            self.watch_health(index, jobs);
+    /// Has a health check run for every container that is up, and for no other: one that is
+    /// started again begins anew, and one that shall stop isn't asked any more.
+    fn watch_health(&self, watches: &mut Watches, jobs: &mut JoinSet<()>) {
+        let machine = locked(&self.machine);
+        let wanted = machine.state.desired == Desired::Running;
+        for (index, (container, state)) in machine.containers().enumerate() {
+            let Some(check) = &container.health_check else { continue };
+            if !(wanted && state.is_up()) {
+                if let Some(watch) = watches.remove(&index) {
+                    watch.abort();
+                }
+            } else if let Entry::Vacant(place) = watches.entry(index) {
+                let since = state.restarts.last_at_ms.or(state.started_at_ms).unwrap_or_default();
+                let running = Duration::from_millis(now_ms().saturating_sub(since));
+                let known = (state.health, running);
+                place.insert(self.spawn_watch(index, check.clone(), known, jobs));
+            }
         }
     }
 
-    fn watch_health(&self, index: usize, jobs: &mut JoinSet<()>) {
-        let check = self.task.containers.get(index).and_then(|c| c.health_check.clone());
-        let Some(check) = check else { return };
+    fn spawn_watch(
+        &self,
+        index: usize,
+        check: HealthCheck,
+        known: (Health, Duration),
+        jobs: &mut JoinSet<()>,
+    ) -> AbortHandle {
         let (runtime, task, sender) =
             (self.host.runtime.clone(), self.task.clone(), self.sender.clone());
         jobs.spawn(async move {
-            health::watch(&runtime, &task, index, &check, |health| {
-                sender.send(Input::Health { index, health }.into()).is_ok()
+            health::watch(&runtime, &task, index, &check, known, |verdict| {
+                let health::Verdict { health, code, output } = verdict;
+                sender.send(Input::Health { index, health, code, output }.into()).is_ok()
             })
             .await;
-        });
+        })
     }
 }
 
@@ -185,6 +198,7 @@ async fn perform(
             host.create(task, index, image).await
         }
         Effect::Start(index) => host.start(task, index).await,
+        Effect::Restart(index) => host.restart(task, index).await,
         Effect::Stop(index) => {
             host.stop(task, index).await;
             return None;

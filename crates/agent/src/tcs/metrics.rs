@@ -7,8 +7,8 @@ use wharf_wire::Timestamp;
 use wharf_wire::tcs::{
     CWStatsSet, ContainerHealth, ContainerMetric, HealthMetadata, InstanceMetrics, InstanceStatus,
     InstanceStatusMetadata, InstanceStorageMetrics, MetricsMetadata, NetworkStatsSet,
-    PublishHealthRequest, PublishInstanceStatusRequest, PublishMetricsRequest, StorageStatsSet,
-    TaskHealth, TaskMetric, TcsMessage, ULongStatsSet,
+    PublishHealthRequest, PublishInstanceStatusRequest, PublishMetricsRequest, RestartStatsSet,
+    StorageStatsSet, TaskHealth, TaskMetric, TcsMessage, ULongStatsSet,
 };
 
 use super::Tcs;
@@ -60,12 +60,15 @@ impl Tcs {
         self.tasks.for_each(|machine| {
             let task = &machine.task;
             let networked = matches!(task.network, Network::Bridge | Network::Awsvpc(_));
-            let containers = machine.containers().filter_map(|(container, _)| {
+            let containers = machine.containers().filter_map(|(container, state)| {
                 let key = (task.id.clone(), container.name.clone());
                 let samples = samples.get(&key).filter(|samples| samples.len() > 1)?;
                 Some(ContainerMetric {
                     container_arn: container.arn.clone(),
                     container_name: Some(container.name.clone()),
+                    restart_stats_set: container.restart_policy.as_ref().map(|_| RestartStatsSet {
+                        restart_count: i64::try_from(state.restarts.count).ok(),
+                    }),
                     ..container_metric(samples, networked)
                 })
             });

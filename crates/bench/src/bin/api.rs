@@ -1,8 +1,8 @@
 //! The API's bench: `cargo xtask bench api`.
 //!
 //! Writes acknowledged durably beside etcd's puts of as many bytes, a single write beside a raw
-//! append and fdatasync, DescribeTasks beside nginx. `api WHARF [SECONDS-PER-ROUND [OPERATION [CONNECTIONS]]]`; with an
-//! operation only its writes, as a profiler likes it.
+//! append and fdatasync, DescribeTasks beside nginx. `api WHARF [SECONDS-PER-ROUND [OPERATION
+//! [CONNECTIONS]]]`; with an operation only that one, as a profiler likes it.
 
 use serde_json::json;
 use std::fs::File;
@@ -19,8 +19,8 @@ use wharf_bench::trace::{Trace, Verdict};
 use wharf_bench::{Error, Result};
 use wharf_journal::{Append, EmbeddedJournal, Journal, Options};
 
-const USAGE: &str =
-    "usage: api WHARF [SECONDS-PER-ROUND [RegisterTaskDefinition|RunTask [CONNECTIONS]]]";
+const USAGE: &str = "usage: api WHARF [SECONDS-PER-ROUND [OPERATION [CONNECTIONS]]], OPERATION being RegisterTaskDefinition, \
+     RunTask or DescribeTasks";
 const CONNECTIONS: [usize; 3] = [1, 16, 200];
 const ROUNDS: usize = 5;
 const HOSTS: usize = 50;
@@ -84,6 +84,9 @@ async fn main() -> Result<()> {
     }
     println!("{ROUNDS} interleaved rounds of {seconds} s a side; medians, ratios per round");
     if let Some(only) = arguments.next() {
+        if only == "DescribeTasks" {
+            return describe(&wharf, time).await;
+        }
         let operations = ["RegisterTaskDefinition", "RunTask"].into_iter();
         let operation = operations.clone().find(|name| *name == only).ok_or(USAGE)?;
         let connections = arguments.next().map_or(Ok(200), |text| text.parse())?;

@@ -199,16 +199,22 @@ pub(crate) fn exec(bundle: &Bundle, init: i32, exec: &ExecSpec, number: u64) -> 
 /// name. The files are gone after [`clear`], for which nobody waits: on a busy disk it takes
 /// longer than all the rest.
 pub(crate) fn delete(bundle: &Bundle) -> Result<(), Error> {
-    let deleted = match &bundle.program {
-        None => embedded::delete(bundle),
-        Some(program) => cli::delete(bundle, program),
-    };
+    let deleted = forget(bundle);
     rootfs::unmount(bundle)?;
     match std::fs::rename(&bundle.directory, bundle.removed()) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(failed(format!("rename {}", bundle.directory.display()))(error))
         }
         _ => deleted,
+    }
+}
+
+/// Removes what the runtime knows of a container that has ended; its files and its configuration
+/// stay, so that it can be created again.
+pub(crate) fn forget(bundle: &Bundle) -> Result<(), Error> {
+    match &bundle.program {
+        None => embedded::delete(bundle),
+        Some(program) => cli::delete(bundle, program),
     }
 }
 

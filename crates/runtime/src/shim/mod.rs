@@ -12,6 +12,7 @@ mod container;
 mod job;
 mod link;
 mod log;
+mod renew;
 mod requests;
 mod stray;
 mod streams;

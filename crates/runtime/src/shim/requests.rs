@@ -24,7 +24,7 @@ use super::log::LogFile;
 use super::{MAX_CLIENT_BACKLOG_BYTES, Shim, link, now_ms, streams};
 
 /// Who asked, with which request number.
-type Asked = (u64, u64);
+pub(super) type Asked = (u64, u64);
 
 impl Shim {
     /// Reads requests, carries them out and sends what is ready to be sent.
@@ -95,6 +95,7 @@ impl Shim {
             }
             Request::Create(create) => self.begin_create(asked, *create),
             Request::Start { name } => self.begin_start(asked, &name),
+            Request::Renew { name } => self.begin_renew(asked, &name),
             Request::Signal { name, signal } => self.signal(&name, signal).map(|()| {
                 self.answer(asked.0, asked.1, Response::Done);
             }),
@@ -115,7 +116,7 @@ impl Shim {
         }
     }
 
-    fn find(&self, name: &str) -> Result<usize, Failure> {
+    pub(super) fn find(&self, name: &str) -> Result<usize, Failure> {
         self.containers
             .iter()
             .position(|container| container.created && container.info.name == name)
@@ -178,7 +179,8 @@ impl Shim {
             create_error: None,
         };
         let bundle = self.bundle(&container);
-        let mut job = fork_create(asked, &mut container, bundle)
+        let prepare = |bundle: &Bundle| oci::prepare(bundle).map_err(|error| error.to_string());
+        let mut job = fork_create(asked, &mut container, bundle, prepare)
             .map_err(|error| Failure::Other(format!("fork: {error}")))?;
         // The child mounts and unpacks meanwhile; only `start` needs the interface.
         let network_error = link::connect_container(&self.config, &container).err();
@@ -235,7 +237,7 @@ impl Shim {
         Ok(held)
     }
 
-    fn bundle(&self, container: &Container) -> Bundle {
+    pub(super) fn bundle(&self, container: &Container) -> Bundle {
         let own_netns = container.netns.as_ref().or(self.task_netns.as_ref());
         Bundle {
             directory: self.directory.join(&container.info.name),
@@ -555,10 +557,11 @@ impl Shim {
 }
 
 /// Forks the child that makes the container; its output goes to the container's log.
-fn fork_create(
+pub(super) fn fork_create(
     asked: Asked,
     container: &mut Container,
     mut bundle: Bundle,
+    prepare: impl FnOnce(&Bundle) -> Result<(), String>,
 ) -> std::io::Result<Job> {
     let streams = streams::open(&bundle.spec, &bundle.run_dir, &bundle.runtime_id)?;
     bundle.console = streams.console.as_ref().map(|console| console.path().to_owned());
@@ -567,7 +570,7 @@ fn fork_create(
     let kind = Kind::Create { network_us: 0, network_error: None };
     let job = Job::fork(kind, &bundle.spec.name, Some(asked), Some(stdio), || {
         let begun_at = Instant::now();
-        oci::prepare(&bundle).map_err(|error| error.to_string())?;
+        prepare(&bundle)?;
         let bundle_us = micros(begun_at);
         let begun_at = Instant::now();
         let pid = oci::create(&bundle).map_err(|error| error.to_string())?;

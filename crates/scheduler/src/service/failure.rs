@@ -10,8 +10,8 @@ use super::event::SEE;
 use super::reconcile::Step;
 use std::sync::Arc;
 use std::time::Duration;
-use wharf_model::status::{HealthStatus, StopCode};
-use wharf_model::{RecordKey, Task, TaskStatus, Timestamp};
+use wharf_model::status::StopCode;
+use wharf_model::{RecordKey, Task, Timestamp};
 
 /// A task that ran this long has started well.
 pub(super) const SETTLED_AFTER: Duration = Duration::from_secs(10);
@@ -23,11 +23,6 @@ const FREE_ROUNDS: u32 = 3;
 const FIRST_WAIT: Duration = Duration::from_secs(10);
 /// The longest wait (ECS developer guide, "Service throttle logic": 15 minutes).
 const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
-
-/// True if a container's health check says that the task doesn't work.
-pub(super) fn is_unhealthy(task: &Task) -> bool {
-    task.containers.iter().any(|c| c.health == HealthStatus::Unhealthy)
-}
 
 /// True if a stopped task's end is a failure of its deployment.
 fn is_failure(task: &Task) -> bool {
@@ -85,8 +80,8 @@ impl Step<'_> {
         }
     }
 
-    /// A task of the primary deployment that was started after the last failure and has settled
-    /// forgives the failures.
+    /// A task of the primary deployment that was started after the last failure, is healthy and
+    /// has settled forgives the failures.
     pub(super) fn forgive_failures(&mut self) {
         let Some(primary) = self.service.primary_deployment() else { return };
         let (id, since) = (primary.id.clone(), primary.next_launch_at);
@@ -95,7 +90,7 @@ impl Step<'_> {
         }
         let later = |t: &&Arc<Task>| {
             t.started_by.as_ref() == Some(&id)
-                && t.last_status == TaskStatus::Running
+                && self.is_healthy(t)
                 && t.is_wanted()
                 && Some(t.created_at) >= since
         };

@@ -32,8 +32,10 @@ const MAX_STOPPED: usize = 24;
 const MAX_COUNTED: usize = 8;
 
 #[cfg(test)]
+mod health_tests;
+#[cfg(test)]
 mod rolling_tests;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

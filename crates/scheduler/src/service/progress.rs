@@ -1,17 +1,16 @@
 //! Steady state, completed deployments, and older ones that are through.
 
 use super::reconcile::{Census, Step};
-use wharf_model::TaskStatus;
 use wharf_model::service::{RolloutState, ServiceDeploymentStatus as Status};
 
 impl Step<'_> {
     /// Judges a service in which there was nothing to start and nothing to stop.
     pub(super) fn judge_progress(&mut self, census: &Census) {
-        let running = census.keep.iter().filter(|t| t.last_status == TaskStatus::Running).count();
+        let healthy = census.keep.iter().filter(|t| self.is_healthy(t)).count();
         let steady = !self.is_failed()
             && census.outdated.is_empty()
-            && running == self.desired()
-            && census.keep.len() == running
+            && healthy == self.desired()
+            && census.keep.len() == healthy
             && !self.older_tasks_live();
         if !steady {
             self.resolved("steady");

@@ -1,13 +1,14 @@
 //! One step of one service: what is there, what is wanted, in which order the parts decide.
 
 use super::event::ServiceEvent;
-use super::failure::is_unhealthy;
 use crate::connectivity::Connectivity;
 use crate::placement::PlacementReport;
+use crate::task;
 use std::sync::Arc;
 use wharf_model::container_instance::InstanceStatus;
 use wharf_model::network::BuiltinVpc;
 use wharf_model::service::{RolloutState, ServiceStatus};
+use wharf_model::status::HealthStatus;
 use wharf_model::{
     RecordKey, Service, ServiceKey, Snapshot, Task, TaskStatus, Timestamp, Transaction,
 };
@@ -49,7 +50,7 @@ pub(super) struct Census {
     pub(super) keep: Vec<Arc<Task>>,
     /// Tasks to be replaced: of older deployments, on draining hosts, unhealthy.
     pub(super) outdated: Vec<Arc<Task>>,
-    /// RUNNING and healthy, of both.
+    /// Healthy ones, of both.
     pub(super) healthy: usize,
     /// Tasks that haven't stopped, those told to stop included.
     pub(super) live: usize,
@@ -100,6 +101,7 @@ impl Step<'_> {
             return;
         }
         let census = self.census();
+        self.watch_grace(&census);
         let started = self.start(&census);
         let stopped = self.stop(&census, started);
         if started == 0 && stopped == 0 {
@@ -124,19 +126,50 @@ impl Step<'_> {
         let mut census = Census { live: self.live.len(), ..Census::default() };
         for task in self.live.iter().filter(|t| t.is_wanted()) {
             let unhealthy = self.counts_as_unhealthy(task);
-            census.healthy += usize::from(task.last_status == TaskStatus::Running && !unhealthy);
+            census.healthy += usize::from(self.is_healthy(task));
             let stays = task.started_by.as_deref() == primary && !unhealthy && !self.drains(task);
             if stays { &mut census.keep } else { &mut census.outdated }.push(Arc::clone(task));
         }
         census
     }
 
+    /// RUNNING, and HEALTHY if its definition says how that is found out.
+    pub(super) fn is_healthy(&self, task: &Task) -> bool {
+        let healthy = matches!(self.health(task), None | Some(HealthStatus::Healthy));
+        task.last_status == TaskStatus::Running && healthy
+    }
+
+    /// On its way to being healthy: starting, or checked and not known yet.
+    pub(super) fn is_coming(&self, task: &Task) -> bool {
+        let unknown = self.health(task) == Some(HealthStatus::Unknown);
+        task.last_status.is_starting() || (task.last_status == TaskStatus::Running && unknown)
+    }
+
+    /// What the task's checks say, if it has any.
+    pub(super) fn health(&self, task: &Task) -> Option<HealthStatus> {
+        let definition = self.snapshot.task_definition(&task.task_definition);
+        task::health(task, definition.map(|definition| &**definition))
+    }
+
     /// Unhealthy by its containers' checks, and past the service's grace period.
     pub(super) fn counts_as_unhealthy(&self, task: &Task) -> bool {
+        let past = self.grace_ends(task).is_some_and(|at| at <= self.now);
+        past && self.health(task) == Some(HealthStatus::Unhealthy)
+    }
+
+    fn grace_ends(&self, task: &Task) -> Option<Timestamp> {
         let grace = self.service.health_check_grace_period_seconds.unwrap_or(0);
         let grace = std::time::Duration::from_secs(u64::try_from(grace).unwrap_or(0));
-        let past = task.started_at.is_some_and(|at| at.plus(grace) <= self.now);
-        past && is_unhealthy(task)
+        task.started_at.map(|at| at.plus(grace))
+    }
+
+    /// Looks again when the grace period of an unhealthy task is over: nothing else would tell.
+    fn watch_grace(&mut self, census: &Census) {
+        let unhealthy = |t: &&Arc<Task>| self.health(t) == Some(HealthStatus::Unhealthy);
+        let ends = census.keep.iter().filter(unhealthy).filter_map(|t| self.grace_ends(t));
+        if let Some(first) = ends.filter(|at| *at > self.now).min() {
+            self.wake(first);
+        }
     }
 
     /// On a host that takes no new tasks.

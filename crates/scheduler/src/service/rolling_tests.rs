@@ -38,7 +38,10 @@ fn current(case: &Case) -> TaskDefinition {
 
 /// A service of this many that runs, and nothing said yet.
 fn steady(hosts: usize, desired: i32) -> (Case, TaskDefinition) {
-    let mut case = Case::new(hosts, desired);
+    steadied(Case::new(hosts, desired))
+}
+
+fn steadied(mut case: Case) -> (Case, TaskDefinition) {
     case.settle_with_agents();
     case.pass(60);
     case.said.clear();
@@ -122,20 +125,19 @@ fn a_failed_deployment_leaves_the_old_revision_kept_up() {
 
 #[test]
 fn an_unhealthy_task_of_the_old_revision_is_replaced_by_its_own() {
-    let (mut case, old) = steady(3, 2);
+    let (mut case, old) = steadied(Case::checked(3, 2));
     let new = case.deploy("next");
     for _ in 0..10 {
         case.settle();
         agents_without(&mut case, &new);
     }
-    let sick = case.tasks().into_iter().find(|t| t.task_definition == old.key()).unwrap().key();
-    let health = [("app".to_owned(), HealthStatus::Unhealthy)];
-    let transaction = crate::task::apply_health(&case.world.snapshot, &sick, &health);
-    case.world.commit(&transaction);
+    let sick = case.tasks().into_iter().find(|t| t.task_definition == old.key()).unwrap();
+    case.tell(&sick, HealthStatus::Unhealthy);
     case.said.clear();
     for _ in 0..3 {
         case.settle();
         agents_without(&mut case, &new);
+        case.check(|_| Some(HealthStatus::Healthy));
     }
     case.said(expect![[r#"
         (service web) has started 1 tasks: (task 0).
@@ -175,15 +177,13 @@ fn drain_while_failing(breaker: bool) {
 
 #[test]
 fn without_room_the_unhealthy_go_one_by_one() {
-    let (mut case, _) = steady(3, 3);
+    let (mut case, _) = steadied(Case::checked(3, 3));
     case.world.change(&case.key.clone(), |s| {
         s.deployment_configuration.maximum_percent = 100;
         s.deployment_configuration.minimum_healthy_percent = 50;
     });
     for task in case.tasks() {
-        let sick = [("app".to_owned(), HealthStatus::Unhealthy)];
-        let sick = crate::task::apply_health(&case.world.snapshot, &task.key(), &sick);
-        case.world.commit(&sick);
+        case.tell(&task, HealthStatus::Unhealthy);
     }
     case.settle();
     case.said(expect![[r#"

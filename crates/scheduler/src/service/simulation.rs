@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use std::collections::BTreeSet;
 use wharf_model::container_instance::InstanceStatus;
 use wharf_model::service::RolloutState;
+use wharf_model::status::HealthStatus;
 use wharf_model::{ContainerInstanceKey, IdSource, Service, Task, TaskStatus};
 
 const HOSTS: usize = 5;
@@ -79,9 +80,16 @@ impl Simulation {
     fn counts(&self) -> Counts {
         let tasks = self.case.tasks();
         let live = tasks.iter().filter(|t| !t.last_status.is_stopped());
-        let healthy =
-            live.clone().filter(|t| t.is_wanted() && t.last_status == TaskStatus::Running);
+        let healthy = live.clone().filter(|t| {
+            let running = t.is_wanted() && t.last_status == TaskStatus::Running;
+            running && matches!(self.health(t), None | Some(HealthStatus::Healthy))
+        });
         Counts { live: live.clone().count(), healthy: healthy.count() }
+    }
+
+    fn health(&self, task: &Task) -> Option<HealthStatus> {
+        let definition = self.case.world.snapshot.task_definition(&task.task_definition);
+        task::health(task, definition.map(|definition| &**definition))
     }
 
     fn hosts(&mut self, faults: Faults) {
@@ -127,9 +135,11 @@ impl Simulation {
             _ => {
                 self.deployments += 1;
                 let family = format!("v{}", self.deployments);
-                let definition = self.case.world.definition(&family, 128, 128);
-                let mut service = self.case.service();
-                self.case.world.deploy(&mut service, &definition);
+                // Half of them are checked.
+                match self.random.below(2) {
+                    0 => self.case.deploy(&family),
+                    _ => self.case.deploy_this(fixture::checked(&family)),
+                };
             }
         }
     }
@@ -146,10 +156,26 @@ impl Simulation {
                 (true, false) if self.chance(faults.fails_to_start) => (TaskStatus::Stopped, None),
                 (true, false) => (TaskStatus::Running, None),
                 (true, true) if self.chance(faults.crash) => (TaskStatus::Stopped, Some(1)),
-                (true, true) => continue,
+                (true, true) => {
+                    self.check(&task, faults);
+                    continue;
+                }
             };
             self.report(&task, status, exit_code);
         }
+    }
+
+    /// A task that is checked turns out to be one or the other; a healthy one may fall ill.
+    fn check(&mut self, task: &Task, faults: Faults) {
+        let verdict = match self.health(task) {
+            Some(HealthStatus::Unknown) if self.chance(faults.fails_to_start) => {
+                HealthStatus::Unhealthy
+            }
+            Some(HealthStatus::Unknown) => HealthStatus::Healthy,
+            Some(HealthStatus::Healthy) if self.chance(faults.crash) => HealthStatus::Unhealthy,
+            _ => return,
+        };
+        self.case.tell(task, verdict);
     }
 
     fn report(&mut self, task: &Task, status: TaskStatus, exit_code: Option<i32>) {
@@ -186,11 +212,17 @@ impl Simulation {
         }
     }
 
-    /// True if there is anything to do.
+    /// True if there is anything to do, or to wait for: a throttled service does nothing for long.
     fn moves(&mut self) -> bool {
-        !self.case.step(&crate::AllConnected).transaction.is_empty()
+        let desired = usize::try_from(self.case.service().desired_count).unwrap();
+        self.counts().live != desired
+            || !self.case.step(&crate::AllConnected).transaction.is_empty()
             || self.case.tasks().iter().any(|t| !t.last_status.is_stopped() && !t.is_wanted())
             || self.case.tasks().iter().any(|t| t.last_status.is_starting())
+            || self.case.tasks().iter().any(|t| {
+                let ill = !matches!(self.health(t), None | Some(HealthStatus::Healthy));
+                !t.last_status.is_stopped() && ill
+            })
     }
 
     fn check_steady(&self) {
@@ -205,7 +237,8 @@ impl Simulation {
                 && t.task_definition == service.task_definition
                 && t.is_wanted()
         };
-        assert!(live.into_iter().all(|t| right(&t)));
+        assert!(live.iter().all(right));
+        assert!(live.iter().all(|t| !matches!(self.health(t), Some(HealthStatus::Unhealthy))));
     }
 }
 

@@ -8,10 +8,10 @@
 
 use super::reconcile::{Census, Step};
 use std::time::Duration;
-use wharf_model::{Deployment, Task, TaskStatus};
+use wharf_model::{Deployment, Task};
 
-/// A new task takes an old one's place once it has been RUNNING this long: an image that ends as
-/// soon as it starts must not cost the service what works.
+/// A new task without a health check takes an old one's place once it has been RUNNING this long:
+/// an image that ends as soon as it starts must not cost the service what works.
 pub(super) const PROVEN_AFTER: Duration = Duration::from_secs(3);
 
 /// A deployment that is kept up while it is being replaced.
@@ -23,18 +23,17 @@ pub(super) struct Source {
     pub(super) target: usize,
     /// How many it has that may stay: neither unhealthy nor on a draining host.
     pub(super) stay: usize,
-    /// How many it has lost that no new one that runs makes up for.
+    /// How many it has lost that no healthy new one makes up for.
     lost: usize,
 }
 
 impl Step<'_> {
     /// The deployments that are kept up, the newest first.
     pub(super) fn sources(&self, census: &Census) -> Vec<Source> {
-        let running = |t: &&std::sync::Arc<Task>| t.last_status == TaskStatus::Running;
         let proven = census.keep.iter().filter(|t| self.is_proven(t)).count();
-        let running = census.keep.iter().filter(running).count();
+        let healthy = census.keep.iter().filter(|t| self.is_healthy(t)).count();
         let mut left = self.desired().saturating_sub(proven);
-        let mut wanted = self.desired().saturating_sub(running);
+        let mut wanted = self.desired().saturating_sub(healthy);
         let mut sources = Vec::new();
         for deployment in self.service.deployments.iter().filter(|d| !d.primary) {
             let Some(count) = deployment.desired_count else { continue };
@@ -56,7 +55,7 @@ impl Step<'_> {
         let sources = self.sources(census);
         let starts = |t: &&std::sync::Arc<Task>| {
             let kept_up = sources.iter().any(|s| t.started_by.as_ref() == Some(&s.id));
-            kept_up && t.last_status.is_starting() && !self.leaves(t)
+            kept_up && self.is_coming(t) && !self.leaves(t)
         };
         let starting = census.outdated.iter().filter(starts).count();
         let mut urgent = self.minimum().saturating_sub(census.healthy + starting);
@@ -81,10 +80,11 @@ impl Step<'_> {
         self.counts_as_unhealthy(task) || self.drains(task)
     }
 
-    /// RUNNING for [`PROVEN_AFTER`].
+    /// Healthy by its checks; without any, RUNNING for [`PROVEN_AFTER`].
     pub(super) fn is_proven(&self, task: &Task) -> bool {
         let proven_at = task.started_at.map(|at| at.plus(PROVEN_AFTER));
-        task.last_status == TaskStatus::Running && proven_at.is_none_or(|at| at <= self.now)
+        let settled = || proven_at.is_none_or(|at| at <= self.now);
+        self.is_healthy(task) && (self.health(task).is_some() || settled())
     }
 
     /// The task gives way to the new deployment: nothing takes its place in its own.

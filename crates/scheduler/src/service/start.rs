@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use wharf_model::task::TaskOverride;
 use wharf_model::task_definition::LaunchType;
-use wharf_model::{Deployment, Tag, Task, TaskDefinition};
+use wharf_model::{Deployment, LaunchSettings, Tag, Task, TaskDefinition};
 
 /// How soon a placement that failed is tried again even if nothing is seen to change.
 const RETRY_PLACEMENT: Duration = Duration::from_secs(15);
@@ -62,22 +62,8 @@ impl Step<'_> {
     ) -> Result<LaunchPlan, task::LaunchError> {
         let service = &self.service;
         let tags = self.task_tags(definition);
-        let revision = (service.key(), deployment.service_revision_id.clone());
-        let revision = self.snapshot.service_revision(&revision);
-        let (launch_type, strategy, version, network) = match revision {
-            Some(r) => (
-                r.launch_type,
-                &r.capacity_provider_strategy,
-                &r.platform_version,
-                &r.network_configuration,
-            ),
-            None => (
-                service.launch_type,
-                &service.capacity_provider_strategy,
-                &service.platform_version,
-                &service.network_configuration,
-            ),
-        };
+        let settings = LaunchSettings::of(self.snapshot, service, deployment);
+        let strategy = settings.capacity_provider_strategy;
         // All capacity providers there are so far are FARGATE's.
         let default = if strategy.is_empty() { LaunchType::Ec2 } else { LaunchType::Fargate };
         let providers = task::capacity_providers(strategy, self.by_provider(deployment), count);
@@ -93,10 +79,10 @@ impl Step<'_> {
             group: None,
             started_by: Some(&deployment.id),
             service: Some(&service.name),
-            launch_type: launch_type.unwrap_or(default),
+            launch_type: settings.launch_type.unwrap_or(default),
             capacity_providers: &providers,
-            platform_version: version.as_deref().filter(|v| *v != "LATEST"),
-            network: network.as_ref(),
+            platform_version: settings.platform_version.filter(|v| *v != "LATEST"),
+            network: settings.network_configuration,
             vpc: self.vpc,
             tags: &tags,
             enable_execute_command: service.enable_execute_command,

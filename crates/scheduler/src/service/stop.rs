@@ -17,8 +17,8 @@ impl Step<'_> {
         let id = self.service.primary_deployment().map(|d| d.id.clone()).unwrap_or_default();
         let reason = format!("Scaling activity initiated by (deployment {id})");
         let surplus = self.surplus(census);
-        let running = |t: &&Arc<Task>| t.last_status == TaskStatus::Running;
-        let healthy_left = census.healthy - surplus.iter().filter(running).count();
+        let healthy = surplus.iter().filter(|t| self.is_healthy(t)).count();
+        let healthy_left = census.healthy.saturating_sub(healthy);
         let sick: Vec<Arc<Task>> = self.sick(census, started);
         let unproven = if census.outdated.is_empty() { 0 } else { self.unproven(census) };
         let spare = healthy_left.saturating_sub(self.minimum()).saturating_sub(unproven);
@@ -33,40 +33,41 @@ impl Step<'_> {
         stopped
     }
 
-    /// How many of the new tasks have been RUNNING for less than [`PROVEN_AFTER`]: nothing is
-    /// stopped in favour of them yet.
+    /// How many of the new tasks are healthy and haven't proven it yet: nothing is stopped in
+    /// favour of them.
     fn unproven(&mut self, census: &Census) -> usize {
-        let proven_at = |t: &Arc<Task>| t.started_at.map(|at| at.plus(PROVEN_AFTER));
-        let running = census.keep.iter().filter(|t| t.last_status == TaskStatus::Running);
-        let waiting: Vec<_> = running.filter_map(proven_at).filter(|at| *at > self.now).collect();
-        if let Some(first) = waiting.iter().min() {
-            self.wake(*first);
+        let unproven = |t: &&Arc<Task>| self.is_healthy(t) && !self.is_proven(t);
+        let waiting: Vec<_> = census.keep.iter().filter(unproven).collect();
+        let first = waiting.iter().filter_map(|t| t.started_at).min();
+        let count = waiting.len();
+        if let Some(first) = first {
+            self.wake(first.plus(PROVEN_AFTER));
         }
-        waiting.len()
+        count
     }
 
-    /// Tasks of the primary deployment beyond the desired count: those that don't run yet first,
-    /// then by the strategy. Protected tasks stay.
+    /// Tasks of the primary deployment beyond the desired count: those that aren't healthy yet
+    /// first, then by the strategy. Protected tasks stay.
     fn surplus(&self, census: &Census) -> Vec<Arc<Task>> {
         let count = census.keep.len().saturating_sub(self.desired());
         if count == 0 {
             return Vec::new();
         }
         let free = |t: &&Arc<Task>| !self.service.protects(&t.id, self.now);
-        let (starting, running): (Vec<_>, Vec<_>) =
-            census.keep.iter().filter(free).cloned().partition(|t| t.last_status.is_starting());
-        let mut victims: Vec<Arc<Task>> = starting;
+        let (healthy, others): (Vec<_>, Vec<_>) =
+            census.keep.iter().filter(free).cloned().partition(|t| self.is_healthy(t));
+        let mut victims: Vec<Arc<Task>> = others;
         // The newest first: what has waited longest starts soonest.
         victims.sort_by(|a, b| (b.created_at, &b.id).cmp(&(a.created_at, &a.id)));
         victims.truncate(count);
         let more = count - victims.len();
         // Never below the minimum by this step's own doing.
         let more = more.min(census.healthy.saturating_sub(self.minimum()));
-        victims.extend(self.choose_victims(&running, more));
+        victims.extend(self.choose_victims(&healthy, more));
         victims
     }
 
-    /// Outdated tasks that may go: those that don't run yet and that no older deployment keeps up,
+    /// Outdated tasks that may go: those that aren't healthy yet and that no older deployment keeps up,
     /// and as many healthy ones as the minimum spares; those on draining hosts first, then those
     /// of deployments that were never complete, then the oldest.
     fn replaceable(&self, census: &Census, mut spare: usize) -> Vec<Arc<Task>> {
@@ -85,7 +86,7 @@ impl Step<'_> {
         outdated.sort_by_key(|t| (!self.drains(t), is_kept(t), t.created_at, t.id.clone()));
         let mut chosen = Vec::new();
         for task in outdated {
-            if task.last_status != TaskStatus::Running {
+            if !self.is_healthy(task) {
                 let of_task = sources.iter_mut().find(|s| task.started_by.as_ref() == Some(&s.id));
                 match of_task.filter(|_| !self.drains(task)) {
                     Some(source) if source.stay <= source.target => continue,

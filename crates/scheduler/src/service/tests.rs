@@ -11,7 +11,7 @@ use wharf_model::status::{HealthStatus, StopCode};
 use wharf_model::{Service, ServiceKey, Task, TaskDefinition, TaskStatus};
 
 /// A service with its world and everything that was said.
-pub(super) struct Case {
+pub(crate) struct Case {
     pub(super) world: World,
     pub(super) key: ServiceKey,
     pub(super) said: Vec<String>,
@@ -25,6 +25,13 @@ impl Case {
         let definition = world.definition("app", 128, 128);
         let key = world.service(&definition, count);
         Self { world, key, said: Vec::new(), seed: 0 }
+    }
+
+    /// The same with a health check.
+    pub(crate) fn checked(hosts: usize, count: i32) -> Self {
+        let mut case = Self::new(hosts, count);
+        case.world.put(fixture::checked("app"));
+        case
     }
 
     pub(super) fn step(&mut self, connectivity: &dyn Connectivity) -> ServicePlan {
@@ -48,7 +55,7 @@ impl Case {
         panic!("never settles: {:?}", self.said.last());
     }
 
-    pub(super) fn tasks(&self) -> Vec<Task> {
+    pub(crate) fn tasks(&self) -> Vec<Task> {
         self.world.snapshot.service_tasks(&self.key).map(|t| Task::clone(t)).collect()
     }
 
@@ -77,10 +84,29 @@ impl Case {
             (true, _) => Some((TaskStatus::Running, None)),
             (false, _) => Some((TaskStatus::Stopped, Some(0))),
         });
+        self.check(|_| Some(HealthStatus::Healthy));
+    }
+
+    /// Agents tell of the health of tasks that are checked and of which it isn't known.
+    pub(super) fn check(&mut self, verdict: impl Fn(&Task) -> Option<HealthStatus>) {
+        for task in self.tasks().into_iter().filter(|t| t.last_status == TaskStatus::Running) {
+            let definition = self.world.snapshot.task_definition(&task.task_definition).cloned();
+            let known = crate::task::health(&task, definition.as_deref());
+            if let (Some(HealthStatus::Unknown), Some(health)) = (known, verdict(&task)) {
+                self.tell(&task, health);
+            }
+        }
+    }
+
+    /// A task's agent tells of the health of its app.
+    pub(super) fn tell(&mut self, task: &Task, health: HealthStatus) {
+        let health = [("app".to_owned(), health)];
+        let transaction = crate::task::apply_health(&self.world.snapshot, &task.key(), &health);
+        self.world.commit(&transaction);
     }
 
     /// Settles with agents that do what they are told.
-    pub(super) fn settle_with_agents(&mut self) {
+    pub(crate) fn settle_with_agents(&mut self) {
         for _ in 0..20 {
             self.settle();
             self.agents();
@@ -102,7 +128,11 @@ impl Case {
     }
 
     pub(super) fn deploy(&mut self, family: &str) -> TaskDefinition {
-        let definition = self.world.definition(family, 128, 128);
+        self.deploy_this(fixture::definition(family, 128, 128))
+    }
+
+    pub(super) fn deploy_this(&mut self, definition: TaskDefinition) -> TaskDefinition {
+        self.world.put(definition.clone());
         let mut service = self.service();
         self.world.deploy(&mut service, &definition);
         definition
@@ -347,12 +377,11 @@ fn limits_that_allow_nothing_are_told() {
 
 #[test]
 fn an_unhealthy_task_is_replaced_first() {
-    let mut case = Case::new(2, 1);
+    let mut case = Case::checked(2, 1);
     case.settle_with_agents();
-    let key = case.tasks()[0].key();
-    let sick = [("app".to_owned(), HealthStatus::Unhealthy)];
-    let transaction = crate::task::apply_health(&case.world.snapshot, &key, &sick);
-    case.world.commit(&transaction);
+    let task = case.tasks().remove(0);
+    let key = task.key();
+    case.tell(&task, HealthStatus::Unhealthy);
     case.said.clear();
     case.settle_with_agents();
     case.said(expect![[r#"

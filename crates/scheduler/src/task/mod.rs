@@ -6,10 +6,12 @@
 
 mod address;
 mod capacity;
+mod health;
 mod launch;
 mod lifecycle;
 
 pub use capacity::capacity_providers;
+pub use health::health;
 pub use launch::{
     Error as LaunchError, LaunchPlan, LaunchRequest, MAX_LAUNCHED, Target, launch, managed_tags,
 };

@@ -5,7 +5,7 @@ use crate::context::Context;
 use std::collections::BTreeMap;
 use wharf_model::service::{DeploymentConfiguration, ServiceStatus};
 use wharf_model::task_definition::{PlacementConstraint, PlacementStrategy};
-use wharf_model::{Deployment, Service, TaskStatus};
+use wharf_model::{Deployment, LaunchSettings, Service, TaskStatus};
 use wharf_wire::ecs::types;
 
 /// The most events that a service shows (Amazon ECS: the last 100).
@@ -138,22 +138,8 @@ fn deployment(
     record: &Deployment,
     counts: Counts,
 ) -> types::Deployment {
-    let revision_key = (service.key(), record.service_revision_id.clone());
-    let revision = context.snapshot.service_revision(&revision_key);
-    let (of_launch, strategy, version, network) = match revision {
-        Some(r) => (
-            r.launch_type,
-            &r.capacity_provider_strategy,
-            &r.platform_version,
-            &r.network_configuration,
-        ),
-        None => (
-            service.launch_type,
-            &service.capacity_provider_strategy,
-            &service.platform_version,
-            &service.network_configuration,
-        ),
-    };
+    let settings = LaunchSettings::of(context.snapshot, service, record);
+    let strategy = settings.capacity_provider_strategy;
     types::Deployment {
         id: Some(record.id.clone()),
         status: Some(if record.primary { "PRIMARY" } else { "ACTIVE" }.to_owned()),
@@ -166,10 +152,10 @@ fn deployment(
         updated_at: Some(timestamp(record.updated_at)),
         capacity_provider_strategy: (!strategy.is_empty())
             .then(|| capacity_provider_strategy(strategy)),
-        launch_type: of_launch.map(launch_type),
-        platform_version: version.clone(),
-        platform_family: platform_family(version.as_deref()),
-        network_configuration: network.as_ref().map(network_configuration),
+        launch_type: settings.launch_type.map(launch_type),
+        platform_version: settings.platform_version.map(str::to_owned),
+        platform_family: platform_family(settings.platform_version),
+        network_configuration: settings.network_configuration.map(network_configuration),
         rollout_state: Some(record.rollout_state.as_str().into()),
         rollout_state_reason: Some(record.rollout_state_reason.clone()),
         ..types::Deployment::default()

@@ -8,7 +8,6 @@ use wharf_model::task::{ContainerOverride, TaskOverride};
 use wharf_model::task_definition::LaunchType;
 use wharf_model::{
     Container, ContainerDefinition, ContainerInstance, NetworkBinding, NetworkInterface, Task,
-    TaskDefinition,
 };
 use wharf_wire::ecs::types;
 
@@ -31,6 +30,9 @@ pub fn task(context: &Context<'_>, record: &Task, with_tags: bool) -> types::Tas
         let of_definition = definition.and_then(|d| d.container(&c.name));
         container(context, record, c, of_definition)
     };
+    // A task without a check has no health to speak of.
+    let health = wharf_scheduler::task::health(record, definition.map(|d| &**d));
+    let health = health.unwrap_or(HealthStatus::Unknown);
     types::Task {
         attachments: Some(record.network_interface.iter().map(attachment).collect()),
         attributes: Some(instance.map(|i| task_attributes(i)).unwrap_or_default()),
@@ -41,7 +43,10 @@ pub fn task(context: &Context<'_>, record: &Task, with_tags: bool) -> types::Tas
             .connectivity_at
             .map(|_| if connected { "CONNECTED" } else { "DISCONNECTED" }.into()),
         connectivity_at: record.connectivity_at.map(timestamp),
-        container_instance_arn: instance_key.map(|key| context.arns.container_instance(&key)),
+        // Whose host it is, FARGATE doesn't tell.
+        container_instance_arn: instance_key
+            .filter(|_| !fargate)
+            .map(|key| context.arns.container_instance(&key)),
         containers: Some(record.containers.iter().map(container).collect()),
         cpu: Some(record.reserved.cpu.to_string()),
         created_at: Some(timestamp(record.created_at)),
@@ -49,7 +54,7 @@ pub fn task(context: &Context<'_>, record: &Task, with_tags: bool) -> types::Tas
         enable_execute_command: Some(record.enable_execute_command),
         execution_stopped_at: record.execution_stopped_at.map(timestamp),
         group: Some(record.group.clone()),
-        health_status: Some(health(record, definition.map(|d| &**d)).as_str().into()),
+        health_status: Some(health.as_str().into()),
         last_status: Some(record.last_status.as_str().to_owned()),
         launch_type: Some(launch_type(record.launch_type)),
         memory: Some(record.reserved.memory_mib.to_string()),
@@ -93,21 +98,6 @@ fn availability_zone(
     let subnet = interface.and_then(|i| context.vpc.subnet(&i.subnet_id));
     let of_instance = || instance?.attribute_value(AVAILABILITY_ZONE).map(str::to_owned);
     subnet.map(|s| s.availability_zone.clone()).or_else(of_instance)
-}
-
-/// A task is unhealthy if one essential container is, and healthy if all that report are (ECS API
-/// `Task$healthStatus`).
-fn health(record: &Task, definition: Option<&TaskDefinition>) -> HealthStatus {
-    let essential =
-        |name: &str| definition.and_then(|d| d.container(name)).is_none_or(|c| c.essential);
-    let mut reports = record.containers.iter().filter(|c| essential(&c.name)).map(|c| c.health);
-    if reports.clone().any(|h| h == HealthStatus::Unhealthy) {
-        HealthStatus::Unhealthy
-    } else if reports.any(|h| h == HealthStatus::Healthy) {
-        HealthStatus::Healthy
-    } else {
-        HealthStatus::Unknown
-    }
 }
 
 fn container(

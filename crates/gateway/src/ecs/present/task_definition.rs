@@ -72,6 +72,19 @@ fn container(record: &ContainerDefinition) -> types::ContainerDefinition {
         options: (!l.options.is_empty()).then(|| l.options.clone()),
         secret_options: None,
     };
+    let check = |c: &wharf_model::task_definition::HealthCheck| types::HealthCheck {
+        command: Some(c.command.clone()),
+        interval: Some(c.interval),
+        timeout: Some(c.timeout),
+        retries: Some(c.retries),
+        start_period: c.start_period,
+    };
+    let restarts =
+        |p: &wharf_model::task_definition::RestartPolicy| types::ContainerRestartPolicy {
+            enabled: Some(true),
+            ignored_exit_codes: p.ignored_exit_codes.clone(),
+            restart_attempt_period: p.restart_attempt_period,
+        };
     let (depends_on, ulimits) = (&record.depends_on, &record.ulimits);
     let shape = types::ContainerDefinition {
         name: Some(record.name.clone()),
@@ -89,6 +102,8 @@ fn container(record: &ContainerDefinition) -> types::ContainerDefinition {
         depends_on: (!depends_on.is_empty()).then(|| depends_on.iter().map(dependency).collect()),
         start_timeout: record.start_timeout,
         stop_timeout: record.stop_timeout,
+        health_check: record.health_check.as_ref().map(check),
+        restart_policy: record.restart_policy.as_ref().map(restarts),
         version_consistency: record.version_consistency.as_deref().map(Into::into),
         hostname: record.hostname.clone(),
         user: record.user.clone(),

@@ -19,6 +19,9 @@ const PRIVILEGED: &str = "com.amazonaws.ecs.capability.privileged-container";
 const DOCKER_VOLUME: &str = "ecs.capability.docker-plugin.local";
 const API_1_21: &str = "com.amazonaws.ecs.capability.docker-remote-api.1.21";
 const SHARING: &str = "ecs.capability.pid-ipc-namespace-sharing";
+const API_1_24: &str = "com.amazonaws.ecs.capability.docker-remote-api.1.24";
+const HEALTH_CHECK: &str = "ecs.capability.container-health-check";
+const RESTART_POLICY: &str = "ecs.capability.container-restart-policy";
 const ORDERING: &str = "ecs.capability.container-ordering";
 const TASK_ENI: &str = "ecs.capability.task-eni";
 const TASK_ROLE: &str = "com.amazonaws.ecs.capability.task-iam-role";
@@ -52,6 +55,12 @@ pub(super) fn required_attributes(definition: &TaskDefinition) -> Vec<String> {
         }
         if container.memory_reservation.is_some() {
             attributes.insert(API_1_21.to_owned());
+        }
+        if container.health_check.is_some() {
+            attributes.extend([HEALTH_CHECK.to_owned(), API_1_24.to_owned()]);
+        }
+        if container.restart_policy.is_some() {
+            attributes.insert(RESTART_POLICY.to_owned());
         }
         let has_timeout = container.start_timeout.is_some() || container.stop_timeout.is_some();
         if has_timeout || !container.depends_on.is_empty() {

@@ -1,7 +1,7 @@
 //! One container definition: every member checked and put into the record's form.
 
 use super::ports::{self, Taken};
-use super::{Error, connections, dependencies, linux, storage, word};
+use super::{Error, connections, dependencies, health, linux, storage, word};
 use wharf_model::container_settings::IpcMode;
 use wharf_model::task_definition::{LogConfiguration, Ulimit};
 use wharf_model::{ContainerDefinition, NetworkMode};
@@ -82,6 +82,12 @@ fn one(
         docker_labels: sent.docker_labels.clone(),
         ulimits: ulimits(&name, sent.ulimits.as_deref().unwrap_or_default())?,
         log_configuration: sent.log_configuration.as_ref().map(log_configuration).transpose()?,
+        health_check: sent.health_check.as_ref().map(|c| health::check(&name, c)).transpose()?,
+        restart_policy: sent
+            .restart_policy
+            .as_ref()
+            .and_then(|policy| health::restart_policy(&name, policy).transpose())
+            .transpose()?,
         version_consistency: sent
             .version_consistency
             .as_ref()

@@ -32,11 +32,8 @@ pub(super) fn parse(
     sent.iter().map(one).collect()
 }
 
-/// All dependencies together. `has_health_check` says it of a container by its name.
-pub(super) fn check(
-    containers: &[ContainerDefinition],
-    has_health_check: impl Fn(&str) -> bool,
-) -> Result<(), Error> {
+/// All dependencies together.
+pub(super) fn check(containers: &[ContainerDefinition]) -> Result<(), Error> {
     for container in containers {
         for dependency in &container.depends_on {
             let name = &dependency.container_name;
@@ -46,7 +43,7 @@ pub(super) fn check(
                 ContainerCondition::Complete | ContainerCondition::Success if other.essential => {
                     return Err(Error::DependencyEssential);
                 }
-                ContainerCondition::Healthy if !has_health_check(name) => {
+                ContainerCondition::Healthy if !other.has_health_check() => {
                     return Err(Error::DependencyWithoutHealthCheck);
                 }
                 _ => {}

@@ -47,6 +47,34 @@ pub enum Error {
         /// The container.
         container: String,
     },
+    /// A container's member is out of a range that has two ends.
+    #[error(
+        "Invalid '{member}' setting for container '{container}'. The value must be between {least} \
+         and {most}."
+    )]
+    ContainerSettingRange {
+        /// The member.
+        member: &'static str,
+        /// The container.
+        container: String,
+        /// The least value.
+        least: i32,
+        /// The greatest value.
+        most: i32,
+    },
+    /// A health check without a command that can be run.
+    #[error(
+        "Invalid 'healthCheck.command' setting for container '{0}'. The command must start with \
+         CMD (followed by a command and its arguments), CMD-SHELL (followed by one command line) \
+         or NONE."
+    )]
+    HealthCheckCommand(String),
+    /// A restart policy that is off and has settings all the same.
+    #[error(
+        "Invalid 'restartPolicy' setting for container '{0}'. 'ignoredExitCodes' and \
+         'restartAttemptPeriod' can only be set when 'enabled' is true."
+    )]
+    RestartPolicyOff(String),
     /// Neither the container nor the task says how much memory.
     #[error(
         "Invalid setting for container '{0}'. At least one of 'memory' or 'memoryReservation' \

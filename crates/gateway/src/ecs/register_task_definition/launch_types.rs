@@ -1,12 +1,14 @@
 //! Whether a task definition can run where it says that it will.
 
-use super::{Error, size};
+use super::{Error, health, size};
 use wharf_model::container_settings::PidMode;
 use wharf_model::task_definition::LaunchType;
 use wharf_model::{ContainerDefinition, NetworkMode, TaskDefinition};
 
 /// The one capability that may be added on Fargate.
 const FARGATE_CAPABILITY: &str = "SYS_PTRACE";
+/// `startTimeout` and `stopTimeout` on FARGATE, seconds (ECS API `ContainerDefinition`).
+const FARGATE_TIMEOUT: std::ops::RangeInclusive<i32> = 2..=120;
 
 /// Checks `requiresCompatibilities` against everything else.
 pub(super) fn check(definition: &TaskDefinition) -> Result<(), Error> {
@@ -26,10 +28,17 @@ pub(super) fn check(definition: &TaskDefinition) -> Result<(), Error> {
     if !size::is_fargate(cpu, memory) {
         return Err(Error::FargateSize { cpu, memory });
     }
-    match not_on_fargate(definition) {
-        Some(member) => Err(Error::NotOnFargate(member)),
-        None => Ok(()),
+    if let Some(member) = not_on_fargate(definition) {
+        return Err(Error::NotOnFargate(member));
     }
+    for container in &definition.containers {
+        let timeouts =
+            [("startTimeout", container.start_timeout), ("stopTimeout", container.stop_timeout)];
+        for (member, timeout) in timeouts {
+            health::within(&container.name, member, timeout, FARGATE_TIMEOUT)?;
+        }
+    }
+    Ok(())
 }
 
 /// The first member that Fargate doesn't have, if there is one.

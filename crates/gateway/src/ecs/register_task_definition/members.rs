@@ -40,6 +40,7 @@ const CONTAINER: &[&str] = &[
     "entryPoint",
     "command",
     "environment",
+    "healthCheck",
     "startTimeout",
     "stopTimeout",
     "hostname",
@@ -77,7 +78,7 @@ const VOLUME: &[&str] = &["name", "host", "dockerVolumeConfiguration"];
 const SECURITY_OPTIONS: &[&str] =
     &["no-new-privileges", "no-new-privileges:true", "no-new-privileges:false"];
 
-/// Lists that are carried out; an empty one has to be remembered.
+/// Lists that are carried out; an empty one has to be remembered, and so has a policy that is off.
 const REMEMBERED_LISTS: &[&str] = &[
     "dependsOn",
     "ulimits",
@@ -86,6 +87,7 @@ const REMEMBERED_LISTS: &[&str] = &[
     "dnsServers",
     "dnsSearchDomains",
     "dockerSecurityOptions",
+    "restartPolicy",
 ];
 
 /// Lists that are described as empty even if they weren't sent (seen in the real service's

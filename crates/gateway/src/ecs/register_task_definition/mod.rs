@@ -1,7 +1,8 @@
 //! RegisterTaskDefinition: a new revision of a family, validated as the real service validates it.
 //!
 //! Registration is where ECS says no: what is registered can be run, or at least placed. So every
-//! member is looked at here ([`containers`], [`ports`], [`dependencies`], [`size`]), and what wharf
+//! member is looked at here ([`containers`], [`health`], [`ports`], [`dependencies`],
+//! [`size`]), and what wharf
 //! can't carry out is refused by name ([`members`]). A revision is unique because the family's
 //! record is read at its revision.
 
@@ -11,12 +12,15 @@ mod containers;
 mod dependencies;
 mod driver_options;
 mod error;
+mod health;
 mod launch_types;
 mod linux;
 mod members;
 mod ports;
 pub(in crate::ecs) mod size;
 mod storage;
+#[cfg(test)]
+mod table_tests;
 #[cfg(test)]
 mod tests;
 
@@ -115,10 +119,7 @@ pub fn validate(
         ipc: ipc_mode(input)?,
     };
     let mut containers = containers::parse(sent_containers, surroundings)?;
-    dependencies::check(&containers, |name| {
-        let named = sent_containers.iter().find(|c| c.name.as_deref() == Some(name));
-        named.is_some_and(|c| c.health_check.is_some())
-    })?;
+    dependencies::check(&containers)?;
     connections::check_links(&containers)?;
     let volumes = storage::volumes(input.volumes.as_deref().unwrap_or_default())?;
     storage::check(&containers, &volumes)?;
