@@ -146,7 +146,7 @@ def test_names(wharf):
             links=["db:store"], hostname="front", dnsServers=["192.0.2.53"], dnsSearchDomains=["example.org"],
             extraHosts=[{"hostname": "elsewhere", "ipAddress": "192.0.2.7"}], essential=False,
         ),
-        shell("alone", "ls /sys/class/net; ip route | wc -l; env | grep -c ECS_", disableNetworking=True, essential=False),
+        shell("alone", "ls /sys/class/net; ip route | wc -l; env | grep -c ^ECS_", disableNetworking=True, essential=False),
         shell(
             "other", "cat /etc/resolv.conf; hostname; wget -qO- $ECS_CONTAINER_METADATA_URI_V4",
             essential=False, dockerLabels={"tier": "front"},

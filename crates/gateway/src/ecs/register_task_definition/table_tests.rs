@@ -64,13 +64,18 @@ fn leaves(schema: &Schema) -> Vec<(String, Vec<Document>)> {
             elements.map(|(p, v)| (below(p), v.into_iter().map(within).collect())).collect()
         }
         Kind::Map(_) => {
-            let map = |key: &str| {
-                let value = Document::String("1m".to_owned());
+            let map = |(key, value): (&str, &str)| {
+                let value = Document::String(value.to_owned());
                 Document::Map(BTreeMap::from([(key.to_owned(), value)]))
             };
-            vec![(String::new(), vec![map("x"), map("max-size")])]
+            let options = [("x", "x"), ("max-size", "1m"), ("type", "tmpfs")];
+            vec![(String::new(), options.map(map).to_vec())]
         }
-        Kind::String([]) => vec![(String::new(), vec![Document::String("x".to_owned())])],
+        // What takes a few words alone takes one of these.
+        Kind::String([]) => {
+            let words = ["x", "local", "no-new-privileges"];
+            vec![(String::new(), words.map(|word| Document::String(word.to_owned())).to_vec())]
+        }
         Kind::String(words) => {
             let word = |word: &&str| Document::String((*word).to_owned());
             vec![(String::new(), words.iter().map(word).collect())]
