@@ -31,9 +31,20 @@ pub struct LogLine {
     pub time: String,
 }
 
+/// A place in a log: a file, however it is called by now, and what of it lies before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// The file's inode.
+    pub inode: u64,
+    /// Bytes of whole lines.
+    pub offset: u64,
+}
+
 /// Reads a container's log from its oldest line on.
 pub struct LogReader {
     path: PathBuf,
+    /// Where reading goes on, a partial line included.
+    at: Option<Position>,
     /// Files that come after the current one.
     older: VecDeque<File>,
     current: Option<BufReader<File>>,
@@ -43,26 +54,57 @@ pub struct LogReader {
 impl LogReader {
     /// Opens the log at [`crate::Runtime::log_path`]. One that isn't there yet is empty.
     pub async fn open(path: impl Into<PathBuf>) -> io::Result<Self> {
+        Self::open_at(path, None).await
+    }
+
+    /// Opens the log where an earlier reader was. If that place is gone, it begins with the oldest
+    /// line that is left.
+    pub async fn open_at(path: impl Into<PathBuf>, position: Option<Position>) -> io::Result<Self> {
         let path = path.into();
         let mut older = VecDeque::new();
         // From the newest back: a rotation while we open shows a file twice rather than never.
         let mut seen = Vec::new();
+        let mut start = None;
         for number in 0.. {
             let name = if number == 0 { path.clone() } else { rotated(&path, number) };
             match File::open(&name).await {
                 Ok(file) => {
-                    let inode = file.metadata().await?.ino();
+                    let metadata = file.metadata().await?;
+                    let inode = metadata.ino();
                     if !seen.contains(&inode) {
                         seen.push(inode);
                         older.push_front(file);
+                    }
+                    if position.is_some_and(|at| at.inode == inode && at.offset <= metadata.len()) {
+                        start = position;
+                        break;
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => break,
                 Err(error) => return Err(error),
             }
         }
-        let current = older.pop_front().map(BufReader::new);
-        Ok(Self { path, older, current, partial: Vec::new() })
+        let mut reader = Self { path, at: None, older, current: None, partial: Vec::new() };
+        if let Some(mut file) = reader.older.pop_front() {
+            if let Some(start) = start {
+                file.seek(SeekFrom::Start(start.offset)).await?;
+            }
+            reader.take(file, start.map_or(0, |start| start.offset)).await?;
+        }
+        Ok(reader)
+    }
+
+    async fn take(&mut self, file: File, offset: u64) -> io::Result<()> {
+        self.at = Some(Position { inode: file.metadata().await?.ino(), offset });
+        self.current = Some(BufReader::new(file));
+        self.partial.clear();
+        Ok(())
+    }
+
+    /// The place behind the last line that was read; none while there is no file.
+    pub fn position(&self) -> Option<Position> {
+        let partial = self.partial.len() as u64;
+        self.at.map(|at| Position { offset: at.offset.saturating_sub(partial), ..at })
     }
 
     /// Opens the log at its last `count` lines.
@@ -113,6 +155,9 @@ impl LogReader {
             let taken = end.map_or(available.len(), |at| at + 1);
             self.partial.extend_from_slice(&available[..taken]);
             file.consume(taken);
+            if let Some(at) = &mut self.at {
+                at.offset += taken as u64;
+            }
             if end.is_some() || self.partial.len() > MAX_LINE_BYTES {
                 let line = std::mem::take(&mut self.partial);
                 // What isn't a line of ours (a disk that filled up in the middle) is passed over.
@@ -126,8 +171,7 @@ impl LogReader {
     /// Goes on to the next file; false when this is the newest.
     async fn advance(&mut self) -> io::Result<bool> {
         if let Some(next) = self.older.pop_front() {
-            self.current = Some(BufReader::new(next));
-            self.partial.clear();
+            self.take(next, 0).await?;
             return Ok(true);
         }
         let newest = match File::open(&self.path).await {
@@ -146,8 +190,7 @@ impl LogReader {
                 return Ok(true);
             }
         }
-        self.current = Some(BufReader::new(newest));
-        self.partial.clear();
+        self.take(newest, 0).await?;
         Ok(true)
     }
 }
@@ -201,8 +244,15 @@ mod tests {
         file.write_all(line("four").as_bytes()).unwrap();
         std::fs::rename(&path, rotated(&path, 1)).unwrap();
         std::fs::write(&path, line("five")).unwrap();
+        let place = reader.position();
         assert_eq!(reader.follow().await.unwrap().log, "four\n");
         assert_eq!(reader.follow().await.unwrap().log, "five\n");
+        let mut again = LogReader::open_at(&path, place).await.unwrap();
+        assert_eq!(again.next().await.unwrap().unwrap().log, "four\n");
+        assert_eq!(again.next().await.unwrap().unwrap().log, "five\n");
+        let gone = place.map(|at| Position { offset: 1 << 30, ..at });
+        let mut oldest = LogReader::open_at(&path, gone).await.unwrap();
+        assert_eq!(oldest.next().await.unwrap().unwrap().log, "two\n");
         let mut tail = LogReader::open_tail(&path, 2).await.unwrap();
         assert_eq!(tail.next().await.unwrap().unwrap().log, "four\n");
         assert_eq!(containers_with_logs(directory.path()).await.unwrap(), ["app"]);

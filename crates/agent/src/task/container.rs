@@ -8,6 +8,8 @@ use wharf_runtime::spec::{
 };
 use wharf_wire::acs::{self, docker};
 
+use crate::awslogs::DRIVER;
+
 use super::parse::{Error, ipv4, positive};
 use super::{
     Condition, Container, DEFAULT_STOP_TIMEOUT_S, Dependency, HealthCheck, LogConfig, Network,
@@ -328,7 +330,7 @@ fn host_config_over(config: docker::HostConfig, container: &mut Container) -> Re
     }
     if let Some(log) = config.log_config {
         let driver = log.kind.unwrap_or_default();
-        if !matches!(driver.as_str(), "" | "json-file") {
+        if !matches!(driver.as_str(), "" | "json-file" | DRIVER) {
             return Err(Error::Unsupported(format!("log driver {driver:?}")));
         }
         container.log = LogConfig { driver, options: log.config.unwrap_or_default() };

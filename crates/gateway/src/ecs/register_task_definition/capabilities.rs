@@ -13,7 +13,9 @@ use wharf_model::{NetworkMode, TaskDefinition};
 
 const API_1_17: &str = "com.amazonaws.ecs.capability.docker-remote-api.1.17";
 const API_1_18: &str = "com.amazonaws.ecs.capability.docker-remote-api.1.18";
+const API_1_19: &str = "com.amazonaws.ecs.capability.docker-remote-api.1.19";
 const API_1_21: &str = "com.amazonaws.ecs.capability.docker-remote-api.1.21";
+const ROLE_LOGS: &str = "ecs.capability.execution-role-awslogs";
 const ORDERING: &str = "ecs.capability.container-ordering";
 const TASK_ENI: &str = "ecs.capability.task-eni";
 const TASK_ROLE: &str = "com.amazonaws.ecs.capability.task-iam-role";
@@ -32,6 +34,11 @@ pub(super) fn required_attributes(definition: &TaskDefinition) -> Vec<String> {
     for container in &definition.containers {
         if let Some(log) = &container.log_configuration {
             attributes.extend([format!("{LOG_DRIVER}{}", log.log_driver), API_1_18.to_owned()]);
+            if log.log_driver == "awslogs" {
+                attributes.insert(API_1_19.to_owned());
+                attributes
+                    .extend(definition.execution_role_arn.iter().map(|_| ROLE_LOGS.to_owned()));
+            }
         }
         if container.docker_labels.as_ref().is_some_and(|l| !l.is_empty())
             || !container.ulimits.is_empty()

@@ -9,6 +9,7 @@ mod capabilities;
 mod containers;
 mod dependencies;
 mod error;
+mod log_driver;
 mod members;
 mod ports;
 pub(in crate::ecs) mod size;
@@ -72,6 +73,7 @@ pub fn register_task_definition(
         tags,
     };
     let definition = validate(input, registration).map_err(invalid)?;
+    log_driver::check_region(&definition, context.region()).map_err(invalid)?;
 
     let mut transaction = Transaction::new();
     let family_key = RecordKey::TaskDefinitionFamily(family.clone());
@@ -316,7 +318,7 @@ fn check_launch_types(definition: &TaskDefinition) -> Result<(), Error> {
     if !definition.placement_constraints.is_empty() {
         return Err(Error::NotOnFargate("placementConstraints"));
     }
-    Ok(())
+    log_driver::check_fargate(definition)
 }
 
 fn check_length(definition: &TaskDefinition) -> Result<(), Error> {
