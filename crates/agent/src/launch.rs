@@ -22,9 +22,7 @@ pub(crate) const API_URL: &str = "http://169.254.170.4";
 pub(crate) const STOP_SIGNAL_LABEL: &str = "wharf.stop-signal";
 /// Docker's least CPU shares.
 const MIN_CPU_SHARES: u64 = 2;
-/// Files that a container's output may fill before it is shipped, in mode `blocking`: 1 GiB.
-const BLOCKING_FILES: u32 = 52;
-/// The largest of such files, whatever `max-buffer-size` says.
+/// The largest of the files that buffer logs, whatever `max-buffer-size` says.
 const MAX_BUFFER_BYTES: u64 = 1 << 30;
 /// SIGTERM.
 const DEFAULT_STOP_SIGNAL: i32 = 15;
@@ -213,9 +211,7 @@ fn log_options(log: &LogConfig) -> Result<LogOptions, Failure> {
         let wanted = log.options.get("max-buffer-size").map(|size| {
             parse_size(&size.to_ascii_lowercase()).ok_or_else(|| bad("max-buffer-size", size))
         });
-        if log.options.get("mode").is_some_and(|mode| mode == "blocking") {
-            options.max_files = BLOCKING_FILES;
-        }
+        options.is_held = log.options.get("mode").is_some_and(|mode| mode == "blocking");
         // A short line takes several times its size in the file.
         let least = wanted.transpose()?.unwrap_or(0).saturating_mul(4).min(MAX_BUFFER_BYTES);
         options.max_size_bytes = options.max_size_bytes.max(least);

@@ -164,7 +164,7 @@ async fn a_service_that_wharf_lacks_is_named_in_its_own_protocol() {
             b"{}",
         )
         .await;
-    assert_eq!(reply.status, 400);
+    assert_eq!((reply.status, reply.code().as_str()), (404, "UnknownOperationException"));
     assert!(!reply.body.contains("clusterArns"));
 }
 

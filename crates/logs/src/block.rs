@@ -6,7 +6,6 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::Event;
 use crate::read::StoredEvent;
 
 /// Bytes of a block's header.
@@ -46,17 +45,15 @@ pub(crate) fn encode(
     stream: u64,
     segment: u64,
     offset: u64,
-    events: &[Event],
-    first_sequence: u64,
-    now_ms: i64,
+    events: &[StoredEvent],
 ) -> Option<(Block, Vec<u8>)> {
-    let (first, last) = (events.first()?, events.last()?);
-    let size = events.iter().map(|event| event.message.len() + EVENT_HEADER).sum();
-    let mut raw: Vec<u8> = Vec::with_capacity(size);
-    for (sequence, event) in (first_sequence..).zip(events) {
+    let first_ms = events.iter().map(|event| event.at_ms).min()?;
+    let last_ms = events.iter().map(|event| event.at_ms).max()?;
+    let mut raw: Vec<u8> = Vec::with_capacity(events.iter().map(raw_size).sum());
+    for event in events {
         raw.extend(event.at_ms.to_le_bytes());
-        raw.extend(now_ms.to_le_bytes());
-        raw.extend(sequence.to_le_bytes());
+        raw.extend(event.ingested_ms.to_le_bytes());
+        raw.extend(event.sequence.to_le_bytes());
         raw.extend(u32::try_from(event.message.len()).ok()?.to_le_bytes());
         raw.extend(event.message.as_bytes());
     }
@@ -72,10 +69,10 @@ pub(crate) fn encode(
         length: u32::try_from(body.len()).ok()?,
         raw_length,
         count: u32::try_from(events.len()).ok()?,
-        first_ms: first.at_ms,
-        last_ms: last.at_ms,
-        ingested_ms: now_ms,
-        last_sequence: first_sequence + events.len() as u64 - 1,
+        first_ms,
+        last_ms,
+        ingested_ms: events.iter().map(|event| event.ingested_ms).max()?,
+        last_sequence: events.iter().map(|event| event.sequence).max()?,
     };
     let mut bytes = Vec::with_capacity(HEADER + body.len());
     bytes.extend([0; 4]);
@@ -91,6 +88,11 @@ pub(crate) fn encode(
     let crc = crc32c::crc32c(&bytes[4..]);
     bytes[..4].copy_from_slice(&crc.to_le_bytes());
     Some((block, bytes))
+}
+
+/// Bytes of an event in a block's body.
+pub(crate) fn raw_size(event: &StoredEvent) -> usize {
+    event.message.len() + EVENT_HEADER
 }
 
 /// Takes fixed-size numbers from the front of bytes.
@@ -164,6 +166,16 @@ pub(crate) fn read(
     file.read_exact_at(&mut bytes, block.offset)?;
     let same = decode(block.segment, block.offset, &bytes).is_some_and(|f| f.block == *block);
     Ok(if same { events(block, &bytes[HEADER..], stream) } else { None })
+}
+
+/// The events of a block that was found in `segment`'s bytes.
+pub(crate) fn events_of(
+    block: &Block,
+    segment: &[u8],
+    stream: &Arc<str>,
+) -> Option<Vec<StoredEvent>> {
+    let begin = usize::try_from(block.offset).ok()?.checked_add(HEADER)?;
+    events(block, segment.get(begin..begin.checked_add(block.length as usize)?)?, stream)
 }
 
 fn events(block: &Block, body: &[u8], stream: &Arc<str>) -> Option<Vec<StoredEvent>> {

@@ -2,12 +2,14 @@
 //!
 //! A group is a directory with its settings, the list of its streams, and segments of blocks. What
 //! [`LogStore::put`] acknowledged is on disk; many puts share one sync. Blocks are indexed in memory
-//! by stream and time, so that a read opens only what overlaps its range. Segments go as a whole,
+//! by stream and time, so that a read opens only what overlaps its range. A segment that is full is
+//! packed: its blocks are merged by stream, and compressed. Segments go as a whole,
 //! when their group's retention has passed or the store is over its size. It has no clock: whoever
 //! asks says what time it is, and it knows nothing of the AWS API.
 
 mod block;
 mod group;
+mod pack;
 mod pattern;
 mod read;
 mod state;

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io;
 use std::ops::Bound;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::block::{self, Block};
@@ -139,7 +139,20 @@ impl Ord for Keyed {
     }
 }
 
+/// How often a read begins anew because blocks have moved under it.
+const MAX_TRIES: u32 = 10;
+
 pub(crate) fn read(shared: &Shared, query: &Query<'_>) -> Result<Page, Error> {
+    for _ in 1..MAX_TRIES {
+        if let Some(page) = try_read(shared, query, false)? {
+            return Ok(page);
+        }
+    }
+    Ok(try_read(shared, query, true)?.unwrap_or(Page { events: Vec::new(), next: None }))
+}
+
+/// Reads once. None if a block isn't where it was any more and `is_last` doesn't pass that over.
+fn try_read(shared: &Shared, query: &Query<'_>, is_last: bool) -> Result<Option<Page>, Error> {
     let (directory, mut blocks, from_ms) = {
         let state = shared.read();
         let group = state.group(query.group)?;
@@ -158,7 +171,13 @@ pub(crate) fn read(shared: &Shared, query: &Query<'_>) -> Result<Page, Error> {
         while let Some((stream, block)) = blocks.last()
             && heap.peek().is_none_or(|Reverse(first)| query.direction.begin(block) <= first.0.0)
         {
-            load(&directory, stream, block, query.direction, &mut heap)?;
+            let is_there = load(&directory, stream, block, query.direction, &mut heap)?;
+            if !is_there && !is_last && !is_current(shared, query.group, stream, block) {
+                return Ok(None);
+            }
+            if !is_there {
+                tracing::warn!(group = query.group, %stream, "skipped a damaged block");
+            }
             blocks.pop();
         }
         let Some(Reverse(Keyed(key, event))) = heap.pop() else { break };
@@ -184,7 +203,7 @@ pub(crate) fn read(shared: &Shared, query: &Query<'_>) -> Result<Page, Error> {
     if query.direction == Direction::Backward {
         page.events.reverse();
     }
-    Ok(page)
+    Ok(Some(page))
 }
 
 /// The blocks that may hold something of the range.
@@ -224,26 +243,36 @@ fn candidates(
     Ok(found)
 }
 
+/// Whether the index still has a block: if not, its segment was packed, or has expired.
+fn is_current(shared: &Shared, group: &str, stream: &str, block: &Block) -> bool {
+    let state = shared.read();
+    let stream = state.group(group).and_then(|group| group.stream(stream));
+    stream.is_ok_and(|stream| stream.blocks.contains(block))
+}
+
+/// Reads a block's events; false if it isn't there.
 fn load(
-    directory: &std::path::Path,
+    directory: &Path,
     stream: &Arc<str>,
     block: &Block,
     direction: Direction,
     heap: &mut BinaryHeap<Reverse<Keyed>>,
-) -> Result<(), Error> {
-    let path: PathBuf = segment_path(directory, block.segment);
+) -> Result<bool, Error> {
+    let path = segment_path(directory, block.segment);
     match block::read(&path, block, stream) {
-        Ok(Some(events)) => heap.extend(
-            events
-                .into_iter()
-                .map(|event| Reverse(Keyed(direction.key(event.at_ms, event.sequence), event))),
-        ),
-        Ok(None) => {
-            tracing::warn!(file = %path.display(), offset = block.offset, "skipped a damaged block");
+        Ok(Some(events)) => {
+            let keyed = |event: StoredEvent| {
+                Reverse(Keyed(direction.key(event.at_ms, event.sequence), event))
+            };
+            heap.extend(events.into_iter().map(keyed));
+            Ok(true)
         }
-        // It has expired, or its group was deleted, since the blocks were looked up.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(Error::io("read", &path)(error)),
+        Ok(None) => Ok(false),
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof) =>
+        {
+            Ok(false)
+        }
+        Err(error) => Err(Error::io("read", &path)(error)),
     }
-    Ok(())
 }

@@ -61,6 +61,9 @@ pub(crate) struct Group {
     pub next_sequence: u64,
 }
 
+/// What a segment's file is called while it is being packed.
+pub(crate) const PACKING: &str = "packing";
+
 /// A segment's file.
 pub(crate) fn segment_path(directory: &Path, number: u64) -> PathBuf {
     directory.join(format!("{number:012}.segment"))
@@ -87,7 +90,12 @@ impl Group {
         let mut numbers = Vec::new();
         let listed = fs::read_dir(&group.directory);
         for entry in listed.map_err(Error::io("list", &group.directory))? {
-            let name = entry.map_err(Error::io("list", &group.directory))?.file_name();
+            let path = entry.map_err(Error::io("list", &group.directory))?.path();
+            if path.extension().is_some_and(|extension| extension == PACKING) {
+                fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+                continue;
+            }
+            let name = path.file_name().unwrap_or_default();
             let number = name.to_str().and_then(|name| name.strip_suffix(".segment"));
             numbers.extend(number.and_then(|number| number.parse::<u64>().ok()));
         }

@@ -142,6 +142,41 @@ async fn retention_and_size_take_the_oldest() {
     assert_eq!(all(&store), ["new"]);
 }
 
+#[tokio::test]
+async fn a_full_segment_is_packed_while_it_is_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = LogStoreOptions { segment_bytes: 20_000, ..LogStoreOptions::default() };
+    let store = LogStore::open(directory.path(), options.clone()).unwrap();
+    store.create_group(group("g")).await.unwrap();
+    store.create_stream("g", "a", NOW).await.unwrap();
+    let reader = store.clone();
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let stopped = stop.clone();
+    let reading = std::thread::spawn(move || {
+        let mut longest = 0;
+        while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+            let found = all(&reader);
+            let expected: Vec<String> = (0..found.len()).map(|n| format!("line {n}")).collect();
+            assert_eq!(found, expected);
+            assert!(found.len() >= longest);
+            longest = found.len();
+        }
+    });
+    for number in 0..1000 {
+        let text = format!("line {number}");
+        store.put("g", "a", events(&[(number, &text)]), NOW).await.unwrap();
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    reading.join().unwrap();
+    // A block for each line would be 90 KB and more.
+    assert!(store.bytes() < 35_000, "{}", store.bytes());
+    let blocks = store.shared.read().groups["g"].streams["a"].blocks.len();
+    assert!(blocks < 250, "{blocks}");
+    drop(store);
+    let store = LogStore::open(directory.path(), options).unwrap();
+    assert_eq!(all(&store).len(), 1000);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 

@@ -11,6 +11,8 @@ use tokio::sync::oneshot;
 
 use crate::block::{self, Block};
 use crate::group::{self, GroupInfo, StreamChange};
+use crate::pack;
+use crate::read::StoredEvent;
 use crate::state::{DELETED, Group, segment_path};
 use crate::{Error, Event, LogStoreOptions, Shared};
 
@@ -77,7 +79,7 @@ impl Writer {
         match command {
             Command::Put(put) => {
                 let Put { group, stream, events, now_ms, reply } = put;
-                match self.append(&group, &stream, &events, now_ms) {
+                match self.append(&group, &stream, events, now_ms) {
                     Ok(Some(block)) => self.written.push(Written { group, stream, block, reply }),
                     // Whoever asked may be gone.
                     Ok(None) => {
@@ -100,23 +102,34 @@ impl Writer {
         &mut self,
         group: &str,
         stream: &str,
-        events: &[Event],
+        events: Vec<Event>,
         now_ms: i64,
     ) -> Result<Option<Block>, Error> {
-        let (directory, stream, sequence, newest) = {
+        let (directory, id, sequence, newest) = {
             let mut state = self.shared.write();
             let found = state.group(group)?;
-            let stream = found.stream(stream)?.id;
+            let id = found.stream(stream)?.id;
             let newest = found.segments.last_key_value().map(|(n, segment)| (*n, segment.bytes));
             let sequence = found.next_sequence;
             let directory = found.directory.clone();
             if let Some(group) = state.groups.get_mut(group) {
                 group.next_sequence += events.len() as u64;
             }
-            (directory, stream, sequence, newest)
+            (directory, id, sequence, newest)
         };
         let active = self.active(&directory, newest)?;
-        let encoded = block::encode(stream, active.number, active.bytes, events, sequence, now_ms);
+        let stream: Arc<str> = stream.into();
+        let events: Vec<StoredEvent> = (sequence..)
+            .zip(events)
+            .map(|(sequence, Event { at_ms, message })| StoredEvent {
+                at_ms,
+                sequence,
+                ingested_ms: now_ms,
+                message,
+                stream: stream.clone(),
+            })
+            .collect();
+        let encoded = block::encode(id, active.number, active.bytes, &events);
         let Some((block, bytes)) = encoded else { return Ok(None) };
         let path = segment_path(&directory, active.number);
         if let Err(error) = active.file.write_all(&bytes) {
@@ -147,6 +160,12 @@ impl Writer {
         };
         if let Some(mut number) = next {
             self.sync();
+            if let Some((full, _)) = known {
+                self.active.remove(directory);
+                if let Err(error) = pack::pack(&self.shared, directory, full) {
+                    tracing::warn!(%error, "could not pack a segment of the log store");
+                }
+            }
             if self.active.len() >= MAX_OPEN {
                 self.active.clear();
             }

@@ -40,6 +40,21 @@ pub struct Position {
     pub offset: u64,
 }
 
+/// The file in which whoever ships a log notes how far that is.
+pub fn cursor_path(log: &Path) -> PathBuf {
+    log.with_extension("awslogs")
+}
+
+/// How far a log is shipped: `position` of the cursor beside it.
+pub fn shipped(log: &Path) -> Option<Position> {
+    #[derive(Deserialize)]
+    struct Cursor {
+        position: Option<Position>,
+    }
+    let text = std::fs::read(cursor_path(log)).ok()?;
+    serde_json::from_slice::<Cursor>(&text).ok()?.position
+}
+
 /// Reads a container's log from its oldest line on.
 pub struct LogReader {
     path: PathBuf,

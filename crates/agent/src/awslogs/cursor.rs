@@ -3,10 +3,10 @@
 //! Written by rename and not synced: a killed agent finds it again. After the host's power failed it
 //! may be older than what was shipped, and then some events are in the store twice.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use wharf_runtime::logs::Position;
+use wharf_runtime::logs::{Position, cursor_path};
 
 /// The token of a stream that has no events.
 const FIRST_TOKEN: &str = "00000000000000000000000000000000000000000000000000000000";
@@ -30,14 +30,10 @@ impl Default for Cursor {
     }
 }
 
-fn path(log: &Path) -> PathBuf {
-    log.with_extension("awslogs")
-}
-
 impl Cursor {
     /// The cursor beside a log; the beginning if there is none.
     pub(super) fn read(log: &Path) -> Self {
-        let text = std::fs::read(path(log)).ok();
+        let text = std::fs::read(cursor_path(log)).ok();
         text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
     }
 
@@ -47,7 +43,7 @@ impl Cursor {
         let written = serde_json::to_vec(self)
             .map_err(std::io::Error::from)
             .and_then(|text| std::fs::write(&new, text))
-            .and_then(|()| std::fs::rename(&new, path(log)));
+            .and_then(|()| std::fs::rename(&new, cursor_path(log)));
         if let Err(error) = written {
             tracing::warn!(log = %log.display(), %error, "could not note how far logs are shipped");
         }

@@ -70,6 +70,17 @@ fn settings(container: &Container) -> Option<Result<Settings, Failure>> {
     (log.driver == DRIVER).then(|| Settings::parse(&log.options).map_err(invalid))
 }
 
+/// A container's log options as its metadata shows them: with its stream in place of the prefix.
+pub(crate) fn shown(task: &Task, container: &Container) -> BTreeMap<String, String> {
+    let mut options = container.log.options.clone();
+    let settings = settings(container).and_then(Result::ok);
+    if let Some(stream) = settings.and_then(|settings| settings.stream(task, &container.name)) {
+        options.remove("awslogs-stream-prefix");
+        options.insert("awslogs-stream".to_owned(), stream);
+    }
+    options
+}
+
 impl Shipping {
     pub(crate) fn new(client: EcsClient, shutdown: CancellationToken) -> Self {
         let (tracker, entries) = (TaskTracker::new(), Mutex::default());

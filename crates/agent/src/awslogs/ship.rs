@@ -18,8 +18,8 @@ use crate::api::{EcsClient, Error};
 const MAX_EVENTS: usize = 10_000;
 const MAX_BYTES: usize = 1_000_000;
 const MAX_SPAN_MS: i64 = 24 * 3600 * 1000;
-/// How often a quiet log is looked at.
-const POLL_INTERVAL: Duration = Duration::from_millis(200);
+/// How often a log is looked at: what a container writes meanwhile is one batch.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(5);
 
