@@ -140,6 +140,15 @@ def test_retention_tags_and_deletion(wharf):
     )
     assert answer["rejectedLogEventsInfo"] == {"expiredLogEventEndIndex": 1}
     assert messages(wharf, "kept", "s") == ["kept"]
+    events = ['{"level": "info"}', '{"level": "error", "code": 503}', "level error"]
+    logs.put_log_events(
+        logGroupName="kept", logStreamName="s",
+        logEvents=[{"timestamp": now - 6 * day, "message": event} for event in events],
+    )
+    found = logs.filter_log_events(
+        logGroupName="kept", filterPattern='{ $.level = "error" && $.code >= 500 }'
+    )["events"]
+    assert [event["message"] for event in found] == events[1:2]
     logs.tag_resource(resourceArn=group["logGroupArn"], tags={"env": "test"})
     logs.untag_resource(resourceArn=group["logGroupArn"], tagKeys=["team"])
     assert logs.list_tags_for_resource(resourceArn=group["logGroupArn"])["tags"] == {"env": "test"}

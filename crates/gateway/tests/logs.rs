@@ -106,9 +106,9 @@ fn refusals() -> Vec<(&'static str, Value, &'static str, &'static str)> {
         ),
         (
             "FilterLogEvents",
-            json!({"logGroupName": "g", "filterPattern": "{ $.a = 1 }"}),
+            json!({"logGroupName": "g", "filterPattern": "[a, b]"}),
             "InvalidParameterException",
-            "JSON filter patterns are not supported",
+            "Space-delimited filter patterns are not supported",
         ),
         (
             "PutRetentionPolicy",

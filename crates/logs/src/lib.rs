@@ -9,6 +9,7 @@
 
 mod block;
 mod group;
+mod json_pattern;
 mod pack;
 mod pattern;
 mod read;

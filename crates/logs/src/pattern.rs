@@ -1,7 +1,10 @@
-//! CloudWatch Logs' filter patterns for unstructured text: `ERROR "not found" -debug`, `?WARN ?ERROR`.
+//! CloudWatch Logs' filter patterns: terms (`ERROR "not found" -debug`, `?WARN ?ERROR`), which are
+//! looked for anywhere in a message, and conditions on JSON ([`json_pattern`]). Case counts.
 //!
-//! Terms are looked for anywhere in a message, and case counts. Patterns for JSON (`{ … }`), for
-//! columns (`[ … ]`) and regular expressions (`%…%`) aren't carried out, which the error says.
+//! Patterns for columns (`[ … ]`) and regular expressions (`%…%`) aren't carried out, which the error
+//! says.
+
+use crate::json_pattern::{self, Condition};
 
 /// Why a pattern can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -12,14 +15,18 @@ pub enum PatternError {
     /// A quote that isn't closed.
     #[error("Invalid filter pattern: a quotation mark is not closed")]
     Quote,
+    /// Braces around what is no condition on JSON.
+    #[error("Invalid JSON filter pattern at '{0}'")]
+    Json(String),
     /// A kind of pattern that isn't carried out.
     #[error("{0} filter patterns are not supported by this server")]
     Unsupported(&'static str),
 }
 
 /// A filter pattern.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Pattern {
+    condition: Option<Condition>,
     required: Vec<String>,
     optional: Vec<String>,
     excluded: Vec<String>,
@@ -33,7 +40,10 @@ impl Pattern {
     pub fn parse(text: &str) -> Result<Self, PatternError> {
         let mut rest = text.trim();
         match rest.chars().next() {
-            Some('{') => return Err(PatternError::Unsupported("JSON")),
+            Some('{') => {
+                let condition = Some(json_pattern::parse(rest)?);
+                return Ok(Self { condition, ..Self::default() });
+            }
             Some('[') => return Err(PatternError::Unsupported("Space-delimited")),
             _ => {}
         }
@@ -60,6 +70,9 @@ impl Pattern {
 
     /// Whether a message is one of those that the pattern asks for.
     pub fn matches(&self, message: &str) -> bool {
+        if let Some(condition) = &self.condition {
+            return condition.matches(message);
+        }
         let has = |term: &String| message.contains(term.as_str());
         self.required.iter().all(has)
             && (self.optional.is_empty() || self.optional.iter().any(has))
@@ -72,7 +85,7 @@ fn term(text: &str) -> Result<(String, &str), PatternError> {
     if text.starts_with('%') {
         return Err(PatternError::Unsupported("Regular expression"));
     }
-    let Some(quoted) = text.strip_prefix('"') else {
+    if !text.starts_with('"') {
         let end = text.find(char::is_whitespace).unwrap_or(text.len());
         let (term, rest) = text.split_at(end);
         let plain = |c: char| c.is_alphanumeric() || c == '_';
@@ -80,12 +93,19 @@ fn term(text: &str) -> Result<(String, &str), PatternError> {
             true => Ok((term.to_owned(), rest)),
             false => Err(PatternError::Term(term.to_owned())),
         };
-    };
+    }
+    let (term, rest) = quoted(text)?;
+    Ok((term, &text[text.len() - rest..]))
+}
+
+/// The quoted text at the front, without its quotes, and how many bytes come after it.
+pub(crate) fn quoted(text: &str) -> Result<(String, usize), PatternError> {
+    let text = text.strip_prefix('"').ok_or(PatternError::Quote)?;
     let mut term = String::new();
-    let mut characters = quoted.char_indices();
+    let mut characters = text.char_indices();
     while let Some((at, character)) = characters.next() {
         match character {
-            '"' => return Ok((term, &quoted[at + 1..])),
+            '"' => return Ok((term, text.len() - at - 1)),
             '\\' => term.extend(characters.next().map(|(_, escaped)| escaped)),
             other => term.push(other),
         }
@@ -118,14 +138,24 @@ mod tests {
     #[test]
     fn what_is_not_carried_out_is_named() {
         let error = |text| Pattern::parse(text).unwrap_err().to_string();
-        assert_eq!(
-            error("{ $.level = \"error\" }"),
-            "JSON filter patterns are not supported by this server"
-        );
+        assert_eq!(error("{ level }"), "Invalid JSON filter pattern at 'level }'");
         assert!(error("[ip, user]").starts_with("Space-delimited"));
         assert!(error("%[0-9]%").starts_with("Regular expression"));
         assert_eq!(error("a/b"), "Invalid character(s) in term 'a/b'");
         assert!(error("\"open").contains("not closed"));
         assert!(Pattern::parse("- ?").is_err());
+    }
+
+    proptest::proptest! {
+        /// Whatever somebody sends, there is an answer.
+        #[test]
+        fn nothing_that_is_sent_panics(
+            pattern in "[{(\\[]?[ $.a-z\"\\\\*?=!<>&|()0-9{}\\[\\]%ä-]{0,40}",
+            message in "[{ \"a:1}]{0,20}",
+        ) {
+            if let Ok(pattern) = Pattern::parse(&pattern) {
+                pattern.matches(&message);
+            }
+        }
     }
 }

@@ -290,8 +290,9 @@ impl Writer {
             self.active.remove(&directory);
         }
         let path = segment_path(&directory, number);
-        fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+        // File and index together: no reader takes what has expired for damage.
         let mut state = self.shared.write();
+        fs::remove_file(&path).map_err(Error::io("remove", &path))?;
         if let Some(group) = state.groups.get_mut(group) {
             group.segments.remove(&number);
             for stream in group.streams.values_mut() {

@@ -205,7 +205,10 @@ impl Shipping {
                 let since = std::time::Instant::now();
                 match tokio::time::timeout(wait, stage.changed()).await {
                     Ok(Ok(())) => {}
-                    // The agent is ending; or it has taken long enough.
+                    // The agent is ending: the next one waits, and tells.
+                    Ok(Err(_)) if self.inner.shutdown.is_cancelled() => {
+                        std::future::pending::<()>().await;
+                    }
                     Ok(Err(_)) => break,
                     Err(_) => {
                         tracing::warn!(task = %task.arn, "logs are late: the task's end is told before");
