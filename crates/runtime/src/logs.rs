@@ -76,35 +76,15 @@ impl LogReader {
     /// line that is left.
     pub async fn open_at(path: impl Into<PathBuf>, position: Option<Position>) -> io::Result<Self> {
         let path = path.into();
-        let mut older = VecDeque::new();
-        // From the newest back: a rotation while we open shows a file twice rather than never.
-        let mut seen = Vec::new();
-        let mut start = None;
-        for number in 0.. {
-            let name = if number == 0 { path.clone() } else { rotated(&path, number) };
-            match File::open(&name).await {
-                Ok(file) => {
-                    let metadata = file.metadata().await?;
-                    let inode = metadata.ino();
-                    if !seen.contains(&inode) {
-                        seen.push(inode);
-                        older.push_front(file);
-                    }
-                    if position.is_some_and(|at| at.inode == inode && at.offset <= metadata.len()) {
-                        start = position;
-                        break;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => break,
-                Err(error) => return Err(error),
-            }
-        }
+        let is_place = |inode, length| {
+            position.is_some_and(|at: Position| at.inode == inode && at.offset <= length)
+        };
+        let (older, is_found) = files_from(&path, is_place).await?;
         let mut reader = Self { path, at: None, older, current: None, partial: Vec::new() };
+        let start = position.filter(|_| is_found).map_or(0, |at| at.offset);
         if let Some(mut file) = reader.older.pop_front() {
-            if let Some(start) = start {
-                file.seek(SeekFrom::Start(start.offset)).await?;
-            }
-            reader.take(file, start.map_or(0, |start| start.offset)).await?;
+            file.seek(SeekFrom::Start(start)).await?;
+            reader.take(file, start).await?;
         }
         Ok(reader)
     }
@@ -189,25 +169,56 @@ impl LogReader {
             self.take(next, 0).await?;
             return Ok(true);
         }
-        let newest = match File::open(&self.path).await {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            Err(error) => return Err(error),
+        let Some(current) = &mut self.current else {
+            (self.older, _) = files_from(&self.path, |_, _| false).await?;
+            return Ok(!self.older.is_empty());
         };
-        if let Some(current) = &mut self.current {
-            if current.get_ref().metadata().await?.ino() == newest.metadata().await?.ino() {
-                return Ok(false);
-            }
-            // It was rotated away; what was written to it before that is read first.
-            let position = current.stream_position().await?;
-            if position < current.get_ref().metadata().await?.len() {
-                current.seek(SeekFrom::Start(position)).await?;
-                return Ok(true);
-            }
+        let inode = current.get_ref().metadata().await?.ino();
+        let (mut newer, is_found) = files_from(&self.path, |other, _| other == inode).await?;
+        if is_found {
+            newer.pop_front();
         }
-        self.take(newest, 0).await?;
+        if newer.is_empty() {
+            return Ok(false);
+        }
+        // It was rotated away; what was written to it before that is read first.
+        let position = current.stream_position().await?;
+        if position < current.get_ref().metadata().await?.len() {
+            current.seek(SeekFrom::Start(position)).await?;
+            return Ok(true);
+        }
+        self.older = newer;
         Ok(true)
     }
+}
+
+/// The log's files, oldest first, from the one by inode and length that is looked for (and whether it
+/// was found) or else from the oldest on.
+async fn files_from(
+    path: &Path,
+    is_first: impl Fn(u64, u64) -> bool,
+) -> io::Result<(VecDeque<File>, bool)> {
+    let mut files = VecDeque::new();
+    // From the newest back: a rotation while we open shows a file twice rather than never.
+    let mut seen = Vec::new();
+    for number in 0.. {
+        let name = if number == 0 { path.to_owned() } else { rotated(path, number) };
+        let file = match File::open(&name).await {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+            Err(error) => return Err(error),
+        };
+        let metadata = file.metadata().await?;
+        let inode = metadata.ino();
+        if !seen.contains(&inode) {
+            seen.push(inode);
+            files.push_front(file);
+        }
+        if is_first(inode, metadata.len()) {
+            return Ok((files, true));
+        }
+    }
+    Ok((files, false))
 }
 
 /// The containers of a task that have a log, by name.
@@ -268,8 +279,16 @@ mod tests {
         let gone = place.map(|at| Position { offset: 1 << 30, ..at });
         let mut oldest = LogReader::open_at(&path, gone).await.unwrap();
         assert_eq!(oldest.next().await.unwrap().unwrap().log, "two\n");
+        // Several rotations between two looks: none of the files is passed over.
+        std::fs::rename(rotated(&path, 1), rotated(&path, 3)).unwrap();
+        std::fs::rename(&path, rotated(&path, 2)).unwrap();
+        std::fs::write(rotated(&path, 1), line("six")).unwrap();
+        std::fs::write(&path, line("seven")).unwrap();
+        assert_eq!(reader.follow().await.unwrap().log, "six\n");
+        assert_eq!(reader.follow().await.unwrap().log, "seven\n");
+        assert_eq!(reader.next().await.unwrap(), None);
         let mut tail = LogReader::open_tail(&path, 2).await.unwrap();
-        assert_eq!(tail.next().await.unwrap().unwrap().log, "four\n");
+        assert_eq!(tail.next().await.unwrap().unwrap().log, "six\n");
         assert_eq!(containers_with_logs(directory.path()).await.unwrap(), ["app"]);
     }
 }
