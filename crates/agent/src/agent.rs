@@ -12,6 +12,7 @@ use wharf_runtime::{Runtime, RuntimeOptions};
 use crate::acs::Acs;
 use crate::api::EcsClient;
 use crate::api::register::{self, RegisterError, Registration};
+use crate::awslogs::Shipping;
 use crate::discover::Discovery;
 use crate::endpoints::{self, Endpoints};
 use crate::launch::Surroundings;
@@ -96,11 +97,12 @@ impl Agent {
             });
         }
         let client = EcsClient::new(&options)?;
-        let host = open_host(&options).await?;
-        let reporter = Reporter::new(client.clone(), &options.cluster);
         // Workers end with this function, also when it fails.
         let stop = shutdown.child_token();
         let _guard = stop.clone().drop_guard();
+        let shipping = Shipping::new(client.clone(), stop.clone());
+        let host = open_host(&options, shipping).await?;
+        let reporter = Reporter::new(client.clone(), &options.cluster);
         let tasks = Tasks::new(host, store.clone(), reporter, stop.clone());
         let sampler = Sampler::default();
         let endpoints =
@@ -158,7 +160,7 @@ impl Agent {
     }
 }
 
-async fn open_host(options: &AgentOptions) -> Result<Host, Error> {
+async fn open_host(options: &AgentOptions, shipping: Shipping) -> Result<Host, Error> {
     let root = options.data_dir.join("runtime");
     let mut runtime_options =
         RuntimeOptions::new(root, &options.instance).map_err(wharf_runtime::Error::from)?;
@@ -168,6 +170,7 @@ async fn open_host(options: &AgentOptions) -> Result<Host, Error> {
     let runtime = Runtime::open(runtime_options, options.zygote.clone()).await?;
     Ok(Host {
         runtime,
+        shipping,
         images: ImageStore::open(options.data_dir.join("images"))?,
         registry: RegistryClient::new(options.registry.clone()),
         surroundings: Arc::new(Surroundings {

@@ -10,6 +10,7 @@ use wharf_runtime::spec::{
 };
 use wharf_runtime::{ContainerSpec, SandboxSpec};
 
+use crate::awslogs::DRIVER;
 use crate::engine::Failure;
 use crate::task::{Container, LogConfig, Network, Task, VolumeSource, parse_size, signal_number};
 
@@ -21,6 +22,8 @@ pub(crate) const API_URL: &str = "http://169.254.170.4";
 pub(crate) const STOP_SIGNAL_LABEL: &str = "wharf.stop-signal";
 /// Docker's least CPU shares.
 const MIN_CPU_SHARES: u64 = 2;
+/// The largest of the files that buffer logs, whatever `max-buffer-size` says.
+const MAX_BUFFER_BYTES: u64 = 1 << 30;
 /// SIGTERM.
 const DEFAULT_STOP_SIGNAL: i32 = 15;
 
@@ -217,12 +220,23 @@ fn environment(
     env
 }
 
-/// docker's options of `json-file`.
+/// How the shim keeps the output: docker's options of `json-file`; with `awslogs` the files are the
+/// buffer until it is shipped.
 fn log_options(log: &LogConfig) -> Result<LogOptions, Failure> {
     let mut options = LogOptions::default();
     let bad = |name: &str, value: &str| {
         Failure::new("CannotCreateContainerError", format!("log option {name}: invalid {value:?}"))
     };
+    if log.driver == DRIVER {
+        let wanted = log.options.get("max-buffer-size").map(|size| {
+            parse_size(&size.to_ascii_lowercase()).ok_or_else(|| bad("max-buffer-size", size))
+        });
+        options.is_held = log.options.get("mode").is_some_and(|mode| mode == "blocking");
+        // A short line takes several times its size in the file.
+        let least = wanted.transpose()?.unwrap_or(0).saturating_mul(4).min(MAX_BUFFER_BYTES);
+        options.max_size_bytes = options.max_size_bytes.max(least);
+        return Ok(options);
+    }
     if let Some(size) = log.options.get("max-size") {
         let bytes = parse_size(&size.to_ascii_lowercase());
         options.max_size_bytes = bytes.filter(|n| *n > 0).ok_or_else(|| bad("max-size", size))?;

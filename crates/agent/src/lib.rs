@@ -10,6 +10,7 @@
 //! - `tasks`, `launch`: the engine's effects on images and containers.
 //! - [`store`]: what survives kill -9.
 //! - [`api`], `discover`: calls to the control plane.
+//! - `awslogs`: containers' output on its way into the log store.
 //! - `stats`: what containers use.
 //! - `websocket`, `acs`, `tcs`: the sessions.
 //! - [`endpoints`]: metadata and credentials for tasks, introspection for the host.
@@ -17,6 +18,7 @@
 mod acs;
 pub mod agent;
 pub mod api;
+mod awslogs;
 mod discover;
 pub mod endpoints;
 pub mod engine;

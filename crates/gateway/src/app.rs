@@ -9,6 +9,7 @@ use crate::placing::Placing;
 use crate::sigv4::{Clock, Gate, KeySource};
 use std::sync::{Arc, OnceLock};
 use wharf_journal::Store;
+use wharf_logs::LogStore;
 use wharf_model::network::BuiltinVpc;
 use wharf_model::{ArnScope, Snapshot, Timestamp};
 
@@ -36,6 +37,8 @@ pub struct Parts {
     pub endpoint: String,
     /// All state.
     pub store: Arc<Store>,
+    /// What containers wrote.
+    pub logs: LogStore,
     /// Keys that sign requests.
     pub keys: Arc<dyn KeySource>,
     /// The server's clock.
@@ -56,6 +59,7 @@ pub struct App {
     vpc: BuiltinVpc,
     endpoint: OnceLock<String>,
     store: Arc<Store>,
+    logs: LogStore,
     gate: Gate,
     clock: Arc<dyn Clock>,
     soft: Arc<dyn SoftState>,
@@ -80,6 +84,7 @@ impl App {
             vpc: parts.vpc,
             endpoint,
             store: parts.store,
+            logs: parts.logs,
             clock: parts.clock,
             soft: parts.soft,
             history: parts.history,
@@ -93,6 +98,11 @@ impl App {
     /// All state.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// What containers wrote.
+    pub(crate) fn logs(&self) -> &LogStore {
+        &self.logs
     }
 
     /// The gate.
@@ -172,7 +182,7 @@ impl App {
     /// A value that the model forbids, as the addressed service says it.
     pub(crate) fn validation_error(&self, service: &str, text: String) -> ApiError {
         match service {
-            "ecs" => ApiError::invalid_parameter(text),
+            "ecs" | "logs" => ApiError::invalid_parameter(text),
             _ => ApiError::new("ValidationError", 400, text),
         }
     }

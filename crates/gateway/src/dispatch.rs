@@ -43,6 +43,12 @@ pub(crate) fn encoded<O: Shape>(encode: &Encode, output: O) -> Vec<u8> {
 }
 
 impl Call<'_> {
+    /// The input, valid by the model, and how to lay out the output: for an operation that no
+    /// transaction follows.
+    pub(crate) fn typed<O: OperationShape>(self) -> Result<(O::Input, Encode), ApiError> {
+        Ok((typed_input::<O>(self.app, self.identity, self.input)?, self.encode))
+    }
+
     /// Validates the input against the model, then runs `operation` until its transaction holds.
     pub(crate) async fn run<O: OperationShape>(
         self,

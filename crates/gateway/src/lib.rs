@@ -5,7 +5,7 @@
 //! 2. [`sigv4`] is the one gate: it yields the [`identity::Verified`] that everything behind takes.
 //! 3. `http::route` finds the service and the operation, [`protocol`] decodes the body.
 //! 4. `dispatch` runs the operation ([`ecs`], [`sts`], [`ec2`]: pure functions, one file each) on
-//!    a snapshot, commits what it wants, and on a conflict runs it anew.
+//!    a snapshot, commits what it wants, and on a conflict runs it anew. `logs` asks the log store.
 //! 5. [`protocol`] encodes the answer or the [`error::ApiError`].
 //!
 //! The crate keeps no state of its own and does no I/O inside an operation.
@@ -19,6 +19,7 @@ pub mod ecs;
 pub mod error;
 pub mod http;
 pub mod identity;
+mod logs;
 pub mod metrics;
 mod placing;
 pub mod protocol;

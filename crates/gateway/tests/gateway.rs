@@ -132,11 +132,13 @@ async fn what_isnt_built_says_so() {
 #[tokio::test]
 async fn a_service_that_wharf_lacks_is_named_in_its_own_protocol() {
     let fixture = Fixture::start().await;
-    let json_headers =
-        [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", "Logs_20140328.X")];
-    let reply = fixture.signed(ROOT, "logs", "POST", "/", &json_headers, b"{}").await;
+    let json_headers = [
+        ("content-type", "application/x-amz-json-1.1"),
+        ("x-amz-target", "GraniteServiceVersion20100801.X"),
+    ];
+    let reply = fixture.signed(ROOT, "monitoring", "POST", "/", &json_headers, b"{}").await;
     assert_eq!(reply.code(), "UnsupportedOperationException");
-    assert!(reply.body.contains("'logs'"));
+    assert!(reply.body.contains("'monitoring'"));
     let reply = fixture.query("iam", "Action=ListUsers&Version=2010-05-08").await;
     assert!(reply.body.starts_with("<ErrorResponse"), "{reply:?}");
     assert!(reply.body.contains("'iam'"));
@@ -162,7 +164,7 @@ async fn a_service_that_wharf_lacks_is_named_in_its_own_protocol() {
             b"{}",
         )
         .await;
-    assert_eq!(reply.status, 400);
+    assert_eq!((reply.status, reply.code().as_str()), (404, "UnknownOperationException"));
     assert!(!reply.body.contains("clusterArns"));
 }
 

@@ -155,7 +155,7 @@ pub struct Ulimit {
     pub hard_limit: i64,
 }
 
-/// `logConfiguration`: `json-file` alone until the log store exists.
+/// `logConfiguration`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogConfiguration {
     /// Log driver.

@@ -31,9 +31,35 @@ pub struct LogLine {
     pub time: String,
 }
 
+/// A place in a log: a file, however it is called by now, and what of it lies before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// The file's inode.
+    pub inode: u64,
+    /// Bytes of whole lines.
+    pub offset: u64,
+}
+
+/// The file in which whoever ships a log notes how far that is.
+pub fn cursor_path(log: &Path) -> PathBuf {
+    log.with_extension("awslogs")
+}
+
+/// How far a log is shipped: `position` of the cursor beside it.
+pub fn shipped(log: &Path) -> Option<Position> {
+    #[derive(Deserialize)]
+    struct Cursor {
+        position: Option<Position>,
+    }
+    let text = std::fs::read(cursor_path(log)).ok()?;
+    serde_json::from_slice::<Cursor>(&text).ok()?.position
+}
+
 /// Reads a container's log from its oldest line on.
 pub struct LogReader {
     path: PathBuf,
+    /// Where reading goes on, a partial line included.
+    at: Option<Position>,
     /// Files that come after the current one.
     older: VecDeque<File>,
     current: Option<BufReader<File>>,
@@ -43,26 +69,37 @@ pub struct LogReader {
 impl LogReader {
     /// Opens the log at [`crate::Runtime::log_path`]. One that isn't there yet is empty.
     pub async fn open(path: impl Into<PathBuf>) -> io::Result<Self> {
+        Self::open_at(path, None).await
+    }
+
+    /// Opens the log where an earlier reader was. If that place is gone, it begins with the oldest
+    /// line that is left.
+    pub async fn open_at(path: impl Into<PathBuf>, position: Option<Position>) -> io::Result<Self> {
         let path = path.into();
-        let mut older = VecDeque::new();
-        // From the newest back: a rotation while we open shows a file twice rather than never.
-        let mut seen = Vec::new();
-        for number in 0.. {
-            let name = if number == 0 { path.clone() } else { rotated(&path, number) };
-            match File::open(&name).await {
-                Ok(file) => {
-                    let inode = file.metadata().await?.ino();
-                    if !seen.contains(&inode) {
-                        seen.push(inode);
-                        older.push_front(file);
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => break,
-                Err(error) => return Err(error),
-            }
+        let is_place = |inode, length| {
+            position.is_some_and(|at: Position| at.inode == inode && at.offset <= length)
+        };
+        let (older, is_found) = files_from(&path, is_place).await?;
+        let mut reader = Self { path, at: None, older, current: None, partial: Vec::new() };
+        let start = position.filter(|_| is_found).map_or(0, |at| at.offset);
+        if let Some(mut file) = reader.older.pop_front() {
+            file.seek(SeekFrom::Start(start)).await?;
+            reader.take(file, start).await?;
         }
-        let current = older.pop_front().map(BufReader::new);
-        Ok(Self { path, older, current, partial: Vec::new() })
+        Ok(reader)
+    }
+
+    async fn take(&mut self, file: File, offset: u64) -> io::Result<()> {
+        self.at = Some(Position { inode: file.metadata().await?.ino(), offset });
+        self.current = Some(BufReader::new(file));
+        self.partial.clear();
+        Ok(())
+    }
+
+    /// The place behind the last line that was read; none while there is no file.
+    pub fn position(&self) -> Option<Position> {
+        let partial = self.partial.len() as u64;
+        self.at.map(|at| Position { offset: at.offset.saturating_sub(partial), ..at })
     }
 
     /// Opens the log at its last `count` lines.
@@ -113,6 +150,9 @@ impl LogReader {
             let taken = end.map_or(available.len(), |at| at + 1);
             self.partial.extend_from_slice(&available[..taken]);
             file.consume(taken);
+            if let Some(at) = &mut self.at {
+                at.offset += taken as u64;
+            }
             if end.is_some() || self.partial.len() > MAX_LINE_BYTES {
                 let line = std::mem::take(&mut self.partial);
                 // What isn't a line of ours (a disk that filled up in the middle) is passed over.
@@ -126,30 +166,59 @@ impl LogReader {
     /// Goes on to the next file; false when this is the newest.
     async fn advance(&mut self) -> io::Result<bool> {
         if let Some(next) = self.older.pop_front() {
-            self.current = Some(BufReader::new(next));
-            self.partial.clear();
+            self.take(next, 0).await?;
             return Ok(true);
         }
-        let newest = match File::open(&self.path).await {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            Err(error) => return Err(error),
+        let Some(current) = &mut self.current else {
+            (self.older, _) = files_from(&self.path, |_, _| false).await?;
+            return Ok(!self.older.is_empty());
         };
-        if let Some(current) = &mut self.current {
-            if current.get_ref().metadata().await?.ino() == newest.metadata().await?.ino() {
-                return Ok(false);
-            }
-            // It was rotated away; what was written to it before that is read first.
-            let position = current.stream_position().await?;
-            if position < current.get_ref().metadata().await?.len() {
-                current.seek(SeekFrom::Start(position)).await?;
-                return Ok(true);
-            }
+        let inode = current.get_ref().metadata().await?.ino();
+        let (mut newer, is_found) = files_from(&self.path, |other, _| other == inode).await?;
+        if is_found {
+            newer.pop_front();
         }
-        self.current = Some(BufReader::new(newest));
-        self.partial.clear();
+        if newer.is_empty() {
+            return Ok(false);
+        }
+        // It was rotated away; what was written to it before that is read first.
+        let position = current.stream_position().await?;
+        if position < current.get_ref().metadata().await?.len() {
+            current.seek(SeekFrom::Start(position)).await?;
+            return Ok(true);
+        }
+        self.older = newer;
         Ok(true)
     }
+}
+
+/// The log's files, oldest first, from the one by inode and length that is looked for (and whether it
+/// was found) or else from the oldest on.
+async fn files_from(
+    path: &Path,
+    is_first: impl Fn(u64, u64) -> bool,
+) -> io::Result<(VecDeque<File>, bool)> {
+    let mut files = VecDeque::new();
+    // From the newest back: a rotation while we open shows a file twice rather than never.
+    let mut seen = Vec::new();
+    for number in 0.. {
+        let name = if number == 0 { path.to_owned() } else { rotated(path, number) };
+        let file = match File::open(&name).await {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+            Err(error) => return Err(error),
+        };
+        let metadata = file.metadata().await?;
+        let inode = metadata.ino();
+        if !seen.contains(&inode) {
+            seen.push(inode);
+            files.push_front(file);
+        }
+        if is_first(inode, metadata.len()) {
+            return Ok((files, true));
+        }
+    }
+    Ok((files, false))
 }
 
 /// The containers of a task that have a log, by name.
@@ -201,10 +270,25 @@ mod tests {
         file.write_all(line("four").as_bytes()).unwrap();
         std::fs::rename(&path, rotated(&path, 1)).unwrap();
         std::fs::write(&path, line("five")).unwrap();
+        let place = reader.position();
         assert_eq!(reader.follow().await.unwrap().log, "four\n");
         assert_eq!(reader.follow().await.unwrap().log, "five\n");
+        let mut again = LogReader::open_at(&path, place).await.unwrap();
+        assert_eq!(again.next().await.unwrap().unwrap().log, "four\n");
+        assert_eq!(again.next().await.unwrap().unwrap().log, "five\n");
+        let gone = place.map(|at| Position { offset: 1 << 30, ..at });
+        let mut oldest = LogReader::open_at(&path, gone).await.unwrap();
+        assert_eq!(oldest.next().await.unwrap().unwrap().log, "two\n");
+        // Several rotations between two looks: none of the files is passed over.
+        std::fs::rename(rotated(&path, 1), rotated(&path, 3)).unwrap();
+        std::fs::rename(&path, rotated(&path, 2)).unwrap();
+        std::fs::write(rotated(&path, 1), line("six")).unwrap();
+        std::fs::write(&path, line("seven")).unwrap();
+        assert_eq!(reader.follow().await.unwrap().log, "six\n");
+        assert_eq!(reader.follow().await.unwrap().log, "seven\n");
+        assert_eq!(reader.next().await.unwrap(), None);
         let mut tail = LogReader::open_tail(&path, 2).await.unwrap();
-        assert_eq!(tail.next().await.unwrap().unwrap().log, "four\n");
+        assert_eq!(tail.next().await.unwrap().unwrap().log, "six\n");
         assert_eq!(containers_with_logs(directory.path()).await.unwrap(), ["app"]);
     }
 }

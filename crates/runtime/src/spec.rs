@@ -526,12 +526,16 @@ pub struct LogOptions {
     pub max_size_bytes: u64,
     /// How many files are kept, the current one included (`max-file`).
     pub max_files: u32,
+    /// The container waits rather than that a file goes which isn't shipped: see
+    /// [`crate::logs::shipped`].
+    #[serde(default)]
+    pub is_held: bool,
 }
 
 impl Default for LogOptions {
     /// 20 MiB in 3 files; docker's own default never rotates, which fills disks.
     fn default() -> Self {
-        Self { max_size_bytes: 20 << 20, max_files: 3 }
+        Self { max_size_bytes: 20 << 20, max_files: 3, is_held: false }
     }
 }
 

@@ -6,17 +6,21 @@ use crate::credentials::{self, Credentials};
 use crate::data_dir::{self, DataDir};
 use crate::process::ProcessFile;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use wharf_control::{Control, Options as ControlOptions};
 use wharf_gateway::http::{Options as HttpOptions, Server};
 use wharf_gateway::sigv4::{Clock as _, SystemClock};
 use wharf_gateway::{App, Parts};
 use wharf_journal::{EmbeddedJournal, History, HistoryOptions, Store};
+use wharf_logs::{LogStore, LogStoreOptions};
 use wharf_model::network::{BuiltinVpc, Ipv4Range};
 use wharf_model::{ArnScope, ClusterName, Principal, RecordKey, Revision, Transaction};
 
 /// Milliseconds of a day.
 const DAY_MS: i64 = 24 * 3600 * 1000;
+/// How often logs are looked through for what has expired; reads leave it out from the moment on.
+const LOG_EXPIRY_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Why the server ended.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +40,9 @@ pub enum Error {
     /// The history can't be opened.
     #[error(transparent)]
     History(#[from] wharf_journal::HistoryError),
+    /// The log store can't be opened.
+    #[error(transparent)]
+    Logs(#[from] wharf_logs::Error),
     /// The address can't be listened on.
     #[error(transparent)]
     Http(#[from] wharf_gateway::http::Error),
@@ -68,6 +75,7 @@ pub async fn run(
         ..HistoryOptions::default()
     };
     let history = Arc::new(History::open(data_dir.path(), history_options)?);
+    let logs = LogStore::open(data_dir.path(), LogStoreOptions::default())?;
     ensure_default_cluster(&store).await?;
     let control = Control::new(ControlOptions {
         store: Arc::clone(&store),
@@ -85,6 +93,7 @@ pub async fn run(
         vpc,
         endpoint: endpoint.clone(),
         store,
+        logs: logs.clone(),
         keys: Arc::new(keys(data_dir, &endpoint, &args.region)?),
         clock: Arc::new(SystemClock),
         soft: Arc::clone(&sessions) as _,
@@ -98,9 +107,24 @@ pub async fn run(
     ProcessFile::of_this_process("server", vec![address]).write(data_dir)?;
     // On the runtime's workers: waking this thread for each change would cost more than the work.
     let control = tokio::spawn(control.run(shutdown.clone()));
+    let expiry = tokio::spawn(expire_logs(logs, shutdown.clone()));
     let server = tokio::spawn(server.run(shutdown));
-    tokio::try_join!(control, server)?;
+    tokio::try_join!(control, server, expiry)?;
     Ok(())
+}
+
+/// Removes from time to time what log groups keep no longer.
+async fn expire_logs(logs: LogStore, shutdown: CancellationToken) {
+    let mut due = tokio::time::interval(LOG_EXPIRY_INTERVAL);
+    loop {
+        tokio::select! {
+            _ = due.tick() => {}
+            () = shutdown.cancelled() => return,
+        }
+        if let Err(error) = logs.expire(SystemClock.now().as_millis()).await {
+            tracing::warn!(%error, "logs can't expire");
+        }
+    }
 }
 
 /// The root's key, made on the first start, and this host's agent's, if it has one.

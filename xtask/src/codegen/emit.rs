@@ -113,6 +113,11 @@ fn module(model: &Model, version: &str) -> String {
         model.metadata("targetPrefix"),
         model.metadata("xmlNamespace"),
     );
+    // awsJson names its operations in a header; there, one that isn't built can be told from none.
+    if !model.metadata("targetPrefix").is_empty() && !model.others.is_empty() {
+        text.push_str("/// The service's operations that aren't generated.\n");
+        let _ = writeln!(text, "pub const OTHER_OPERATIONS: &[&str] = &{:?};\n", model.others);
+    }
     text.push_str("operations! {\n");
     for (name, operation) in &model.operations {
         let of =

@@ -75,6 +75,29 @@ const SERVICES: &[Service] = &[
             "DescribeVpcs",
         ],
     },
+    Service {
+        name: "logs",
+        version: "2014-03-28",
+        operations: &[
+            "CreateLogGroup",
+            "CreateLogStream",
+            "DeleteLogGroup",
+            "DeleteLogStream",
+            "DeleteRetentionPolicy",
+            "DescribeLogGroups",
+            "DescribeLogStreams",
+            "FilterLogEvents",
+            "GetLogEvents",
+            "ListTagsForResource",
+            "ListTagsLogGroup",
+            "PutLogEvents",
+            "PutRetentionPolicy",
+            "TagLogGroup",
+            "TagResource",
+            "UntagLogGroup",
+            "UntagResource",
+        ],
+    },
 ];
 
 /// Where the generated files lie, below the workspace's root.

@@ -18,6 +18,8 @@ pub struct Model {
     pub metadata: Value,
     /// The operations by name.
     pub operations: BTreeMap<String, Operation>,
+    /// Names of the model's other operations.
+    pub others: Vec<String>,
     /// The shapes that they reach, by name.
     pub shapes: BTreeMap<String, Shape>,
     /// Names of the shapes that are errors.
@@ -80,6 +82,7 @@ impl Model {
             service: service.name,
             metadata: raw["metadata"].clone(),
             operations: BTreeMap::new(),
+            others: Vec::new(),
             shapes: BTreeMap::new(),
             errors: BTreeSet::new(),
         };
@@ -88,6 +91,8 @@ impl Model {
             [] => all.keys().map(String::as_str).collect(),
             named => named.to_vec(),
         };
+        model.others =
+            all.keys().filter(|name| !wanted.contains(&name.as_str())).cloned().collect();
         let mut pending = Vec::new();
         for name in wanted {
             let entry = all.get(name).ok_or_else(|| fail(format!("no operation {name}")))?;

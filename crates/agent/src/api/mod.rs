@@ -17,7 +17,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use rustls_pki_types::pem::PemObject;
-use wharf_wire::{OperationShape, ecs, json};
+use wharf_wire::{OperationShape, Service, ecs, json, logs};
 
 use crate::options::AgentOptions;
 use sign::Signer;
@@ -125,14 +125,27 @@ impl EcsClient {
 
     /// Calls an operation of ECS once.
     pub async fn call<O: OperationShape>(&self, input: O::Input) -> Result<O::Output, Error> {
+        self.call_service::<O>(ecs::SERVICE, input).await
+    }
+
+    /// Calls an operation of CloudWatch Logs once.
+    pub async fn call_logs<O: OperationShape>(&self, input: O::Input) -> Result<O::Output, Error> {
+        self.call_service::<O>(logs::SERVICE, input).await
+    }
+
+    async fn call_service<O: OperationShape>(
+        &self,
+        service: Service,
+        input: O::Input,
+    ) -> Result<O::Output, Error> {
         let operation = O::NAME;
         let body = json::to_vec(input);
         let mut request = http::Request::post(self.endpoint.clone())
             .header(http::header::CONTENT_TYPE, json::CONTENT_TYPE_1_1)
-            .header("x-amz-target", format!("{}.{operation}", ecs::SERVICE.target_prefix))
+            .header("x-amz-target", format!("{}.{operation}", service.target_prefix))
             .body(Full::new(Bytes::from(body.clone())))
             .map_err(|_| Error::Endpoint(self.endpoint.to_string()))?;
-        self.signer.sign(&mut request, &body)?;
+        self.signer.sign_for(service.signing_name, &mut request, &body)?;
         let body = self.exchange(operation, request).await?;
         json::from_slice(&body)
             .map_err(|error| Error::Answer { operation, reason: error.to_string() })

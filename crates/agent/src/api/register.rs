@@ -7,7 +7,7 @@ use super::{EcsClient, Error};
 use crate::options::AgentOptions;
 
 /// Capabilities as Amazon's agent names them, of what this agent really does.
-const CAPABILITIES: [&str; 13] = [
+const CAPABILITIES: &[&str] = &[
     "ecs.capability.container-ordering",
     "ecs.capability.container-health-check",
     "ecs.capability.container-restart-policy",
@@ -17,6 +17,8 @@ const CAPABILITIES: [&str; 13] = [
     "ecs.capability.pid-ipc-namespace-sharing",
     "com.amazonaws.ecs.capability.privileged-container",
     "com.amazonaws.ecs.capability.logging-driver.json-file",
+    "com.amazonaws.ecs.capability.logging-driver.awslogs",
+    "ecs.capability.execution-role-awslogs",
     "com.amazonaws.ecs.capability.task-iam-role",
     "ecs.capability.task-cpu-mem-limit",
     "ecs.capability.network.awsvpc",

@@ -9,7 +9,7 @@ use aws_sigv4::sign::v4;
 use super::Error;
 use crate::options::AgentCredentials;
 
-/// The service that everything is signed for: API, ACS and TCS alike.
+/// The service that is signed for unless another is named: API, ACS and TCS alike.
 const SERVICE: &str = "ecs";
 
 /// Signs for one key in one region.
@@ -34,12 +34,22 @@ impl Signer {
 
     /// Adds `x-amz-date`, `authorization` and, where there is one, the session token.
     pub fn sign<B>(&self, request: &mut http::Request<B>, body: &[u8]) -> Result<(), Error> {
+        self.sign_for(SERVICE, request, body)
+    }
+
+    /// As [`Signer::sign`], for any service.
+    pub fn sign_for<B>(
+        &self,
+        service: &str,
+        request: &mut http::Request<B>,
+        body: &[u8],
+    ) -> Result<(), Error> {
         let failed = |error: &dyn std::fmt::Display| Error::Sign(error.to_string());
         let identity = self.credentials.clone().into();
         let params = v4::SigningParams::builder()
             .identity(&identity)
             .region(&self.region)
-            .name(SERVICE)
+            .name(service)
             .time(SystemTime::now())
             .settings(SigningSettings::default())
             .build()

@@ -5,6 +5,7 @@ use wharf_runtime::spec::PortMapping;
 
 use super::Instance;
 use super::routes::Version;
+use crate::awslogs;
 use crate::engine::{ContainerState, Known, Machine, TaskStatus};
 use crate::launch::{docker_name, ecs_labels};
 use crate::task::{Container, Network, Task};
@@ -106,6 +107,8 @@ fn container(
     let restarts = restarts(container, state).filter(|_| v4);
     let arn = if version == Version::V2 { Value::Null } else { json!(container.arn) };
     let cpu = container.cpu;
+    let log_driver = Some(container.log.driver.as_str()).filter(|driver| !driver.is_empty());
+    let log_driver = log_driver.unwrap_or("json-file");
     known(vec![
         ("DockerId", json!(state.runtime_id)),
         ("Name", json!(container.name)),
@@ -124,8 +127,8 @@ fn container(
         ("Type", json!("NORMAL")),
         ("Health", json!(health)),
         ("RestartCount", json!(restarts)),
-        ("LogDriver", if v4 { json!("json-file") } else { Value::Null }),
-        ("LogOptions", if v4 { json!(container.log.options) } else { Value::Null }),
+        ("LogDriver", if v4 { json!(log_driver) } else { Value::Null }),
+        ("LogOptions", if v4 { json!(awslogs::shown(task, container)) } else { Value::Null }),
         ("ContainerARN", arn),
         ("Networks", networks(task, state, version)),
         ("Snapshotter", if v4 { json!("overlayfs") } else { Value::Null }),

@@ -247,7 +247,7 @@ pub struct Container {
     /// The signal that asks it to stop; the image's, or SIGTERM, when not set.
     #[serde(default)]
     pub stop_signal: Option<i32>,
-    /// Log driver and options (`json-file`).
+    /// Log driver and options (`json-file`, `awslogs`).
     #[serde(default)]
     pub log: LogConfig,
     /// Health check.

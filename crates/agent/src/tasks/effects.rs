@@ -10,6 +10,7 @@ use wharf_image::{Image, ImageStore, NoProgress, PullOptions, RegistryClient};
 use wharf_runtime::{ContainerInfo, ContainerSpec, ContainerStatus, Runtime, SandboxId};
 
 use super::listening;
+use crate::awslogs::Shipping;
 use crate::engine::{Failure, Input};
 use crate::launch::{self, Surroundings};
 use crate::task::Task;
@@ -30,6 +31,7 @@ const SIGTERM: i32 = 15;
 #[derive(Clone)]
 pub(crate) struct Host {
     pub(crate) runtime: Runtime,
+    pub(crate) shipping: Shipping,
     pub(crate) images: ImageStore,
     pub(crate) registry: RegistryClient,
     pub(crate) surroundings: Arc<Surroundings>,
@@ -114,6 +116,9 @@ impl Host {
         if self.runtime.sandbox(&task.id).await.is_ok_and(|info| info.shim_pid.is_none()) {
             let _ = self.remove_sandbox(task).await;
         }
+        if let Err(failure) = self.shipping.prepare(task).await {
+            return Input::SandboxFailed(failure);
+        }
         let spec = launch::sandbox(task, &self.surroundings);
         match timeout(CREATE_TIMEOUT, self.runtime.create_sandbox(spec)).await {
             Ok(Ok(_)) => Input::SandboxReady,
@@ -147,12 +152,16 @@ impl Host {
         };
         let spec = launch::container(task, container, &image, &self.surroundings)?;
         match timeout(CREATE_TIMEOUT, self.create_anew(&task.id, spec)).await {
-            Ok(Ok(info)) => Ok(Input::Created {
-                index,
-                runtime_id: info.runtime_id,
-                ports: info.ports,
-                address: info.address,
-            }),
+            Ok(Ok(info)) => {
+                let log = self.runtime.log_path(&task.id, &container.name);
+                self.shipping.begin(task, container, &info.runtime_id, log).await?;
+                Ok(Input::Created {
+                    index,
+                    runtime_id: info.runtime_id,
+                    ports: info.ports,
+                    address: info.address,
+                })
+            }
             Ok(Err(error)) => {
                 // Docker only writes down a container when it creates one; what an OCI runtime
                 // refuses shows when it is started.

@@ -172,6 +172,9 @@ impl Tasks {
             let sandbox = sandboxes.remove(&machine.task.id);
             let output = machine.recover(sandbox.as_ref(), now_ms());
             tracing::info!(task = %machine.task.arn, known = machine.state.known.as_str(), "adopted");
+            let host = &self.inner.host;
+            let log = |name: &str| host.runtime.log_path(&machine.task.id, name);
+            host.shipping.resume(&machine, log);
             self.spawn(machine, output);
         }
         for (id, _) in sandboxes {
@@ -275,6 +278,7 @@ impl Tasks {
             old.iter().for_each(|id| drop(entries.remove(id)));
         }
         for id in old {
+            self.inner.host.shipping.forget(&id);
             if let Err(error) = self.inner.store.remove_task(&id) {
                 tracing::warn!(%error, "could not forget a task");
             }
@@ -415,5 +419,6 @@ impl Tasks {
     pub(crate) async fn close(&self) {
         self.inner.workers.close();
         self.inner.workers.wait().await;
+        self.inner.host.shipping.close().await;
     }
 }

@@ -12,7 +12,7 @@ use wharf_image::Image;
 use super::effects::{Host, now_ms};
 use super::{Reporter, health, locked};
 use crate::engine::state::Desired;
-use crate::engine::{Effect, Health, Input, Machine, Output, TaskStateChange};
+use crate::engine::{Effect, Health, Input, Machine, Output, TaskStateChange, TaskStatus};
 use crate::store::Store;
 use crate::task::{HealthCheck, Task};
 
@@ -128,8 +128,12 @@ impl Worker {
     fn report_in_order(&self, jobs: &mut JoinSet<()>) -> mpsc::UnboundedSender<TaskStateChange> {
         let (sender, mut receiver) = mpsc::unbounded_channel::<TaskStateChange>();
         let (reporter, answers) = (self.reporter.clone(), self.sender.clone());
+        let (shipping, task) = (self.host.shipping.clone(), self.task.clone());
         jobs.spawn(async move {
             while let Some(change) = receiver.recv().await {
+                if change.status == Some(TaskStatus::Stopped) {
+                    shipping.drained(&task).await;
+                }
                 reporter.submit(&change).await;
                 if answers.send(Input::Reported.into()).is_err() {
                     return;

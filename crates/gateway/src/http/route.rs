@@ -8,6 +8,7 @@ use crate::dispatch::Call;
 use crate::ecs;
 use crate::error::ApiError;
 use crate::identity::Verified;
+use crate::logs;
 use crate::protocol::Protocol;
 use crate::query_services::{self, QueryService};
 use crate::sigv4::{Claim, Request};
@@ -44,7 +45,7 @@ impl Hint {
             _ if in_query && *service == "ec2" => Protocol::Ec2Query,
             _ if in_query => Protocol::Query,
             _ if matches!(service.as_str(), "s3" | "route53" | "cloudfront") => Protocol::RestXml,
-            _ if *service == "ecs" || service.is_empty() => Protocol::Json11,
+            _ if matches!(service.as_str(), "ecs" | "logs" | "") => Protocol::Json11,
             _ => Protocol::RestJson,
         };
         let namespace = match protocol {
@@ -95,6 +96,7 @@ pub(super) async fn call(
             history::call(app, head, identity).map_err(fail)
         }
         "ecs" => ecs_call(app, head, body, identity, trace).await.map_err(fail),
+        "logs" => logs_call(app, head, body, identity, trace).await.map_err(fail),
         other => Err(fail(absent_service(hint.protocol, other))),
     }
 }
@@ -150,7 +152,7 @@ fn absent_service(protocol: Protocol, service: &str) -> ApiError {
         400,
         format!(
             "The AWS service '{service}' is not available at this endpoint: this server has ecs, \
-             sts and a part of ec2."
+             logs, sts and a part of ec2."
         ),
     )
 }
@@ -163,11 +165,56 @@ async fn ecs_call(
     trace: &mut Trace,
 ) -> Result<Answer, ApiError> {
     trace.service = "ecs";
-    let service = wharf_wire::ecs::SERVICE;
-    let unknown = |message: String| ApiError::new("UnknownOperationException", 404, message);
+    let (protocol, name) = json_target(head, wharf_wire::ecs::SERVICE)?;
+    let operation: wharf_wire::ecs::Operation = name.parse().map_err(|_| no_operation(name))?;
+    trace.operation = operation.as_str();
+    let input = json::decode(operation.input_schema(), body).map_err(|e| undecodable(&e))?;
+    let now = app.now();
+    let encode = Box::new(json::encode);
+    let call = Call { app, identity, now, seed: rand::random(), input, encode };
+    let bytes = ecs::dispatch(operation, call).await?;
+    Ok(answer(200, protocol.content_type(), bytes))
+}
+
+async fn logs_call(
+    app: &Arc<App>,
+    head: &http::request::Parts,
+    body: &[u8],
+    identity: &Verified,
+    trace: &mut Trace,
+) -> Result<Answer, ApiError> {
+    trace.service = "logs";
+    let (protocol, name) = json_target(head, wharf_wire::logs::SERVICE)?;
+    if wharf_wire::logs::OTHER_OPERATIONS.contains(&name) {
+        return Err(logs::not_built(name));
+    }
+    let operation: wharf_wire::logs::Operation = name.parse().map_err(|_| no_operation(name))?;
+    trace.operation = operation.as_str();
+    let input = json::decode(operation.input_schema(), body).map_err(|e| undecodable(&e))?;
+    let now = app.now();
+    let encode = Box::new(json::encode);
+    let call = Call { app, identity, now, seed: rand::random(), input, encode };
+    let bytes = logs::dispatch(operation, call).await?;
+    Ok(answer(200, protocol.content_type(), bytes))
+}
+
+fn unknown_operation(message: String) -> ApiError {
+    ApiError::new("UnknownOperationException", 404, message)
+}
+
+fn no_operation(name: &str) -> ApiError {
+    unknown_operation(format!("The operation '{name}' does not exist."))
+}
+
+/// Protocol and operation of a call by awsJson.
+fn json_target(
+    head: &http::request::Parts,
+    service: wharf_wire::Service,
+) -> Result<(Protocol, &str), ApiError> {
     if head.method != Method::POST || head.uri.path() != "/" {
-        return Err(unknown(format!(
-            "ECS is called by POST to '/', not by {} to '{}'.",
+        return Err(unknown_operation(format!(
+            "{} is called by POST to '/', not by {} to '{}'.",
+            service.name.to_uppercase(),
             head.method,
             head.uri.path()
         )));
@@ -185,21 +232,12 @@ async fn ecs_call(
     };
     let mut targets = head.headers.get_all("x-amz-target").iter();
     let (Some(target), None) = (targets.next(), targets.next()) else {
-        return Err(unknown("Exactly one X-Amz-Target header is required.".to_owned()));
+        let message = "Exactly one X-Amz-Target header is required.";
+        return Err(unknown_operation(message.to_owned()));
     };
     let target = target.to_str().unwrap_or_default();
-    let operation = target
-        .rsplit_once('.')
-        .filter(|(prefix, _)| *prefix == service.target_prefix)
-        .and_then(|(_, name)| name.parse::<wharf_wire::ecs::Operation>().ok())
-        .ok_or_else(|| unknown(format!("The operation '{target}' does not exist.")))?;
-    trace.operation = operation.as_str();
-    let input = json::decode(operation.input_schema(), body).map_err(|e| undecodable(&e))?;
-    let now = app.now();
-    let encode = Box::new(json::encode);
-    let call = Call { app, identity, now, seed: rand::random(), input, encode };
-    let bytes = ecs::dispatch(operation, call).await?;
-    Ok(answer(200, protocol.content_type(), bytes))
+    let named = target.rsplit_once('.').filter(|(prefix, _)| *prefix == service.target_prefix);
+    named.map(|(_, name)| (protocol, name)).ok_or_else(|| no_operation(target))
 }
 
 /// A body that isn't the operation's input.

@@ -41,6 +41,9 @@ pub(super) struct Trace {
     pub error: Option<String>,
 }
 
+/// Bodies of CloudWatch Logs may be so much larger: 1 MiB of messages, as JSON, in 10,000 events.
+const LOGS_FACTOR: usize = 4;
+
 impl Front {
     pub(super) fn new(app: Arc<App>, hosts: AllowedHosts, limits: Limits) -> Self {
         Self { app, hosts, limits }
@@ -109,7 +112,7 @@ impl Front {
         }
         let upgrade = websocket::is_upgrade(&request).then(|| hyper::upgrade::on(&mut request));
         let (head, body) = request.into_parts();
-        let body = match self.body(body).await {
+        let body = match self.body(&head, body).await {
             Ok(body) => body,
             Err(e) => return refuse(trace, "body", &e),
         };
@@ -155,14 +158,18 @@ impl Front {
         }
     }
 
-    async fn body(&self, body: Incoming) -> Result<Bytes, ApiError> {
-        let limited = Limited::new(body, self.limits.body_bytes);
+    async fn body(&self, head: &http::request::Parts, body: Incoming) -> Result<Bytes, ApiError> {
+        let logs = wharf_wire::logs::SERVICE.target_prefix;
+        let target = head.headers.get("x-amz-target").and_then(|target| target.to_str().ok());
+        let is_of_logs = target.is_some_and(|target| target.starts_with(logs));
+        let limit = self.limits.body_bytes * if is_of_logs { LOGS_FACTOR } else { 1 };
+        let limited = Limited::new(body, limit);
         match tokio::time::timeout(self.limits.body_timeout, limited.collect()).await {
             Ok(Ok(collected)) => Ok(collected.to_bytes()),
             Ok(Err(e)) if e.is::<LengthLimitError>() => Err(ApiError::new(
                 "RequestEntityTooLargeException",
                 413,
-                format!("The request's body is larger than {} bytes.", self.limits.body_bytes),
+                format!("The request's body is larger than {limit} bytes."),
             )),
             Ok(Err(_)) => Err(ApiError::new(
                 "MalformedHttpRequestException",

@@ -18,6 +18,7 @@ use wharf_gateway::http::{Options, Server};
 use wharf_gateway::sigv4::{Key, KeySource, Secret, SystemClock};
 use wharf_gateway::{App, Parts};
 use wharf_journal::{MemoryJournal, Store};
+use wharf_logs::{LogStore, LogStoreOptions};
 use wharf_model::Principal;
 use wharf_model::network::{BuiltinVpc, DEFAULT_VPC_CIDR, Ipv4Range};
 use wharf_scheduler::AllConnected;
@@ -52,6 +53,8 @@ pub struct Fixture {
     pub store: Arc<Store>,
     shutdown: CancellationToken,
     pub server: tokio::task::JoinHandle<()>,
+    /// The log store's directory.
+    _logs: tempfile::TempDir,
 }
 
 impl Drop for Fixture {
@@ -96,12 +99,14 @@ impl Fixture {
     ) -> Self {
         let store = Arc::new(Store::open(Arc::new(MemoryJournal::new())).await.unwrap());
         let region = "us-east-1";
+        let logs = tempfile::tempdir().unwrap();
         let app = App::new(Parts {
             region: region.to_owned(),
             account: "123456789012".to_owned(),
             vpc: BuiltinVpc::new(Ipv4Range::parse(DEFAULT_VPC_CIDR).unwrap(), region),
             endpoint: String::new(),
             store: Arc::clone(&store),
+            logs: LogStore::open(logs.path(), LogStoreOptions::default()).unwrap(),
             keys: Arc::new(Keys),
             clock: Arc::new(SystemClock),
             soft: Arc::new(AllConnected),
@@ -115,7 +120,7 @@ impl Fixture {
         let address = server.local_addr();
         let shutdown = CancellationToken::new();
         let server = tokio::spawn(server.run(shutdown.clone()));
-        Self { address, store, shutdown, server }
+        Self { address, store, shutdown, server, _logs: logs }
     }
 
     pub fn stop(&self) {
@@ -207,6 +212,14 @@ impl Fixture {
     /// An ECS call by root.
     pub async fn ecs(&self, operation: &str, input: serde_json::Value) -> Reply {
         self.ecs_bytes(operation, input.to_string().as_bytes()).await
+    }
+
+    /// A call of CloudWatch Logs.
+    pub async fn logs(&self, key: &str, operation: &str, input: serde_json::Value) -> Reply {
+        let target = format!("Logs_20140328.{operation}");
+        let headers =
+            [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", target.as_str())];
+        self.signed(key, "logs", "POST", "/", &headers, input.to_string().as_bytes()).await
     }
 
     /// A Query call by root.

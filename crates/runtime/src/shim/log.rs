@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -45,12 +45,36 @@ impl LogFile {
 
     fn write(&mut self, lines: &[u8]) -> io::Result<()> {
         let grown = self.size + lines.len() as u64;
-        if self.options.max_size_bytes > 0 && grown > self.options.max_size_bytes && self.size > 0 {
+        let is_large = self.options.max_size_bytes > 0 && grown > self.options.max_size_bytes;
+        if is_large && self.size > 0 && !self.would_lose() {
             self.rotate()?;
         }
         self.file.write_all(lines)?;
         self.size += lines.len() as u64;
         Ok(())
+    }
+
+    /// Whether the container has to wait: there is no room, and the oldest file isn't shipped yet.
+    pub(super) fn is_full(&self) -> bool {
+        self.options.is_held && self.size >= self.options.max_size_bytes && self.would_lose()
+    }
+
+    /// Whether a rotation would take away what isn't shipped yet and has to be.
+    fn would_lose(&self) -> bool {
+        if !self.options.is_held {
+            return false;
+        }
+        let oldest = self.options.max_files.max(1) - 1;
+        let file = |number| match number {
+            0 => self.path.clone(),
+            number => rotated(&self.path, number),
+        };
+        if !file(oldest).exists() {
+            return false;
+        }
+        let inode = |number| std::fs::metadata(file(number)).ok().map(|metadata| metadata.ino());
+        let shipped = crate::logs::shipped(&self.path);
+        shipped.is_none_or(|at| !(0..oldest).any(|number| inode(number) == Some(at.inode)))
     }
 
     /// `x.log` becomes `x.log.1`, that becomes `x.log.2`; the last one goes.
@@ -164,7 +188,7 @@ mod tests {
     fn output_is_cut_into_lines_and_files() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("app.log");
-        let options = LogOptions { max_size_bytes: 400, max_files: 2 };
+        let options = LogOptions { max_size_bytes: 400, max_files: 2, is_held: false };
         let mut log = LogFile::open(path.clone(), options).unwrap();
         let (reader, writer) = nix::unistd::pipe().unwrap();
         let mut stream = Stream::new("stdout", reader);
@@ -188,5 +212,31 @@ mod tests {
         let last: serde_json::Value = serde_json::from_str(newest.lines().last().unwrap()).unwrap();
         assert_eq!((&last["log"], &last["stream"]), (&"no end".into(), &"stdout".into()));
         assert!(older.lines().all(|line| line.contains("\\n\",\"stream\":\"stdout\"")));
+    }
+
+    #[test]
+    fn what_is_not_shipped_holds_its_container() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("app.log");
+        let options = LogOptions { max_size_bytes: 100, max_files: 2, is_held: true };
+        let mut log = LogFile::open(path.clone(), options).unwrap();
+        let ship = |file: &Path| {
+            let inode = std::fs::metadata(file).unwrap().ino();
+            let cursor = format!("{{\"position\":{{\"inode\":{inode},\"offset\":0}}}}");
+            std::fs::write(crate::logs::cursor_path(&path), cursor).unwrap();
+        };
+        log.write(&[b'a'; 100]).unwrap();
+        assert!(!log.is_full(), "there is room for another file");
+        log.write(&[b'b'; 100]).unwrap();
+        assert!(log.is_full(), "nothing is shipped");
+        // What comes all the same, as at the container's end, is kept.
+        log.write(b"c").unwrap();
+        ship(&rotated(&path, 1));
+        assert!(log.is_full(), "the oldest file is being shipped");
+        ship(&path);
+        assert!(!log.is_full());
+        log.write(b"d").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"d");
+        assert_eq!(std::fs::read(rotated(&path, 1)).unwrap(), [&[b'b'; 100][..], b"c"].concat());
     }
 }

@@ -95,6 +95,9 @@ pub(crate) fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
+/// How often a container whose output has to wait is looked at, in milliseconds.
+const HELD_INTERVAL: u16 = 100;
+
 /// A connection of an agent.
 struct Client {
     id: u64,
@@ -230,13 +233,18 @@ impl Shim {
         }
         let first_log = fds.len();
         let mut owners = Vec::new();
+        let mut timeout = PollTimeout::NONE;
         for (index, container) in self.containers.iter().enumerate() {
+            if container.log.is_full() {
+                timeout = HELD_INTERVAL.into();
+                continue;
+            }
             for fd in container.log_fds() {
                 fds.push(PollFd::new(fd, PollFlags::POLLIN));
                 owners.push(index);
             }
         }
-        match poll(&mut fds, PollTimeout::NONE) {
+        match poll(&mut fds, timeout) {
             Ok(_) | Err(nix::Error::EINTR) => {}
             Err(error) => return Err(failed("poll")(error)),
         }

@@ -4,4 +4,5 @@
 
 pub mod ec2;
 pub mod ecs;
+pub mod logs;
 pub mod sts;

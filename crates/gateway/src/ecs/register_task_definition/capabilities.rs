@@ -22,6 +22,8 @@ const SHARING: &str = "ecs.capability.pid-ipc-namespace-sharing";
 const API_1_24: &str = "com.amazonaws.ecs.capability.docker-remote-api.1.24";
 const HEALTH_CHECK: &str = "ecs.capability.container-health-check";
 const RESTART_POLICY: &str = "ecs.capability.container-restart-policy";
+const API_1_19: &str = "com.amazonaws.ecs.capability.docker-remote-api.1.19";
+const ROLE_LOGS: &str = "ecs.capability.execution-role-awslogs";
 const ORDERING: &str = "ecs.capability.container-ordering";
 const TASK_ENI: &str = "ecs.capability.task-eni";
 const TASK_ROLE: &str = "com.amazonaws.ecs.capability.task-iam-role";
@@ -47,6 +49,11 @@ pub(super) fn required_attributes(definition: &TaskDefinition) -> Vec<String> {
         attributes.extend(of_process(container).into_iter().map(str::to_owned));
         if let Some(log) = &container.log_configuration {
             attributes.extend([format!("{LOG_DRIVER}{}", log.log_driver), API_1_18.to_owned()]);
+            if log.log_driver == "awslogs" {
+                attributes.insert(API_1_19.to_owned());
+                attributes
+                    .extend(definition.execution_role_arn.iter().map(|_| ROLE_LOGS.to_owned()));
+            }
         }
         if container.docker_labels.as_ref().is_some_and(|l| !l.is_empty())
             || !container.ulimits.is_empty()

@@ -1,9 +1,9 @@
 //! One container definition: every member checked and put into the record's form.
 
 use super::ports::{self, Taken};
-use super::{Error, connections, dependencies, health, linux, storage, word};
+use super::{Error, connections, dependencies, health, linux, log_driver, storage, word};
 use wharf_model::container_settings::IpcMode;
-use wharf_model::task_definition::{LogConfiguration, Ulimit};
+use wharf_model::task_definition::Ulimit;
 use wharf_model::{ContainerDefinition, NetworkMode};
 use wharf_wire::ecs::types;
 
@@ -81,7 +81,7 @@ fn one(
         readonly_root_filesystem: sent.readonly_root_filesystem,
         docker_labels: sent.docker_labels.clone(),
         ulimits: ulimits(&name, sent.ulimits.as_deref().unwrap_or_default())?,
-        log_configuration: sent.log_configuration.as_ref().map(log_configuration).transpose()?,
+        log_configuration: sent.log_configuration.as_ref().map(log_driver::parse).transpose()?,
         health_check: sent.health_check.as_ref().map(|c| health::check(&name, c)).transpose()?,
         restart_policy: sent
             .restart_policy
@@ -228,11 +228,4 @@ fn ulimits(container: &str, sent: &[types::Ulimit]) -> Result<Vec<Ulimit>, Error
         limits.push(Ulimit { name, soft_limit: soft.into(), hard_limit: hard.into() });
     }
     Ok(limits)
-}
-
-fn log_configuration(sent: &types::LogConfiguration) -> Result<LogConfiguration, Error> {
-    let driver = sent.log_driver.as_ref().ok_or(Error::Required("LogConfiguration.logDriver"))?;
-    let allowed = types::LogDriver::VALUES;
-    let log_driver = word("logDriver", driver.unknown(), allowed, driver.as_str())?;
-    Ok(LogConfiguration { log_driver, options: sent.options.clone().unwrap_or_default() })
 }

@@ -135,6 +135,48 @@ pub enum Error {
         /// The name.
         name: String,
     },
+    /// Options that the awslogs driver doesn't have.
+    #[error("Log driver awslogs disallows options: {0}")]
+    LogOptionsDisallowed(String),
+    /// Options that the awslogs driver needs.
+    #[error("Log driver awslogs requires options: {0}")]
+    LogOptionsMissing(String),
+    /// An option's value that isn't one.
+    #[error("Log driver awslogs has an invalid value for option {option}: '{value}'.")]
+    LogOption {
+        /// The option.
+        option: &'static str,
+        /// Its value.
+        value: String,
+    },
+    /// Two ways to say where an event begins.
+    #[error(
+        "Log driver awslogs disallows options: awslogs-datetime-format together with \
+         awslogs-multiline-pattern"
+    )]
+    LogPatterns,
+    /// Logs for another region.
+    #[error(
+        "Log driver awslogs: option awslogs-region is '{wanted}', and this server has the region \
+         '{served}' only."
+    )]
+    LogRegion {
+        /// The region that was asked for.
+        wanted: String,
+        /// The one that there is.
+        served: String,
+    },
+    /// FARGATE without a name for the streams.
+    #[error(
+        "Fargate requires log configuration options to include awslogs-stream-prefix to support \
+         log driver awslogs."
+    )]
+    FargateStreamPrefix,
+    /// FARGATE without a role to write logs by.
+    #[error(
+        "Fargate requires task definition to have execution role ARN to support log driver awslogs."
+    )]
+    FargateExecutionRole,
     /// Host and container ports differ where they are one.
     #[error(
         "When networkMode={0}, the host ports and container ports in port mappings must match."

@@ -1,6 +1,6 @@
 //! Whether a task definition can run where it says that it will.
 
-use super::{Error, health, size};
+use super::{Error, health, log_driver, size};
 use wharf_model::container_settings::PidMode;
 use wharf_model::task_definition::LaunchType;
 use wharf_model::{ContainerDefinition, NetworkMode, TaskDefinition};
@@ -38,7 +38,7 @@ pub(super) fn check(definition: &TaskDefinition) -> Result<(), Error> {
             health::within(&container.name, member, timeout, FARGATE_TIMEOUT)?;
         }
     }
-    Ok(())
+    log_driver::check_fargate(definition)
 }
 
 /// The first member that Fargate doesn't have, if there is one.

@@ -6,7 +6,7 @@
 //! `false`) changes nothing; it is accepted and described as it was sent.
 
 use super::super::carried_out::asks_for_nothing;
-use super::driver_options;
+use super::{driver_options, log_driver};
 use wharf_wire::ecs::types;
 use wharf_wire::{Document, Shape};
 
@@ -169,14 +169,16 @@ fn of_volume(index: usize, volume: &types::Volume, found: &mut Found) {
 }
 
 fn of_log_configuration(log: &types::LogConfiguration, path: &str, found: &mut Found) {
-    if let Some(driver) = &log.log_driver
-        && *driver != types::LogDriver::JsonFile
-    {
-        found.refused.push(format!("{path}logConfiguration.logDriver {driver}"));
-        return;
-    }
+    let carried_out = match &log.log_driver {
+        Some(types::LogDriver::JsonFile) | None => JSON_FILE_OPTIONS,
+        Some(types::LogDriver::Awslogs) => log_driver::AWSLOGS_OPTIONS,
+        Some(driver) => {
+            found.refused.push(format!("{path}logConfiguration.logDriver {driver}"));
+            return;
+        }
+    };
     for (option, _) in log.options.iter().flatten() {
-        if !JSON_FILE_OPTIONS.contains(&option.as_str()) {
+        if !carried_out.contains(&option.as_str()) {
             found.refused.push(format!("{path}logConfiguration.options.{option}"));
         }
     }

@@ -15,6 +15,7 @@ mod error;
 mod health;
 mod launch_types;
 mod linux;
+mod log_driver;
 mod members;
 mod ports;
 pub(in crate::ecs) mod size;
@@ -83,6 +84,7 @@ pub fn register_task_definition(
         tags,
     };
     let definition = validate(input, registration).map_err(invalid)?;
+    log_driver::check_region(&definition, context.region()).map_err(invalid)?;
 
     let mut transaction = Transaction::new();
     let family_key = RecordKey::TaskDefinitionFamily(family.clone());

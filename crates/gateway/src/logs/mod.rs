@@ -1,0 +1,147 @@
+//! Amazon CloudWatch Logs: log groups, streams and events, over wharf's own log store.
+//!
+//! Unlike the operations of [`crate::ecs`], these touch no record of the journal: each is a function
+//! of its input and the [`Logs`] that it is given, and what it changes is durable when the store has
+//! answered.
+
+mod filter_log_events;
+mod get_log_events;
+mod groups;
+mod names;
+mod put_log_events;
+mod streams;
+mod tags;
+
+use crate::dispatch::{Call, Encoded};
+use crate::error::ApiError;
+use crate::identity::{Kind, Verified};
+use wharf_logs::{Error, LogStore};
+use wharf_model::ArnScope;
+use wharf_wire::logs::{Operation, operation};
+
+/// What an operation works on.
+pub(crate) struct Logs<'a> {
+    /// The store.
+    pub store: &'a LogStore,
+    /// Region and account.
+    pub arns: &'a ArnScope,
+    /// The time of the request.
+    pub now_ms: i64,
+}
+
+/// What an agent's key may do: make groups and streams, put events, and ask where a stream stands.
+const AGENTS: &[Operation] = &[
+    Operation::CreateLogGroup,
+    Operation::CreateLogStream,
+    Operation::DescribeLogStreams,
+    Operation::PutLogEvents,
+];
+
+/// Refuses what a principal may not do.
+fn authorize(operation: Operation, identity: &Verified) -> Result<(), ApiError> {
+    let allowed = match identity.kind() {
+        Kind::Root | Kind::User => true,
+        Kind::ContainerInstance => AGENTS.contains(&operation),
+        Kind::RoleSession => false,
+    };
+    if allowed {
+        return Ok(());
+    }
+    let name = operation.as_str();
+    Err(client(
+        "AccessDeniedException",
+        format!(
+            "User: {} is not authorized to perform: logs:{name} because no identity-based policy \
+             allows the logs:{name} action",
+            identity.principal_arn()
+        ),
+    ))
+}
+
+macro_rules! dispatch_table {
+    ($( $name:ident => $function:path; )*) => {
+        /// Runs the operation.
+        pub(crate) async fn dispatch(operation: Operation, call: Call<'_>) -> Encoded {
+            authorize(operation, call.identity)?;
+            match operation {
+                $( Operation::$name => {
+                    let app = call.app;
+                    let now_ms = call.now.as_millis();
+                    let (input, encode) = call.typed::<operation::$name>()?;
+                    let logs = Logs { store: app.logs(), arns: app.arns(), now_ms };
+                    let output = $function(&logs, input).await?;
+                    Ok(crate::dispatch::encoded(&encode, output))
+                } )*
+            }
+        }
+    };
+}
+
+dispatch_table! {
+    CreateLogGroup => groups::create;
+    DeleteLogGroup => groups::delete;
+    DescribeLogGroups => groups::describe;
+    PutRetentionPolicy => groups::put_retention;
+    DeleteRetentionPolicy => groups::delete_retention;
+    CreateLogStream => streams::create;
+    DeleteLogStream => streams::delete;
+    DescribeLogStreams => streams::describe;
+    PutLogEvents => put_log_events::put_log_events;
+    GetLogEvents => get_log_events::get_log_events;
+    FilterLogEvents => filter_log_events::filter_log_events;
+    TagResource => tags::tag;
+    UntagResource => tags::untag;
+    ListTagsForResource => tags::list;
+    TagLogGroup => tags::tag_group;
+    UntagLogGroup => tags::untag_group;
+    ListTagsLogGroup => tags::list_of_group;
+}
+
+/// An error that the caller can mend.
+fn client(code: &'static str, message: impl Into<String>) -> ApiError {
+    ApiError::new(code, 400, message)
+}
+
+/// An operation of CloudWatch Logs that isn't built.
+pub(crate) fn not_built(name: &str) -> ApiError {
+    let message = format!("The operation {name} is not supported by this server.");
+    client("UnsupportedOperationException", message)
+}
+
+/// A member that isn't carried out.
+fn refused(member: &str) -> ApiError {
+    ApiError::invalid_parameter(format!("{member} is not supported by this server."))
+}
+
+/// The store's error in CloudWatch Logs' words; the log has the disk's.
+fn failed(error: Error) -> ApiError {
+    match error {
+        Error::NoGroup(_) => {
+            client("ResourceNotFoundException", "The specified log group does not exist.")
+        }
+        Error::NoStream(_) => {
+            client("ResourceNotFoundException", "The specified log stream does not exist.")
+        }
+        Error::GroupExists(_) => {
+            client("ResourceAlreadyExistsException", "The specified log group already exists")
+        }
+        Error::StreamExists(_) => {
+            client("ResourceAlreadyExistsException", "The specified log stream already exists")
+        }
+        Error::Io { .. } | Error::Closed => {
+            tracing::error!(%error, "the log store failed");
+            let message = "The service cannot complete the request.";
+            ApiError::new("ServiceUnavailableException", 500, message)
+        }
+    }
+}
+
+/// Runs what blocks on the disk beside the server's other work.
+async fn blocking<T: Send + 'static>(
+    what: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, ApiError> {
+    match tokio::task::spawn_blocking(what).await {
+        Ok(result) => result.map_err(failed),
+        Err(_) => Err(failed(Error::Closed)),
+    }
+}

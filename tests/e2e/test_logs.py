@@ -1,0 +1,211 @@
+"""Logs as a user meets them: tasks with the awslogs driver, read back by the stock aws CLI and boto3."""
+
+import os
+import signal
+import time
+
+import botocore.exceptions
+import pytest
+
+from conftest import Wharf, eventually
+
+REGION = "us-east-1"
+LINES = 2000
+
+
+@pytest.fixture(scope="module")
+def wharf():
+    wharf = Wharf()
+    try:
+        wharf.build_shell()
+        yield wharf
+    finally:
+        wharf.down()
+
+
+def container(name, script, group, **options):
+    options = {"awslogs-group": group, "awslogs-region": REGION} | {
+        option.replace("_", "-"): value for option, value in options.items()
+    }
+    return {
+        "name": name, "image": "shell", "memory": 32, "essential": True,
+        "command": ["sh", "-c", script],
+        "logConfiguration": {"logDriver": "awslogs", "options": options},
+    }
+
+
+def messages(wharf, group, stream):
+    """Every message of a stream, page by page until the token stands still."""
+    logs, found, token = wharf.client("logs"), [], {}
+    while True:
+        page = logs.get_log_events(
+            logGroupName=group, logStreamName=stream, startFromHead=True, limit=700, **token
+        )
+        found += [event["message"] for event in page["events"]]
+        if token.get("nextToken") == page["nextForwardToken"]:
+            return found
+        token = {"nextToken": page["nextForwardToken"]}
+
+
+def task_id(arn):
+    return arn.rsplit("/", 1)[1]
+
+
+def test_every_line_is_there_in_order_when_the_task_shows_stopped(wharf):
+    group = "/ecs/lines"
+    counter = container(
+        "counter", f"seq 1 {LINES}; echo last >&2; echo; printf unfinished", group,
+        awslogs_create_group="true", awslogs_stream_prefix="app",
+    )
+    stack = container(
+        "stack", "echo 'INFO a'; echo 'ERROR b'; echo '  at c'; echo '  at d'; echo 'INFO e'", group,
+        awslogs_create_group="true", awslogs_multiline_pattern="^(INFO|ERROR) ",
+        mode="blocking",
+    ) | {"essential": False, "cpu": 10}
+    counter["dependsOn"] = [{"containerName": "stack", "condition": "COMPLETE"}]
+    began = time.time()
+    # With an execution role the host needs one attribute more.
+    role = "arn:aws:iam::123456789012:role/execution"
+    arn = wharf.start(wharf.register("lines", counter, stack, executionRoleArn=role))
+    # The very first answer that says STOPPED.
+    task = eventually(
+        "stopped", lambda: (t := wharf.task(arn))["lastStatus"] == "STOPPED" and t, interval=0.05
+    )
+    stream = f"app/counter/{task_id(arn)}"
+    found = messages(wharf, group, stream)
+    assert found[:LINES] == [str(n) for n in range(1, LINES + 1)]
+    assert sorted(found[LINES:]) == ["last", "unfinished"]
+    # Without a prefix the stream has the container's id.
+    runtime_id = next(c["runtimeId"] for c in task["containers"] if c["name"] == "stack")
+    assert messages(wharf, group, runtime_id) == ["INFO a", "ERROR b\n  at c\n  at d", "INFO e"]
+
+    # The stock CLI: groups, streams, the end of a stream, a filter.
+    described = wharf.aws("logs", "describe-log-groups", "--log-group-name-prefix", "/ecs")
+    [described] = described["logGroups"]
+    assert described["arn"] == f"arn:aws:logs:{REGION}:123456789012:log-group:{group}:*"
+    assert described["storedBytes"] > 0
+    streams = wharf.aws(
+        "logs", "describe-log-streams", "--log-group-name", group, "--order-by", "LastEventTime",
+        "--descending",
+    )["logStreams"]
+    assert [s["logStreamName"] for s in streams] == [stream, runtime_id]
+    assert began * 1000 - 1000 < streams[0]["firstEventTimestamp"] <= streams[0]["lastEventTimestamp"]
+    tail = wharf.aws(
+        "logs", "get-log-events", "--log-group-name", group, "--log-stream-name", stream,
+        "--limit", "3",
+    )
+    assert [e["message"] for e in tail["events"]] == found[-3:]
+    found = wharf.aws(
+        "logs", "filter-log-events", "--log-group-name", group, "--filter-pattern", "?last ?ERROR",
+    )["events"]
+    assert [e["message"] for e in found] == ["ERROR b\n  at c\n  at d", "last"]
+    assert [e["logStreamName"] for e in found] == [runtime_id, stream]
+    pages = wharf.client("logs").get_paginator("filter_log_events").paginate(
+        logGroupName=group, logStreamNamePrefix="app/", filterPattern="99 -1",
+        PaginationConfig={"PageSize": 5},
+    )
+    assert [e["message"] for page in pages for e in page["events"]] == [
+        str(n) for n in range(1, LINES + 1) if "99" in str(n) and "1" not in str(n)
+    ]
+
+
+def test_a_missing_group_stops_the_task_and_says_so(wharf):
+    definition = wharf.register(
+        "lost", container("app", "echo never", "/ecs/none", awslogs_stream_prefix="app")
+    )
+    task = wharf.stopped(wharf.start(definition))
+    reason = task["stoppedReason"]
+    assert reason.startswith("ResourceInitializationError: failed to validate logger args:"), reason
+    assert "ResourceNotFoundException: The specified log group does not exist." in reason
+    assert wharf.aws("logs", "describe-log-groups", "--log-group-name-prefix", "/ecs/none") == {
+        "logGroups": []
+    }
+
+
+def test_retention_tags_and_deletion(wharf):
+    logs = wharf.client("logs")
+    logs.create_log_group(logGroupName="kept", tags={"team": "a"})
+    logs.put_retention_policy(logGroupName="kept", retentionInDays=7)
+    with pytest.raises(logs.exceptions.InvalidParameterException, match="enum value set"):
+        logs.put_retention_policy(logGroupName="kept", retentionInDays=2)
+    [group] = logs.describe_log_groups(logGroupNamePattern="ep")["logGroups"]
+    assert group["retentionInDays"] == 7
+    logs.create_log_stream(logGroupName="kept", logStreamName="s")
+    now, day = int(time.time() * 1000), 86_400_000
+    # Older than the retention, and within it: a batch may span a day at most.
+    answer = logs.put_log_events(
+        logGroupName="kept", logStreamName="s",
+        logEvents=[
+            {"timestamp": now - 7 * day - 60_000, "message": "old"},
+            {"timestamp": now - 7 * day + 60_000, "message": "kept"},
+        ],
+    )
+    assert answer["rejectedLogEventsInfo"] == {"expiredLogEventEndIndex": 1}
+    assert messages(wharf, "kept", "s") == ["kept"]
+    events = ['{"level": "info"}', '{"level": "error", "code": 503}', "level error"]
+    logs.put_log_events(
+        logGroupName="kept", logStreamName="s",
+        logEvents=[{"timestamp": now - 6 * day, "message": event} for event in events],
+    )
+    found = logs.filter_log_events(
+        logGroupName="kept", filterPattern='{ $.level = "error" && $.code >= 500 }'
+    )["events"]
+    assert [event["message"] for event in found] == events[1:2]
+    logs.tag_resource(resourceArn=group["logGroupArn"], tags={"env": "test"})
+    logs.untag_resource(resourceArn=group["logGroupArn"], tagKeys=["team"])
+    assert logs.list_tags_for_resource(resourceArn=group["logGroupArn"])["tags"] == {"env": "test"}
+    logs.put_retention_policy(logGroupName="kept", retentionInDays=1)
+    assert messages(wharf, "kept", "s") == []
+    logs.delete_log_group(logGroupName="kept")
+    with pytest.raises(botocore.exceptions.ClientError, match="log group does not exist"):
+        messages(wharf, "kept", "s")
+
+
+class Follower:
+    """Asks what `aws logs tail --follow` asks: that command is the CLI's version 2, and the tests have
+    version 1. Everything since the newest event seen, each event once."""
+
+    def __init__(self, logs, group):
+        self.logs, self.asked, self.seen, self.messages = logs, {"logGroupName": group}, {}, []
+
+    def ask(self):
+        """The messages so far; a server that is away is asked again later."""
+        try:
+            page = self.logs.filter_log_events(interleaved=True, **self.asked)
+        except (botocore.exceptions.ClientError, botocore.exceptions.HTTPClientError):
+            return self.messages
+        for event in page["events"]:
+            ids = self.seen.setdefault(event["timestamp"], set())
+            if event["eventId"] not in ids:
+                ids.add(event["eventId"])
+                self.messages.append(event["message"])
+        self.asked.pop("nextToken", None)
+        if "nextToken" in page:
+            self.asked["nextToken"] = page["nextToken"]
+        elif self.seen:
+            newest = max(self.seen)
+            self.seen, self.asked["startTime"] = {newest: self.seen[newest]}, newest
+        return self.messages
+
+
+def test_kill_9_of_server_and_agent_loses_and_doubles_no_line(wharf):
+    group = "/ecs/killed"
+    script = "for i in $(seq 1 60); do for n in $(seq 1 20); do echo $i-$n; done; sleep 0.05; done"
+    definition = wharf.register("killed", container(
+        "app", script, group, awslogs_create_group="true", awslogs_stream_prefix="p"
+    ))
+    arn = wharf.start(definition)
+    follower = Follower(wharf.client("logs"), group)
+    eventually("some lines", lambda: len(follower.ask()) > 20, interval=0.05)
+    for process in ("server", "agent", "server", "agent"):
+        status = eventually(
+            "a process to kill", lambda: (s := wharf.status())[process].get("pid") and s
+        )
+        os.kill(status[process]["pid"], signal.SIGKILL)
+        time.sleep(0.3)
+        follower.ask()
+    eventually("the end", lambda: (follower.ask(), wharf.task(arn)["lastStatus"])[1] == "STOPPED")
+    expected = [f"{i}-{n}" for i in range(1, 61) for n in range(1, 21)]
+    assert messages(wharf, group, f"p/app/{task_id(arn)}") == expected
+    eventually("a follower with all", lambda: len(follower.ask()) >= len(expected))
+    assert follower.messages == expected
