@@ -26,7 +26,12 @@ pub struct ProcessFile {
 impl ProcessFile {
     /// The calling process.
     pub fn of_this_process(name: &str, addresses: Vec<String>) -> Self {
-        let pid = i32::try_from(std::process::id()).unwrap_or(0);
+        Self::of(std::process::id(), name, addresses)
+    }
+
+    /// The process with the id `pid`, which must live.
+    pub fn of(pid: u32, name: &str, addresses: Vec<String>) -> Self {
+        let pid = i32::try_from(pid).unwrap_or(0);
         Self {
             name: name.to_owned(),
             pid,

@@ -69,7 +69,9 @@ pub fn run(data_dir: &DataDir, up: &Up) -> Result<(), Error> {
     }
     // The agent first: its last reports still find the server.
     for process in processes.iter().rev() {
-        if let Some(file) = ProcessFile::read_live(data_dir, process.name) {
+        // One that has only just begun has no file yet.
+        let child = || Some(ProcessFile::of(process.child.as_ref()?.id(), process.name, vec![]));
+        if let Some(file) = ProcessFile::read_live(data_dir, process.name).or_else(child) {
             tracing::info!(process = process.name, pid = file.pid, "stopping");
             if !file.stop(rustix::process::Signal::TERM, Duration::from_secs(15)) {
                 tracing::warn!(process = process.name, pid = file.pid, "did not end in 15 s");

@@ -137,9 +137,14 @@ fn spawn_supervisor(data_dir: &DataDir) -> Result<(), Error> {
         command.current_dir("/");
         command.env("WHARF_DATA_DIR", data_dir.path());
         supervisor::in_own_session(&mut command);
-        command.spawn().map(drop)
+        command.spawn()
     };
-    spawn().map_err(Error::Spawn)
+    let supervisor = spawn().map_err(Error::Spawn)?;
+    // It writes the same once it has begun; a `down` that comes before that has to find it, too.
+    if ProcessFile::read_live(data_dir, "supervisor").is_none() {
+        ProcessFile::of(supervisor.id(), "supervisor", Vec::new()).write(data_dir)?;
+    }
+    Ok(())
 }
 
 /// The arguments of `up` with the command replaced; a relative --data-dir comes in resolved by
