@@ -34,7 +34,8 @@ run_clippy() {
 # them and are built once; by clippy's driver, whose own step would look at the dependencies again.
 run_build() {
   mkdir -p "$target"
-  cargo build --workspace --bins --tests --examples 2>&1 | tee "$target/build.log" >&2
+  cargo build --workspace --bins --tests --examples 2>&1 | tee "$target/build.log" >&2 ||
+    return
   # Cargo repeats the warnings of what it has built before.
   if grep -q '^warning' "$target/build.log"; then
     say "warnings are errors here"

@@ -207,11 +207,16 @@ class Wharf:
 
 @pytest.fixture(scope="module")
 def wharf(request):
+    """The module's wharf; with the image `shell` if the module says NEEDS_SHELL."""
     instance = Wharf()
-    yield instance
-    if request.session.testsfailed:
-        print(instance.logs())
-    assert instance.down().returncode == 0
+    try:
+        if getattr(request.module, "NEEDS_SHELL", False):
+            instance.build_shell()
+        yield instance
+        if request.session.testsfailed:
+            print(instance.logs())
+    finally:
+        assert instance.down().returncode == 0
 
 
 def host_ports(task, container="app"):

@@ -8,22 +8,12 @@ import signal
 import time
 
 import pytest
-from conftest import Wharf, eventually
+from conftest import eventually
+
+NEEDS_SHELL = True
 
 # A container's clock that all share: seconds since the host came up.
 UPTIME = '$(cut -d" " -f1 /proc/uptime)'
-
-
-@pytest.fixture(scope="module")
-def wharf(request):
-    instance = Wharf()
-    try:
-        instance.build_shell()
-        yield instance
-        if request.session.testsfailed:
-            print(instance.logs())
-    finally:
-        assert instance.down().returncode == 0
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -7,20 +7,12 @@ import time
 import botocore.exceptions
 import pytest
 
-from conftest import Wharf, eventually
+from conftest import eventually
+
+NEEDS_SHELL = True
 
 REGION = "us-east-1"
 LINES = 2000
-
-
-@pytest.fixture(scope="module")
-def wharf():
-    wharf = Wharf()
-    try:
-        wharf.build_shell()
-        yield wharf
-    finally:
-        wharf.down()
 
 
 def container(name, script, group, **options):

@@ -5,23 +5,12 @@ import pathlib
 import shutil
 import tempfile
 
-import pytest
-from conftest import Wharf, eventually
+from conftest import eventually
+
+NEEDS_SHELL = True
 
 MEMORY = pathlib.Path("/sys/fs/cgroup/memory")
 CPU = pathlib.Path("/sys/fs/cgroup/cpu")
-
-
-@pytest.fixture(scope="module")
-def wharf(request):
-    instance = Wharf()
-    try:
-        instance.build_shell()
-        yield instance
-        if request.session.testsfailed:
-            print(instance.logs())
-    finally:
-        assert instance.down().returncode == 0
 
 
 def shell(name, script, **members):

@@ -8,17 +8,7 @@ import time
 import pytest
 from conftest import CGROUPS, Wharf, eventually, free_port, get, host_ports
 
-
-@pytest.fixture(scope="module")
-def wharf(request):
-    instance = Wharf()
-    try:
-        instance.build_shell()
-        yield instance
-        if request.session.testsfailed:
-            print(instance.logs())
-    finally:
-        assert instance.down().returncode == 0
+NEEDS_SHELL = True
 
 
 def shell(name, script, **members):

@@ -126,7 +126,7 @@ fn check_port(address: std::net::SocketAddr) -> Result<(), Error> {
 /// Starts this program again with the same arguments as `supervise`, in a session of its own.
 fn spawn_supervisor(data_dir: &DataDir) -> Result<(), Error> {
     data_dir::make_private_dir(&data_dir.log())?;
-    let spawn = || -> std::io::Result<()> {
+    let spawn = || -> std::io::Result<std::process::Child> {
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)

@@ -16,7 +16,7 @@ use hyper::header::CONTENT_TYPE;
 use hyper::{HeaderMap, Method};
 use std::cell::LazyCell;
 use std::sync::Arc;
-use wharf_wire::{DecodeError, DecodeReason, json};
+use wharf_wire::{DecodeError, DecodeReason, Schema, json};
 
 /// What a request looks like before anything of it is believed: good enough to lay out an error.
 #[derive(Debug, Clone, Copy)]
@@ -168,10 +168,7 @@ async fn ecs_call(
     let (protocol, name) = json_target(head, wharf_wire::ecs::SERVICE)?;
     let operation: wharf_wire::ecs::Operation = name.parse().map_err(|_| no_operation(name))?;
     trace.operation = operation.as_str();
-    let input = json::decode(operation.input_schema(), body).map_err(|e| undecodable(&e))?;
-    let now = app.now();
-    let encode = Box::new(json::encode);
-    let call = Call { app, identity, now, seed: rand::random(), input, encode };
+    let call = json_call(app, identity, operation.input_schema(), body)?;
     let bytes = ecs::dispatch(operation, call).await?;
     Ok(answer(200, protocol.content_type(), bytes))
 }
@@ -190,12 +187,21 @@ async fn logs_call(
     }
     let operation: wharf_wire::logs::Operation = name.parse().map_err(|_| no_operation(name))?;
     trace.operation = operation.as_str();
-    let input = json::decode(operation.input_schema(), body).map_err(|e| undecodable(&e))?;
-    let now = app.now();
-    let encode = Box::new(json::encode);
-    let call = Call { app, identity, now, seed: rand::random(), input, encode };
+    let call = json_call(app, identity, operation.input_schema(), body)?;
     let bytes = logs::dispatch(operation, call).await?;
     Ok(answer(200, protocol.content_type(), bytes))
+}
+
+/// A call whose input and output are JSON.
+fn json_call<'a>(
+    app: &'a Arc<App>,
+    identity: &'a Verified,
+    schema: &'static Schema,
+    body: &[u8],
+) -> Result<Call<'a>, ApiError> {
+    let input = json::decode(schema, body).map_err(|e| undecodable(&e))?;
+    let (now, seed, encode) = (app.now(), rand::random(), Box::new(json::encode));
+    Ok(Call { app, identity, now, seed, input, encode })
 }
 
 fn unknown_operation(message: String) -> ApiError {
