@@ -51,6 +51,21 @@ fn newest_segment(data_dir: &Path) -> PathBuf {
 }
 
 #[tokio::test]
+async fn nothing_stands_behind_what_a_failed_first_write_left() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = LogStore::open(directory.path(), LogStoreOptions::default()).unwrap();
+    store.create_group(group("g")).await.unwrap();
+    store.create_stream("g", "a", NOW).await.unwrap();
+    let first = state::segment_path(&directory.path().join("logs/00000000"), 1);
+    std::fs::write(first, [0; 100]).unwrap();
+    store.put("g", "a", events(&[(1, "kept")]), NOW).await.unwrap();
+    assert_eq!(all(&store), ["kept"]);
+    drop(store);
+    let store = LogStore::open(directory.path(), LogStoreOptions::default()).unwrap();
+    assert_eq!(all(&store), ["kept"]);
+}
+
+#[tokio::test]
 async fn what_was_acknowledged_comes_back_and_a_torn_tail_does_not() {
     let directory = tempfile::tempdir().unwrap();
     let store = LogStore::open(directory.path(), LogStoreOptions::default()).unwrap();

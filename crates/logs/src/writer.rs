@@ -171,7 +171,7 @@ impl Writer {
             }
             let mut active = open_segment(directory, number)?;
             // Behind what a failed write left nothing is written.
-            let whole = newest.is_none_or(|newest| newest == (active.number, active.bytes));
+            let whole = newest.map_or(active.bytes == 0, |n| n == (active.number, active.bytes));
             if active.bytes >= full || known.is_none() && !whole {
                 number += 1;
                 active = open_segment(directory, number)?;
