@@ -280,9 +280,7 @@ impl Shipping {
                 log_group_name: Some(settings.group.clone()),
                 ..Default::default()
             };
-            exists(
-                patiently(|| caller.call::<CreateLogGroup>(input.clone())).await,
-            )?;
+            exists(patiently(|| caller.call::<CreateLogGroup>(input.clone())).await)?;
         }
         let input = CreateLogStreamRequest {
             log_group_name: Some(settings.group.clone()),

@@ -9,10 +9,10 @@ use wharf_runtime::logs::{LogReader, Position};
 use wharf_wire::logs::operation::{DescribeLogStreams, PutLogEvents};
 use wharf_wire::logs::types::{DescribeLogStreamsRequest, InputLogEvent, PutLogEventsRequest};
 
+use super::Caller;
 use super::cursor::Cursor;
 use super::events::{Assembler, Made};
 use super::options::Settings;
-use super::Caller;
 use crate::api::Error;
 
 /// Limits of PutLogEvents. As JSON a message may grow; a batch stays well below what is taken.

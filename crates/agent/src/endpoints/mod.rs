@@ -117,14 +117,13 @@ impl Endpoints {
             availability_zone: options.availability_zone.clone(),
             container_instance_arn: None,
         }));
-        let context =
-            Context {
-                tasks,
-                sampler,
-                instance: instance.clone(),
-                client: client.clone(),
-                cgroup: format!("/wharf-{}", options.instance).into(),
-            };
+        let context = Context {
+            tasks,
+            sampler,
+            instance: instance.clone(),
+            client: client.clone(),
+            cgroup: format!("/wharf-{}", options.instance).into(),
+        };
         tokio::spawn(serve_tasks(tcp, context.clone(), stop.clone()));
         tokio::spawn(api::serve(api, client.clone(), stop.clone()));
         tokio::spawn(serve_host(unix, context, stop));

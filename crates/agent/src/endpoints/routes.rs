@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::Method;
 use serde_json::{Value, json};
+use wharf_runtime::SandboxId;
 use wharf_wire::ecs::operation;
 use wharf_wire::ecs::types::ListTagsForResourceRequest;
 
@@ -37,7 +38,9 @@ pub(super) async fn for_task(context: &Context, from: SocketAddr, asked: &Asked)
         }
         ["v2", "credentials"] => credentials(context, from, "", "CredentialsV2Request").await,
         ["v2", "credentials", id] => credentials(context, from, id, "CredentialsV2Request").await,
-        ["v2", "metadata" | "stats", ..] => by_address(context, peer, &parts).await,
+        ["v2", "metadata" | "metadataWithTags" | "stats", ..] => {
+            by_address(context, peer, &parts).await
+        }
         ["v3", id, ref rest @ ..] => by_id(context, Version::V3, id, rest).await,
         ["v4", id, ref rest @ ..] => by_id(context, Version::V4, id, rest).await,
         ["api", _, ..] => Answer {
@@ -171,8 +174,44 @@ async fn by_address(context: &Context, peer: IpAddr, parts: &[&str]) -> Answer {
     };
     match parts {
         ["v2", "metadata"] => Answer::ok(document),
+        ["v2", "metadataWithTags"] => {
+            let mut answer = Answer::ok(document);
+            add_tags(context, &instance, &mut answer.body).await;
+            answer
+        }
         ["v2", "stats"] => Answer::ok(stats::task(context, &task).await),
+        ["v2", what, container] => by_runtime_id(context, &instance, &task, what, container).await,
         _ => not_found(&parts.join("/")),
+    }
+}
+
+/// A container of the task, by the id that the documents show for it.
+async fn by_runtime_id(
+    context: &Context,
+    instance: &Instance,
+    task: &SandboxId,
+    what: &str,
+    id: &str,
+) -> Answer {
+    let name = find(context, |machine| {
+        let mut containers = machine.containers();
+        let found = containers.find(|(_, state)| state.runtime_id.as_deref() == Some(id));
+        let (container, _) = found.filter(|_| machine.task.id == *task)?;
+        let name = container.name.clone();
+        let document = documents::container_by_name(machine, &name, instance, Version::V2);
+        Some((name, document))
+    });
+    let Some((name, document)) = name else {
+        let text = format!("Unable to get container from the request: no container {id}");
+        return Answer { status: 400, body: json!(text) };
+    };
+    match what {
+        "metadata" => Answer::ok(document),
+        "stats" => match stats::container(context, &(task.clone(), name)).await {
+            Some(stats) => Answer::ok(stats),
+            None => Answer { status: 500, body: json!("Unable to get container stats") },
+        },
+        _ => not_found(what),
     }
 }
 
