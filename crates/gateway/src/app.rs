@@ -6,6 +6,7 @@ use crate::error::ApiError;
 use crate::identity::Verified;
 use crate::metrics::Metrics;
 use crate::placing::Placing;
+use crate::seal::SealKey;
 use crate::sigv4::{Clock, Gate, KeySource};
 use std::sync::{Arc, OnceLock};
 use wharf_journal::Store;
@@ -39,6 +40,8 @@ pub struct Parts {
     pub store: Arc<Store>,
     /// What containers wrote.
     pub logs: LogStore,
+    /// The server's own key, which seals secrets.
+    pub seal: Arc<SealKey>,
     /// Keys that sign requests.
     pub keys: Arc<dyn KeySource>,
     /// The server's clock.
@@ -60,6 +63,7 @@ pub struct App {
     endpoint: OnceLock<String>,
     store: Arc<Store>,
     logs: LogStore,
+    seal: Arc<SealKey>,
     gate: Gate,
     clock: Arc<dyn Clock>,
     soft: Arc<dyn SoftState>,
@@ -85,6 +89,7 @@ impl App {
             endpoint,
             store: parts.store,
             logs: parts.logs,
+            seal: parts.seal,
             clock: parts.clock,
             soft: parts.soft,
             history: parts.history,
@@ -157,6 +162,7 @@ impl App {
             arns: &self.arns,
             vpc: &self.vpc,
             endpoint: self.endpoint(),
+            seal: &self.seal,
             soft: self.soft.as_ref(),
             history: self.history.as_ref(),
         }

@@ -6,6 +6,7 @@
 use crate::account::{AccessKey, AccountSetting, ClientToken};
 use crate::cluster::Cluster;
 use crate::container_instance::{ContainerInstance, Reservation};
+use crate::iam::{self, InstanceProfile, ManagedPolicy, Role, User};
 use crate::id::{
     ClusterName, ContainerInstanceKey, Family, ServiceKey, TaskDefinitionKey, TaskId, TaskKey,
 };
@@ -61,6 +62,10 @@ pub struct Snapshot {
     access_keys: Table<String, AccessKey>,
     client_tokens: Table<(String, String, String), ClientToken>,
     subnets: Table<String, SubnetAllocation>,
+    roles: Table<String, Role>,
+    users: Table<String, User>,
+    policies: Table<String, ManagedPolicy>,
+    instance_profiles: Table<String, InstanceProfile>,
     usage: OrdMap<ContainerInstanceKey, Arc<InstanceUsage>>,
     service_tasks: OrdMap<ServiceKey, OrdSet<TaskId>>,
     addresses: OrdMap<Ipv4Addr, TaskKey>,
@@ -106,6 +111,14 @@ lookups! {
     client_token, client_tokens: (String, String, String) => ClientToken;
     /// The subnet's allocation record.
     subnet_allocation, subnets: String => SubnetAllocation;
+    /// The role with this name in lower case.
+    role, roles: String => Role;
+    /// The user with this name in lower case.
+    user, users: String => User;
+    /// The account's own policy with this name in lower case.
+    policy, policies: String => ManagedPolicy;
+    /// The instance profile with this name in lower case.
+    instance_profile, instance_profiles: String => InstanceProfile;
 }
 
 fn values<'a, K: Ord + Clone, T>(
@@ -139,6 +152,10 @@ impl Snapshot {
             RecordKey::AccessKey(k) => of(&self.access_keys, k),
             RecordKey::ClientToken(k) => of(&self.client_tokens, k),
             RecordKey::SubnetAllocation(k) => of(&self.subnets, k),
+            RecordKey::Role(k) => of(&self.roles, k),
+            RecordKey::User(k) => of(&self.users, k),
+            RecordKey::ManagedPolicy(k) => of(&self.policies, k),
+            RecordKey::InstanceProfile(k) => of(&self.instance_profiles, k),
         }
     }
 
@@ -270,6 +287,26 @@ impl Snapshot {
         values(&self.access_keys)
     }
 
+    /// All roles by name.
+    pub fn roles(&self) -> impl Iterator<Item = &Arc<Role>> {
+        values(&self.roles)
+    }
+
+    /// All users by name.
+    pub fn users(&self) -> impl Iterator<Item = &Arc<User>> {
+        values(&self.users)
+    }
+
+    /// All of the account's own policies by name.
+    pub fn policies(&self) -> impl Iterator<Item = &Arc<ManagedPolicy>> {
+        values(&self.policies)
+    }
+
+    /// All instance profiles by name.
+    pub fn instance_profiles(&self) -> impl Iterator<Item = &Arc<InstanceProfile>> {
+        values(&self.instance_profiles)
+    }
+
     /// All client tokens.
     pub fn client_tokens(&self) -> impl Iterator<Item = &Arc<ClientToken>> {
         values(&self.client_tokens)
@@ -327,6 +364,10 @@ impl Snapshot {
                 insert!(client_tokens, (r.cluster.clone(), r.operation.clone(), r.token.clone()), r)
             }
             Record::SubnetAllocation(r) => insert!(subnets, r.subnet_id.clone(), r),
+            Record::Role(r) => insert!(roles, iam::key(&r.name), r),
+            Record::User(r) => insert!(users, iam::key(&r.name), r),
+            Record::ManagedPolicy(r) => insert!(policies, iam::key(&r.name), r),
+            Record::InstanceProfile(r) => insert!(instance_profiles, iam::key(&r.name), r),
         }
     }
 
@@ -349,6 +390,10 @@ impl Snapshot {
             RecordKey::AccessKey(k) => drop(self.access_keys.remove(k)),
             RecordKey::ClientToken(k) => drop(self.client_tokens.remove(k)),
             RecordKey::SubnetAllocation(k) => drop(self.subnets.remove(k)),
+            RecordKey::Role(k) => drop(self.roles.remove(k)),
+            RecordKey::User(k) => drop(self.users.remove(k)),
+            RecordKey::ManagedPolicy(k) => drop(self.policies.remove(k)),
+            RecordKey::InstanceProfile(k) => drop(self.instance_profiles.remove(k)),
         }
     }
 

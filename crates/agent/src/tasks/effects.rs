@@ -13,6 +13,7 @@ use super::listening;
 use crate::awslogs::Shipping;
 use crate::engine::{Failure, Input};
 use crate::launch::{self, Surroundings};
+use crate::roles::ExecutionRoles;
 use crate::task::Task;
 
 /// `ECS_CONTAINER_CREATE_TIMEOUT` of Amazon's agent.
@@ -32,6 +33,7 @@ const SIGTERM: i32 = 15;
 pub(crate) struct Host {
     pub(crate) runtime: Runtime,
     pub(crate) shipping: Shipping,
+    pub(crate) roles: ExecutionRoles,
     pub(crate) images: ImageStore,
     pub(crate) registry: RegistryClient,
     pub(crate) surroundings: Arc<Surroundings>,

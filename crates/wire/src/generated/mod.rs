@@ -4,5 +4,6 @@
 
 pub mod ec2;
 pub mod ecs;
+pub mod iam;
 pub mod logs;
 pub mod sts;
