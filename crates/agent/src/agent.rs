@@ -17,6 +17,7 @@ use crate::discover::Discovery;
 use crate::endpoints::{self, Endpoints};
 use crate::launch::Surroundings;
 use crate::options::AgentOptions;
+use crate::own_registry::OwnRegistry;
 use crate::stats::Sampler;
 use crate::store::{self, Identity, Store};
 use crate::tasks::effects::Host;
@@ -101,7 +102,11 @@ impl Agent {
         let stop = shutdown.child_token();
         let _guard = stop.clone().drop_guard();
         let shipping = Shipping::new(client.clone(), stop.clone());
-        let host = open_host(&options, shipping).await?;
+        let own_registry = OwnRegistry::new(client.clone(), &options);
+        if let Some(identity) = &identity {
+            own_registry.registered(&identity.container_instance_arn);
+        }
+        let host = open_host(&options, shipping, own_registry.clone()).await?;
         let reporter = Reporter::new(client.clone(), &options.cluster);
         let tasks = Tasks::new(host, store.clone(), reporter, stop.clone());
         let sampler = Sampler::default();
@@ -120,6 +125,7 @@ impl Agent {
             }
         };
         let arn = registration.container_instance_arn;
+        own_registry.registered(&arn);
         let identity = match identity {
             Some(old) if old.container_instance_arn == arn => old,
             _ => Identity {
@@ -160,7 +166,11 @@ impl Agent {
     }
 }
 
-async fn open_host(options: &AgentOptions, shipping: Shipping) -> Result<Host, Error> {
+async fn open_host(
+    options: &AgentOptions,
+    shipping: Shipping,
+    own_registry: OwnRegistry,
+) -> Result<Host, Error> {
     let root = options.data_dir.join("runtime");
     let mut runtime_options =
         RuntimeOptions::new(root, &options.instance).map_err(wharf_runtime::Error::from)?;
@@ -173,6 +183,7 @@ async fn open_host(options: &AgentOptions, shipping: Shipping) -> Result<Host, E
         shipping,
         images: ImageStore::open(options.data_dir.join("images"))?,
         registry: RegistryClient::new(options.registry.clone()),
+        own_registry,
         surroundings: Arc::new(Surroundings {
             cluster: options.cluster.clone(),
             region: options.region.clone(),

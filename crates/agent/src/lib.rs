@@ -24,6 +24,7 @@ pub mod endpoints;
 pub mod engine;
 mod launch;
 pub mod options;
+mod own_registry;
 mod stats;
 pub mod store;
 pub mod task;
@@ -38,3 +39,4 @@ pub use agent::{Agent, Error};
 pub const QUIET_TARGETS: &[&str] = &["tungstenite"];
 
 pub use options::{AgentCredentials, AgentOptions};
+pub use own_registry::OwnRegistry;

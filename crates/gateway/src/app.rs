@@ -6,6 +6,7 @@ use crate::error::ApiError;
 use crate::identity::Verified;
 use crate::metrics::Metrics;
 use crate::placing::Placing;
+use crate::registry::{ImageRegistry, RegistryParts};
 use crate::sigv4::{Clock, Gate, KeySource};
 use std::sync::{Arc, OnceLock};
 use wharf_journal::Store;
@@ -39,6 +40,8 @@ pub struct Parts {
     pub store: Arc<Store>,
     /// What containers wrote.
     pub logs: LogStore,
+    /// The image registry's blobs and key.
+    pub registry: RegistryParts,
     /// Keys that sign requests.
     pub keys: Arc<dyn KeySource>,
     /// The server's clock.
@@ -60,6 +63,7 @@ pub struct App {
     endpoint: OnceLock<String>,
     store: Arc<Store>,
     logs: LogStore,
+    registry: ImageRegistry,
     gate: Gate,
     clock: Arc<dyn Clock>,
     soft: Arc<dyn SoftState>,
@@ -85,6 +89,7 @@ impl App {
             endpoint,
             store: parts.store,
             logs: parts.logs,
+            registry: ImageRegistry::new(parts.registry),
             clock: parts.clock,
             soft: parts.soft,
             history: parts.history,
@@ -103,6 +108,11 @@ impl App {
     /// What containers wrote.
     pub(crate) fn logs(&self) -> &LogStore {
         &self.logs
+    }
+
+    /// The image registry.
+    pub(crate) fn registry(&self) -> &ImageRegistry {
+        &self.registry
     }
 
     /// The gate.
@@ -182,7 +192,7 @@ impl App {
     /// A value that the model forbids, as the addressed service says it.
     pub(crate) fn validation_error(&self, service: &str, text: String) -> ApiError {
         match service {
-            "ecs" | "logs" => ApiError::invalid_parameter(text),
+            "ecs" | "ecr" | "logs" => ApiError::invalid_parameter(text),
             _ => ApiError::new("ValidationError", 400, text),
         }
     }

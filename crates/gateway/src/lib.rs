@@ -5,7 +5,8 @@
 //! 2. [`sigv4`] is the one gate: it yields the [`identity::Verified`] that everything behind takes.
 //! 3. `http::route` finds the service and the operation, [`protocol`] decodes the body.
 //! 4. `dispatch` runs the operation ([`ecs`], [`sts`], [`ec2`]: pure functions, one file each) on
-//!    a snapshot, commits what it wants, and on a conflict runs it anew. `logs` asks the log store.
+//!    a snapshot, commits what it wants, and on a conflict runs it anew. `logs` asks the log store,
+//!    `ecr` and `http`'s registry below `/v2/` ask [`registry`].
 //! 5. [`protocol`] encodes the answer or the [`error::ApiError`].
 //!
 //! The crate keeps no state of its own and does no I/O inside an operation.
@@ -15,6 +16,7 @@ pub mod app;
 pub mod context;
 mod dispatch;
 pub mod ec2;
+mod ecr;
 pub mod ecs;
 pub mod error;
 pub mod http;
@@ -24,6 +26,7 @@ pub mod metrics;
 mod placing;
 pub mod protocol;
 mod query_services;
+pub mod registry;
 pub mod sigv4;
 pub mod sts;
 

@@ -69,6 +69,8 @@ paths! {
     agent_credentials = "agent/credentials";
     /// What the agent was started with, for the one who cleans up after it.
     agent_settings = "run/agent-settings.json";
+    /// The key that signs the image registry's tokens, mode 0600.
+    registry_key = "registry-key";
     /// The journal.
     journal = "journal";
     /// The image store.

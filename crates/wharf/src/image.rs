@@ -1,6 +1,7 @@
 //! `wharf image`: builds, loads, pulls, lists and removes images in this host's store.
 
 use crate::cli::{self, Format};
+use crate::client::{self, Client};
 use crate::data_dir::DataDir;
 use crate::output::Listing;
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
@@ -10,7 +11,7 @@ use std::io::IsTerminal as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use wharf_image::{
-    BuildOptions, Digest, Image, ImageStore, Progress, PullOptions, RegistryClient, RegistryOptions,
+    BuildOptions, Digest, Image, ImageStore, Progress, RegistryClient, RegistryOptions,
 };
 
 /// Why an image command failed.
@@ -28,6 +29,9 @@ pub enum Error {
     /// A pull.
     #[error(transparent)]
     Pull(#[from] wharf_image::PullError),
+    /// This wharf's own registry.
+    #[error(transparent)]
+    Client(#[from] client::Error),
     /// Standard input can't be kept.
     #[error("can't keep standard input in a file")]
     Stdin(#[source] std::io::Error),
@@ -56,7 +60,13 @@ pub async fn run(data_dir: &DataDir, command: cli::Image) -> Result<(), Error> {
         cli::Image::Pull { reference } => {
             let client = RegistryClient::new(RegistryOptions::default());
             let progress = Arc::new(Bars::default());
-            built(&store.pull(&client, &reference, &PullOptions::default(), progress).await?);
+            // Without a wharf that runs here there is no registry of its own either.
+            let own = match Client::new(data_dir, "default") {
+                Ok(own) => own.pull_options(&reference).await?,
+                Err(_) => None,
+            };
+            let options = own.unwrap_or_default();
+            built(&store.pull(&client, &reference, &options, progress).await?);
         }
     }
     Ok(())

@@ -10,12 +10,14 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use wharf_control::{Control, Options as ControlOptions};
 use wharf_gateway::http::{Options as HttpOptions, Server};
+use wharf_gateway::registry::{self, RegistryParts};
 use wharf_gateway::sigv4::{Clock as _, SystemClock};
 use wharf_gateway::{App, Parts};
 use wharf_journal::{EmbeddedJournal, History, HistoryOptions, Store};
 use wharf_logs::{LogStore, LogStoreOptions};
 use wharf_model::network::{BuiltinVpc, Ipv4Range};
 use wharf_model::{ArnScope, ClusterName, Principal, RecordKey, Revision, Transaction};
+use wharf_registry::LocalStorage;
 
 /// Milliseconds of a day.
 const DAY_MS: i64 = 24 * 3600 * 1000;
@@ -43,6 +45,9 @@ pub enum Error {
     /// The log store can't be opened.
     #[error(transparent)]
     Logs(#[from] wharf_logs::Error),
+    /// The image registry can't be opened.
+    #[error(transparent)]
+    Registry(#[from] wharf_registry::Error),
     /// The address can't be listened on.
     #[error(transparent)]
     Http(#[from] wharf_gateway::http::Error),
@@ -94,6 +99,10 @@ pub async fn run(
         endpoint: endpoint.clone(),
         store,
         logs: logs.clone(),
+        registry: RegistryParts {
+            storage: Arc::new(LocalStorage::open(data_dir.path())?),
+            token_key: token_key(data_dir)?,
+        },
         keys: Arc::new(keys(data_dir, &endpoint, &args.region)?),
         clock: Arc::new(SystemClock),
         soft: Arc::clone(&sessions) as _,
@@ -101,15 +110,17 @@ pub async fn run(
         history_writer: gateway_history,
         sessions,
     });
-    let server = Server::bind(HttpOptions::new(args.listen), Arc::new(app)).await?;
+    let app = Arc::new(app);
+    let server = Server::bind(HttpOptions::new(args.listen), Arc::clone(&app)).await?;
     let address = format!("http://{}", server.local_addr());
     tracing::info!(%address, region = %args.region, "serving");
     ProcessFile::of_this_process("server", vec![address]).write(data_dir)?;
     // On the runtime's workers: waking this thread for each change would cost more than the work.
     let control = tokio::spawn(control.run(shutdown.clone()));
     let expiry = tokio::spawn(expire_logs(logs, shutdown.clone()));
+    let upkeep = tokio::spawn(registry::upkeep(app, shutdown.clone()));
     let server = tokio::spawn(server.run(shutdown));
-    tokio::try_join!(control, server, expiry)?;
+    tokio::try_join!(control, server, expiry, upkeep)?;
     Ok(())
 }
 
@@ -133,6 +144,17 @@ fn keys(data_dir: &DataDir, endpoint: &str, region: &str) -> Result<Keys, Error>
     let agent: Option<Credentials> = data_dir::read_json(&data_dir.agent_credentials())?;
     let agent = agent.map(|key| (key, Principal::Instance("local".to_owned())));
     Ok(Keys::new([(root, Principal::Root)].into_iter().chain(agent)))
+}
+
+/// The key that signs the registry's tokens, made on the first start.
+fn token_key(data_dir: &DataDir) -> Result<[u8; 32], Error> {
+    let path = data_dir.registry_key();
+    if let Some(key) = data_dir::read_json(&path)? {
+        return Ok(key);
+    }
+    let key = credentials::random_bytes::<32>()?;
+    data_dir::write_json(&path, &key)?;
+    Ok(key)
 }
 
 /// The cluster `default` exists from the first start; one that was deleted stays deleted.

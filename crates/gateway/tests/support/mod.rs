@@ -15,12 +15,14 @@ use tokio_util::sync::CancellationToken;
 use wharf_gateway::agent_sessions::{AgentSessions, NoSessions};
 use wharf_gateway::context::NoHistory;
 use wharf_gateway::http::{Options, Server};
+use wharf_gateway::registry::RegistryParts;
 use wharf_gateway::sigv4::{Key, KeySource, Secret, SystemClock};
 use wharf_gateway::{App, Parts};
 use wharf_journal::{MemoryJournal, Store};
 use wharf_logs::{LogStore, LogStoreOptions};
 use wharf_model::Principal;
 use wharf_model::network::{BuiltinVpc, DEFAULT_VPC_CIDR, Ipv4Range};
+use wharf_registry::LocalStorage;
 use wharf_scheduler::AllConnected;
 
 pub const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
@@ -107,6 +109,10 @@ impl Fixture {
             endpoint: String::new(),
             store: Arc::clone(&store),
             logs: LogStore::open(logs.path(), LogStoreOptions::default()).unwrap(),
+            registry: RegistryParts {
+                storage: Arc::new(LocalStorage::open(logs.path()).unwrap()),
+                token_key: [7; 32],
+            },
             keys: Arc::new(Keys),
             clock: Arc::new(SystemClock),
             soft: Arc::new(AllConnected),
