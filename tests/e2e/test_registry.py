@@ -5,19 +5,19 @@ import hashlib
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import threading
 import time
+import urllib.error
 import urllib.request
 
 import botocore.exceptions
 import pytest
 from conftest import eventually
 from test_images import build_docker_archive
-
-import shutil
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -192,6 +192,22 @@ def test_tasks_and_services_by_both_names(wharf, registry, skopeo, archive):
     assert stopped["stoppedReason"].startswith("CannotPullContainerError")
 
 
+def test_push_and_pull_by_wharf_itself(wharf, registry):
+    account = wharf.client("sts").get_caller_identity()["Account"]
+    pushed = wharf.run("image", "push", "hello:latest", f"{registry.host}/team/app:hello").stdout.split()
+    again = f"{account}.dkr.ecr.us-east-1.amazonaws.com/team/app:hello"
+    wharf.run("image", "push", "hello:latest", again)
+    status, headers, _ = registry.call("HEAD", "/v2/team/app/manifests/hello")
+    assert status == 200 and pushed[1] == headers["docker-content-digest"]
+    for name in (f"{registry.host}/team/app:hello", again):
+        wharf.run("image", "pull", name)
+        names = [i["name"] for i in json.loads(wharf.run("image", "ls", "--json").stdout)]
+        assert name in names
+        wharf.run("image", "rm", name)
+    missing = wharf.run("image", "push", "hello:latest", f"{registry.host}/nowhere:1", check=False)
+    assert missing.returncode == 1 and "does not exist in the registry" in missing.stderr
+
+
 def test_nobody_is_anonymous(wharf, registry):
     status, headers, _ = registry.call("GET", "/v2/", authorized=False)
     assert status == 401 and headers["docker-distribution-api-version"] == "registry/2.0"
@@ -268,7 +284,7 @@ def test_an_index_and_its_artifacts(wharf, registry, skopeo):
     ]}
     index, _ = registry.push_manifest("plain", "multi", index, OCI_INDEX)
     source, target = f"docker://{registry.host}/plain:multi", f"docker://{registry.host}/team/copy:multi"
-    skopeo("copy", "--all", "--src-tls-verify=false", "--dest-tls-verify=false", source, target)
+    skopeo("copy", "--all", "--preserve-digests", "--src-tls-verify=false", "--dest-tls-verify=false", source, target)
     copied = registry.call("GET", "/v2/team/copy/manifests/multi")
     assert copied[1]["docker-content-digest"] == index["digest"]
     # What an index needs can't be deleted before it.
@@ -342,7 +358,7 @@ def test_hostile_requests(registry):
     put = {"Content-Type": OCI_MANIFEST}
     for path, expected in (
         ("/v2/..%2F..%2Fetc/manifests/x", 400), ("/v2/a/../b/manifests/x", 400), ("/v2/A/manifests/x", 400),
-        ("/v2/plain/manifests/..", 400), ("/v2/plain/blobs/sha256:..%2Fx", 400), ("/v2/nowhere/tags/list", 404),
+        ("/v2/plain/manifests/..", 400), ("/v2/plain/blobs/sha256:..%2Fx", 404), ("/v2/nowhere/tags/list", 404),
         ("/v2/plain/blobs/uploads/..%2F..%2Fx", 404), ("/v2/plain/nothing", 404), ("/v2/%ff/tags/list", 404),
     ):
         assert registry.call("GET", path)[0] == expected, path
@@ -433,25 +449,26 @@ def test_policies_and_previews_by_the_aws_cli(wharf, registry, tmp_path):
     made = aws("create-repository", "--repository-name", "cli/app", "--tags", "Key=a,Value=b")["repository"]
     assert made["repositoryUri"] == f"{registry.host}/cli/app"
     assert made["repositoryArn"].endswith(":repository/cli/app")
-    assert aws("list-tags-for-resource", "--resource-arn", made["repositoryArn"])["tags"] == [{"Key": "a", "Value": "b"}]
+    ecr = wharf.client("ecr")
+    assert ecr.list_tags_for_resource(resourceArn=made["repositoryArn"])["tags"] == [{"Key": "a", "Value": "b"}]
     for n in range(3):
         registry.push_image("cli/app", f"prod-{n}", f"image {n}".encode())
     policy = {"rules": [{"rulePriority": 1, "description": "keep one", "selection": {
         "tagStatus": "tagged", "tagPatternList": ["prod-*"], "countType": "imageCountMoreThan", "countNumber": 1,
     }, "action": {"type": "expire"}}]}
     text = json.dumps(policy)
-    aws("put-lifecycle-policy", "--repository-name", "cli/app", "--lifecycle-policy-text", text)
+    ecr.put_lifecycle_policy(repositoryName="cli/app", lifecyclePolicyText=text)
     aws("start-lifecycle-policy-preview", "--repository-name", "cli/app")
     wharf.aws("ecr", "wait", "lifecycle-policy-preview-complete", "--repository-name", "cli/app")
     preview = aws("get-lifecycle-policy-preview", "--repository-name", "cli/app")
     assert sorted(r["imageTags"] for r in preview["previewResults"]) == [["prod-0"], ["prod-1"]]
     assert preview["summary"]["expiringImageTotalCount"] == 2
-    assert len(aws("list-images", "--repository-name", "cli/app")["imageIds"]) == 3, "a preview removes nothing"
+    assert len(ecr.list_images(repositoryName="cli/app")["imageIds"]) == 3, "a preview removes nothing"
     statement = {"Effect": "Deny", "Principal": "*", "Action": "ecr:BatchGetImage"}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-    aws("set-repository-policy", "--repository-name", "cli/app", "--policy-text", policy)
+    ecr.set_repository_policy(repositoryName="cli/app", policyText=policy)
     assert registry.refused("GET", "/v2/cli/app/manifests/prod-1") == (403, "DENIED")
-    aws("delete-repository-policy", "--repository-name", "cli/app")
+    ecr.delete_repository_policy(repositoryName="cli/app")
     assert registry.call("GET", "/v2/cli/app/manifests/prod-1")[0] == 200
     refused = wharf.aws("ecr", "start-image-scan", "--repository-name", "cli/app", "--image-id", "imageTag=prod-1", check=False)
     assert "UnsupportedOperationException" in refused.stderr

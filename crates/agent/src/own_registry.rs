@@ -21,6 +21,10 @@ use crate::options::AgentOptions;
 /// How long a token is used; it is good for twelve hours.
 const TOKEN_LIFE: Duration = Duration::from_secs(11 * 3600);
 
+/// The pauses between attempts to get a token.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LAST_PAUSE: Duration = Duration::from_secs(4);
+
 /// The registry beside the control plane. Clones share its token.
 #[derive(Clone)]
 pub struct OwnRegistry {
@@ -103,9 +107,7 @@ impl OwnRegistry {
         {
             return Ok(credentials.clone());
         }
-        let input = ecr::types::GetAuthorizationTokenRequest::default();
-        let answer = self.inner.client.call_ecr::<ecr::operation::GetAuthorizationToken>(input);
-        let answer = answer.await.map_err(|error| error.to_string())?;
+        let answer = self.ask_token().await.map_err(|error| error.to_string())?;
         let data = answer.authorization_data.unwrap_or_default().into_iter().next();
         let token = data.and_then(|data| data.authorization_token).unwrap_or_default();
         let text = STANDARD.decode(token).ok().and_then(|bytes| String::from_utf8(bytes).ok());
@@ -114,6 +116,25 @@ impl OwnRegistry {
         let credentials = Credentials::basic(user, password);
         *known = Some((credentials.clone(), Instant::now()));
         Ok(credentials)
+    }
+
+    /// Asks for a token, again for some seconds while trying again may help: the control plane may be
+    /// about to start.
+    async fn ask_token(
+        &self,
+    ) -> Result<ecr::types::GetAuthorizationTokenResponse, crate::api::Error> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let input = ecr::types::GetAuthorizationTokenRequest::default();
+            let call = self.inner.client.call_ecr::<ecr::operation::GetAuthorizationToken>(input);
+            match call.await {
+                Err(error) if error.is_transient() && pause <= LAST_PAUSE => {
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+                answer => return answer,
+            }
+        }
     }
 }
 

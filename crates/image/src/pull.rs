@@ -437,8 +437,7 @@ impl Pull {
         let taken = blocking(move || {
             let fail = |error| Cause::Write { digest: descriptor.digest, error };
             let layout = store.layout();
-            Ok(store::link_blob(layout, &source, &descriptor.digest, descriptor.size)
-                .map_err(fail)?)
+            store::link_blob(layout, &source, &descriptor.digest, descriptor.size).map_err(fail)
         });
         match taken.await {
             Ok(taken) => taken,

@@ -92,15 +92,16 @@ impl ImageRegistry {
         asserted.insert((repository.to_owned(), digest.to_owned()), now);
     }
 
-    /// True if a client was told of it since; forgets what is older.
-    fn is_asserted(&self, repository: &str, digest: &str, since: Timestamp) -> bool {
+    /// True if a client counts on a repository's blob.
+    fn is_asserted(&self, repository: &str, digest: &str) -> bool {
+        let asserted = self.asserted.lock().unwrap_or_else(PoisonError::into_inner);
+        asserted.contains_key(&(repository.to_owned(), digest.to_owned()))
+    }
+
+    /// Forgets what clients were told before `since`.
+    fn forget_assertions(&self, since: Timestamp) {
         let mut asserted = self.asserted.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (repository.to_owned(), digest.to_owned());
-        let recent = asserted.get(&key).is_some_and(|at| *at >= since);
-        if !recent {
-            asserted.remove(&key);
-        }
-        recent
+        asserted.retain(|_, at| *at >= since);
     }
 
     fn previews(&self) -> std::sync::MutexGuard<'_, HashMap<String, lifecycle::Preview>> {

@@ -80,6 +80,7 @@ fn before(now: Timestamp) -> Timestamp {
 
 /// Removes needless records, some at a time.
 async fn records(app: &App, now: Timestamp) -> Result<usize, ApiError> {
+    app.registry().forget_assertions(before(now));
     let mut gone = 0;
     loop {
         let _removing = app.registry().removing().await;
@@ -122,7 +123,7 @@ fn needless(app: &App, snapshot: &Snapshot, since: Timestamp) -> Vec<RecordKey> 
         rest
     });
     let unneeded = unneeded
-        .filter(|blob| !app.registry().is_asserted(&blob.repository, &blob.digest, since))
+        .filter(|blob| !app.registry().is_asserted(&blob.repository, &blob.digest))
         .map(key);
     images.chain(tags).chain(orphans).chain(unneeded).take(BATCH).collect()
 }

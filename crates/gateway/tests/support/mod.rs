@@ -53,6 +53,7 @@ impl KeySource for Keys {
 pub struct Fixture {
     pub address: SocketAddr,
     pub store: Arc<Store>,
+    pub app: Arc<App>,
     shutdown: CancellationToken,
     pub server: tokio::task::JoinHandle<()>,
     /// The log store's directory.
@@ -122,11 +123,12 @@ impl Fixture {
         });
         let mut options = Options::new("127.0.0.1:0".parse().unwrap());
         adjust(&mut options);
-        let server = Server::bind(options, Arc::new(app)).await.unwrap();
+        let app = Arc::new(app);
+        let server = Server::bind(options, Arc::clone(&app)).await.unwrap();
         let address = server.local_addr();
         let shutdown = CancellationToken::new();
         let server = tokio::spawn(server.run(shutdown.clone()));
-        Self { address, store, shutdown, server, _logs: logs }
+        Self { address, store, app, shutdown, server, _logs: logs }
     }
 
     pub fn stop(&self) {
@@ -226,6 +228,14 @@ impl Fixture {
         let headers =
             [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", target.as_str())];
         self.signed(key, "logs", "POST", "/", &headers, input.to_string().as_bytes()).await
+    }
+
+    /// A call of ECR.
+    pub async fn ecr(&self, key: &str, operation: &str, input: serde_json::Value) -> Reply {
+        let target = format!("AmazonEC2ContainerRegistry_V20150921.{operation}");
+        let headers =
+            [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", target.as_str())];
+        self.signed(key, "ecr", "POST", "/", &headers, input.to_string().as_bytes()).await
     }
 
     /// A Query call by root.

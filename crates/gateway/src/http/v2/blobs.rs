@@ -63,7 +63,12 @@ pub(super) async fn by_token(
     let denied = || Refusal::new(Code::Denied, "this address is not good, or not any more");
     let grant = tokens::open_layer(app, token, app.now()).ok_or_else(denied)?;
     let digest: Digest = grant.digest.parse().map_err(|_| denied())?;
-    content::blob(&app.store().snapshot(), &grant.repository, &digest).ok_or_else(denied)?;
+    let snapshot = app.store().snapshot();
+    // What a repository had that is gone may not be swept yet.
+    let alive = snapshot.repositories().any(|repository| repository.id == grant.repository);
+    if !alive || content::blob(&snapshot, &grant.repository, &digest).is_none() {
+        return Err(denied());
+    }
     let reader = app.registry().storage().open(&digest).await?.ok_or_else(denied)?;
     Ok(content_answer(head, reader, &digest, Duration::from_secs(60)))
 }

@@ -7,8 +7,8 @@ use super::errors::{Code, Refusal, not_put};
 use super::{CONTENT_DIGEST, Call};
 use crate::registry::manifests::Put;
 use crate::registry::{access, content, manifests};
-use bytes::Bytes;
-use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt, Either, Full};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
 use hyper::{Method, StatusCode};
@@ -16,13 +16,15 @@ use wharf_model::RegistryImage;
 use wharf_registry::manifest::MAX_MANIFEST_BYTES;
 use wharf_registry::route::Reference;
 
+/// Bytes of a body that is too large that are read all the same.
+const MAX_DISCARDED_BYTES: usize = 32 << 20;
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 
 pub(super) async fn serve(
     call: &Call<'_>,
     name: &str,
     reference: &Reference,
-    body: Incoming,
+    body: &mut Option<Incoming>,
     trace: &mut Trace,
 ) -> Result<Answer, Refusal> {
     let action = match call.head.method {
@@ -34,7 +36,7 @@ pub(super) async fn serve(
     let repository = call.repository(name, action)?;
     match call.head.method {
         Method::PUT => {
-            let bytes = whole(call, body).await?;
+            let bytes = whole(call, body.take()).await?;
             let (digest, tag) = match reference {
                 Reference::Digest(digest) => (Some(digest), None),
                 Reference::Tag(tag) => (None, Some(tag.as_str())),
@@ -92,23 +94,39 @@ pub(super) async fn read(app: &crate::app::App, digest: &str) -> Result<Option<B
 }
 
 /// The body of a manifest, within its limits.
-async fn whole(call: &Call<'_>, body: Incoming) -> Result<Bytes, Refusal> {
-    let limited = Limited::new(body, MAX_MANIFEST_BYTES);
-    match tokio::time::timeout(call.limits.manifest_timeout, limited.collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            let message = format!("a manifest has at most {MAX_MANIFEST_BYTES} bytes");
-            Err(Refusal::new(Code::SizeInvalid, message))
-        }
-        Ok(Err(_)) => {
-            let message = "the request's body ended before it was complete";
-            Err(Refusal::new(Code::ManifestInvalid, message))
-        }
+async fn whole(call: &Call<'_>, body: Option<Incoming>) -> Result<Bytes, Refusal> {
+    let Some(body) = body else { return Ok(Bytes::new()) };
+    match tokio::time::timeout(call.limits.manifest_timeout, collect(body)).await {
+        Ok(collected) => collected,
         Err(_) => {
             let message = "the request's body did not arrive in time";
             Err(Refusal::new(Code::ManifestInvalid, message).status(408))
         }
     }
+}
+
+/// Reads on for a while although it is too much already: a client that still writes when the
+/// connection is closed never hears why.
+async fn collect(mut body: Incoming) -> Result<Bytes, Refusal> {
+    let (mut bytes, mut length) = (BytesMut::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let broken = |_| {
+            let message = "the request's body ended before it was complete";
+            Refusal::new(Code::ManifestInvalid, message)
+        };
+        let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
+        length += data.len();
+        if length <= MAX_MANIFEST_BYTES {
+            bytes.extend_from_slice(&data);
+        } else if length > MAX_DISCARDED_BYTES {
+            break;
+        }
+    }
+    if length > MAX_MANIFEST_BYTES {
+        let message = format!("a manifest has at most {MAX_MANIFEST_BYTES} bytes");
+        return Err(Refusal::new(Code::SizeInvalid, message));
+    }
+    Ok(bytes.freeze())
 }
 
 fn created(name: &str, image: &RegistryImage) -> Answer {

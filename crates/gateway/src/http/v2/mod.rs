@@ -24,7 +24,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use errors::{Code, Refusal};
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, HOST, HeaderName, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{AUTHORIZATION, EXPECT, HOST, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{HeaderMap, Method};
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,16 +68,23 @@ pub(super) async fn serve(
     body: Incoming,
     trace: &mut Trace,
 ) -> Answer {
+    let mut body = Some(body);
     trace.service = "ecr";
     let limits = StreamLimits { idle: limits.blob_idle, manifest_timeout: limits.body_timeout };
     let result = match head.uri.path().strip_prefix(LAYERS) {
         Some(token) => blobs::by_token(app, head, token, trace).await,
-        None => authenticated(app, limits, head, body, trace).await,
+        None => authenticated(app, limits, head, &mut body, trace).await,
     };
-    let mut answer = result.unwrap_or_else(|refusal| {
-        trace.error = Some(refusal.code.as_str().to_owned());
-        refusal.answer(head)
-    });
+    let mut answer = match result {
+        Ok(answer) => answer,
+        Err(refusal) => {
+            trace.error = Some(refusal.code.as_str().to_owned());
+            if let Some(body) = body.filter(|_| !head.headers.contains_key(EXPECT)) {
+                stream::discard(body).await;
+            }
+            refusal.answer(head)
+        }
+    };
     answer.headers_mut().insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
     answer
 }
@@ -86,7 +93,7 @@ async fn authenticated(
     app: &Arc<App>,
     limits: StreamLimits,
     head: &http::request::Parts,
-    body: Incoming,
+    body: &mut Option<Incoming>,
     trace: &mut Trace,
 ) -> Result<Answer, Refusal> {
     let identity = identify(app, &head.headers)?;

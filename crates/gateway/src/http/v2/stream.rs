@@ -24,6 +24,10 @@ const MAX_BLOB_BYTES: u64 = 52_000 << 20;
 const LEAST_BYTES: u64 = 16 * 1024;
 const WINDOW: Duration = Duration::from_secs(60);
 
+/// Of a refused body so much is read, for so long.
+const DISCARDED_BYTES: usize = 16 << 20;
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// A blob's bytes as a body.
 pub(super) struct BlobBody {
     pieces: mpsc::Receiver<io::Result<Bytes>>,
@@ -142,4 +146,20 @@ pub(super) async fn receive(
         writer.append(gathered.freeze()).await?;
     }
     Ok(())
+}
+
+/// Reads for a while what nobody wants: a client that still writes when the connection is closed never
+/// hears why it was refused.
+pub(super) async fn discard(mut body: Incoming) {
+    let read = async {
+        let mut length = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            length += frame.data_ref().map_or(0, Bytes::len);
+            if length > DISCARDED_BYTES {
+                break;
+            }
+        }
+    };
+    // Whatever comes of it, the refusal goes out.
+    let _ = tokio::time::timeout(DISCARD_TIMEOUT, read).await;
 }

@@ -21,7 +21,7 @@ const UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");
 pub(super) async fn begin(
     call: &Call<'_>,
     name: &str,
-    body: Incoming,
+    body: &mut Option<Incoming>,
     trace: &mut Trace,
 ) -> Result<Answer, Refusal> {
     trace.operation = access::BEGIN_UPLOAD;
@@ -43,7 +43,7 @@ pub(super) async fn begin(
     let owner = repository.id.clone();
     let writer = call.app.registry().uploads().writer(&id, &owner).await?;
     let work = Work { app: Arc::clone(call.app), repository, idle: call.limits.idle };
-    let finished = work.spawn(writer, body, Some(digest.clone())).await;
+    let finished = work.spawn(writer, body.take(), Some(digest.clone())).await;
     if finished.is_err() {
         // Nobody knows its id, so nobody can go on with it. It may be over already.
         let _ = call.app.registry().uploads().cancel(&id, &owner).await;
@@ -92,7 +92,7 @@ pub(super) async fn serve(
     call: &Call<'_>,
     name: &str,
     id: &str,
-    body: Incoming,
+    body: &mut Option<Incoming>,
     trace: &mut Trace,
 ) -> Result<Answer, Refusal> {
     let action = match call.head.method {
@@ -114,7 +114,7 @@ pub(super) async fn serve(
         Method::PATCH => {
             let writer = in_order(call, name, id, &repository).await?;
             let work = Work { app: Arc::clone(call.app), repository, idle: call.limits.idle };
-            let size = work.spawn(writer, body, None).await?;
+            let size = work.spawn(writer, body.take(), None).await?;
             Ok(under_way(202, name, id, size))
         }
         _ => {
@@ -122,7 +122,7 @@ pub(super) async fn serve(
             let digest = parse_digest(&call.parameter("digest").ok_or_else(missing)?)?;
             let writer = in_order(call, name, id, &repository).await?;
             let work = Work { app: Arc::clone(call.app), repository, idle: call.limits.idle };
-            work.spawn(writer, body, Some(digest.clone())).await?;
+            work.spawn(writer, body.take(), Some(digest.clone())).await?;
             Ok(created(name, &digest))
         }
     }
@@ -163,7 +163,7 @@ impl Work {
     async fn spawn(
         self,
         writer: UploadWriter,
-        body: Incoming,
+        body: Option<Incoming>,
         digest: Option<Digest>,
     ) -> Result<u64, Refusal> {
         let cut_off = || Refusal::new(Code::Unknown, "the upload was cut off").status(503);
@@ -174,10 +174,12 @@ impl Work {
     async fn run(
         self,
         mut writer: UploadWriter,
-        body: Incoming,
+        body: Option<Incoming>,
         digest: Option<Digest>,
     ) -> Result<u64, Refusal> {
-        stream::receive(&mut writer, body, self.idle).await?;
+        if let Some(body) = body {
+            stream::receive(&mut writer, body, self.idle).await?;
+        }
         let Some(digest) = digest else { return Ok(writer.size()) };
         let _adding = self.app.registry().adding().await;
         let size = self.app.registry().uploads().finish(writer, &digest).await?;
