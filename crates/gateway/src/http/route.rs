@@ -228,7 +228,7 @@ fn json_call<'a>(
 ) -> Result<Call<'a>, ApiError> {
     let input = json::decode(schema, body).map_err(|e| undecodable(&e))?;
     let asked = Asked { service: named.0, operation: named.1, input: &input };
-    authorize(&app.store().snapshot(), app.arns(), identity, asked)?;
+    authorize(app, identity, asked)?;
     let (now, seed, encode) = (app.now(), rand::random(), Box::new(json::encode));
     Ok(Call { app, identity, now, seed, input, encode })
 }
