@@ -12,9 +12,9 @@ use wharf_control::{Control, Options as ControlOptions, roles};
 use wharf_gateway::credentials::{Keys, task_credentials};
 use wharf_gateway::http::{Options as HttpOptions, Server};
 use wharf_gateway::iam::first_start;
+use wharf_gateway::registry::{self, RegistryParts};
 use wharf_gateway::seal::SealKey;
 use wharf_gateway::sigv4::{Clock as _, Secret, SystemClock};
-use wharf_gateway::registry::{self, RegistryParts};
 use wharf_gateway::{App, Parts};
 use wharf_journal::{EmbeddedJournal, History, HistoryOptions, Store};
 use wharf_logs::{LogStore, LogStoreOptions};
@@ -108,13 +108,13 @@ pub async fn run(
         vpc,
         endpoint: endpoint.clone(),
         keys: Arc::new(keys(data_dir, &endpoint, &args.region, &store, &seal)?),
-        seal,
-        store,
-        logs: logs.clone(),
         registry: RegistryParts {
             storage: Arc::new(LocalStorage::open(data_dir.path())?),
             token_key: *seal.derive("registry tokens", &[]),
         },
+        seal,
+        store,
+        logs: logs.clone(),
         clock: Arc::new(SystemClock),
         soft: Arc::clone(&sessions) as _,
         history: Arc::clone(&gateway_history) as _,
