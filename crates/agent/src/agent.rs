@@ -18,6 +18,7 @@ use crate::endpoints::{self, Endpoints};
 use crate::launch::Surroundings;
 use crate::options::AgentOptions;
 use crate::own_registry::OwnRegistry;
+use crate::roles::ExecutionRoles;
 use crate::stats::Sampler;
 use crate::store::{self, Identity, Store};
 use crate::tasks::effects::Host;
@@ -101,12 +102,14 @@ impl Agent {
         // Workers end with this function, also when it fails.
         let stop = shutdown.child_token();
         let _guard = stop.clone().drop_guard();
-        let shipping = Shipping::new(client.clone(), stop.clone());
+        let roles = ExecutionRoles::new(client.clone());
+        let by_role = options.awslogs_execution_role_override;
+        let shipping = Shipping::new(client.clone(), roles.clone(), by_role, stop.clone());
         let own_registry = OwnRegistry::new(client.clone(), &options);
         if let Some(identity) = &identity {
             own_registry.registered(&identity.container_instance_arn);
         }
-        let host = open_host(&options, shipping, own_registry.clone()).await?;
+        let host = open_host(&options, shipping, roles, own_registry.clone()).await?;
         let reporter = Reporter::new(client.clone(), &options.cluster);
         let tasks = Tasks::new(host, store.clone(), reporter, stop.clone());
         let sampler = Sampler::default();
@@ -169,6 +172,7 @@ impl Agent {
 async fn open_host(
     options: &AgentOptions,
     shipping: Shipping,
+    roles: ExecutionRoles,
     own_registry: OwnRegistry,
 ) -> Result<Host, Error> {
     let root = options.data_dir.join("runtime");
@@ -181,6 +185,7 @@ async fn open_host(
     Ok(Host {
         runtime,
         shipping,
+        roles,
         images: ImageStore::open(options.data_dir.join("images"))?,
         registry: RegistryClient::new(options.registry.clone()),
         own_registry,

@@ -10,6 +10,7 @@
 //! - `tasks`, `launch`: the engine's effects on images and containers.
 //! - [`store`]: what survives kill -9.
 //! - [`api`], `discover`: calls to the control plane.
+//! - `roles`: what is done in the name of a task's execution role.
 //! - `awslogs`: containers' output on its way into the log store.
 //! - `stats`: what containers use.
 //! - `websocket`, `acs`, `tcs`: the sessions.
@@ -25,6 +26,7 @@ pub mod engine;
 mod launch;
 pub mod options;
 mod own_registry;
+mod roles;
 mod stats;
 pub mod store;
 pub mod task;

@@ -7,6 +7,7 @@ use crate::identity::Verified;
 use crate::metrics::Metrics;
 use crate::placing::Placing;
 use crate::registry::{ImageRegistry, RegistryParts};
+use crate::seal::SealKey;
 use crate::sigv4::{Clock, Gate, KeySource};
 use std::sync::{Arc, OnceLock};
 use wharf_journal::Store;
@@ -40,6 +41,8 @@ pub struct Parts {
     pub store: Arc<Store>,
     /// What containers wrote.
     pub logs: LogStore,
+    /// The server's own key, which seals secrets.
+    pub seal: Arc<SealKey>,
     /// The image registry's blobs and key.
     pub registry: RegistryParts,
     /// Keys that sign requests.
@@ -63,6 +66,7 @@ pub struct App {
     endpoint: OnceLock<String>,
     store: Arc<Store>,
     logs: LogStore,
+    seal: Arc<SealKey>,
     registry: ImageRegistry,
     gate: Gate,
     clock: Arc<dyn Clock>,
@@ -89,6 +93,7 @@ impl App {
             endpoint,
             store: parts.store,
             logs: parts.logs,
+            seal: parts.seal,
             registry: ImageRegistry::new(parts.registry),
             clock: parts.clock,
             soft: parts.soft,
@@ -167,6 +172,7 @@ impl App {
             arns: &self.arns,
             vpc: &self.vpc,
             endpoint: self.endpoint(),
+            seal: &self.seal,
             soft: self.soft.as_ref(),
             history: self.history.as_ref(),
         }

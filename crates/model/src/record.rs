@@ -3,6 +3,7 @@
 use crate::account::{AccessKey, AccountSetting, ClientToken};
 use crate::cluster::Cluster;
 use crate::container_instance::{ContainerInstance, Reservation};
+use crate::iam::{self, InstanceProfile, ManagedPolicy, Role, User};
 use crate::id::{
     ClusterName, ContainerInstanceKey, Family, ServiceKey, TaskDefinitionKey, TaskKey,
 };
@@ -149,6 +150,14 @@ records! {
         => |r| (r.cluster.clone(), r.operation.clone(), r.token.clone());
     /// Address allocation of a subnet.
     SubnetAllocation("subnet", String) = SubnetAllocation => |r| r.subnet_id.clone();
+    /// A role, by its name in lower case; so are users, policies and instance profiles.
+    Role("iam-role", String) = Role => |r| iam::key(&r.name);
+    /// A user.
+    User("iam-user", String) = User => |r| iam::key(&r.name);
+    /// A policy of the account's own.
+    ManagedPolicy("iam-policy", String) = ManagedPolicy => |r| iam::key(&r.name);
+    /// An instance profile.
+    InstanceProfile("iam-instance-profile", String) = InstanceProfile => |r| iam::key(&r.name);
     /// An image repository.
     Repository("repository", String) = Repository => |r| r.name.clone();
     /// A manifest: repository's id and digest.

@@ -6,6 +6,7 @@
 use crate::account::{AccessKey, AccountSetting, ClientToken};
 use crate::cluster::Cluster;
 use crate::container_instance::{ContainerInstance, Reservation};
+use crate::iam::{self, InstanceProfile, ManagedPolicy, Role, User};
 use crate::id::{
     ClusterName, ContainerInstanceKey, Family, ServiceKey, TaskDefinitionKey, TaskId, TaskKey,
 };
@@ -62,6 +63,10 @@ pub struct Snapshot {
     access_keys: Table<String, AccessKey>,
     client_tokens: Table<(String, String, String), ClientToken>,
     subnets: Table<String, SubnetAllocation>,
+    roles: Table<String, Role>,
+    users: Table<String, User>,
+    policies: Table<String, ManagedPolicy>,
+    instance_profiles: Table<String, InstanceProfile>,
     repositories: Table<String, Repository>,
     registry_images: Table<(String, String), RegistryImage>,
     image_tags: Table<(String, String), ImageTag>,
@@ -111,6 +116,14 @@ lookups! {
     client_token, client_tokens: (String, String, String) => ClientToken;
     /// The subnet's allocation record.
     subnet_allocation, subnets: String => SubnetAllocation;
+    /// The role with this name in lower case.
+    role, roles: String => Role;
+    /// The user with this name in lower case.
+    user, users: String => User;
+    /// The account's own policy with this name in lower case.
+    policy, policies: String => ManagedPolicy;
+    /// The instance profile with this name in lower case.
+    instance_profile, instance_profiles: String => InstanceProfile;
     /// The image repository with this name.
     repository, repositories: String => Repository;
     /// The manifest with this repository's id and digest.
@@ -162,6 +175,10 @@ impl Snapshot {
             RecordKey::AccessKey(k) => of(&self.access_keys, k),
             RecordKey::ClientToken(k) => of(&self.client_tokens, k),
             RecordKey::SubnetAllocation(k) => of(&self.subnets, k),
+            RecordKey::Role(k) => of(&self.roles, k),
+            RecordKey::User(k) => of(&self.users, k),
+            RecordKey::ManagedPolicy(k) => of(&self.policies, k),
+            RecordKey::InstanceProfile(k) => of(&self.instance_profiles, k),
             RecordKey::Repository(k) => of(&self.repositories, k),
             RecordKey::RegistryImage(k) => of(&self.registry_images, k),
             RecordKey::ImageTag(k) => of(&self.image_tags, k),
@@ -297,6 +314,26 @@ impl Snapshot {
         values(&self.access_keys)
     }
 
+    /// All roles by name.
+    pub fn roles(&self) -> impl Iterator<Item = &Arc<Role>> {
+        values(&self.roles)
+    }
+
+    /// All users by name.
+    pub fn users(&self) -> impl Iterator<Item = &Arc<User>> {
+        values(&self.users)
+    }
+
+    /// All of the account's own policies by name.
+    pub fn policies(&self) -> impl Iterator<Item = &Arc<ManagedPolicy>> {
+        values(&self.policies)
+    }
+
+    /// All instance profiles by name.
+    pub fn instance_profiles(&self) -> impl Iterator<Item = &Arc<InstanceProfile>> {
+        values(&self.instance_profiles)
+    }
+
     /// All client tokens.
     pub fn client_tokens(&self) -> impl Iterator<Item = &Arc<ClientToken>> {
         values(&self.client_tokens)
@@ -399,6 +436,10 @@ impl Snapshot {
                 insert!(client_tokens, (r.cluster.clone(), r.operation.clone(), r.token.clone()), r)
             }
             Record::SubnetAllocation(r) => insert!(subnets, r.subnet_id.clone(), r),
+            Record::Role(r) => insert!(roles, iam::key(&r.name), r),
+            Record::User(r) => insert!(users, iam::key(&r.name), r),
+            Record::ManagedPolicy(r) => insert!(policies, iam::key(&r.name), r),
+            Record::InstanceProfile(r) => insert!(instance_profiles, iam::key(&r.name), r),
             Record::Repository(r) => insert!(repositories, r.name.clone(), r),
             Record::RegistryImage(r) => {
                 insert!(registry_images, (r.repository.clone(), r.digest.clone()), r);
@@ -429,6 +470,10 @@ impl Snapshot {
             RecordKey::AccessKey(k) => drop(self.access_keys.remove(k)),
             RecordKey::ClientToken(k) => drop(self.client_tokens.remove(k)),
             RecordKey::SubnetAllocation(k) => drop(self.subnets.remove(k)),
+            RecordKey::Role(k) => drop(self.roles.remove(k)),
+            RecordKey::User(k) => drop(self.users.remove(k)),
+            RecordKey::ManagedPolicy(k) => drop(self.policies.remove(k)),
+            RecordKey::InstanceProfile(k) => drop(self.instance_profiles.remove(k)),
             RecordKey::Repository(k) => drop(self.repositories.remove(k)),
             RecordKey::RegistryImage(k) => drop(self.registry_images.remove(k)),
             RecordKey::ImageTag(k) => drop(self.image_tags.remove(k)),

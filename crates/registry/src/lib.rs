@@ -12,7 +12,6 @@ pub mod lifecycle;
 mod local;
 pub mod manifest;
 pub mod mutability;
-pub mod policy;
 pub mod range;
 pub mod route;
 mod storage;

@@ -360,4 +360,7 @@ pub struct Agent {
     /// Take crun or runc even if its version is older than the one with all known fixes.
     #[arg(long, env = "WHARF_ALLOW_OLD_RUNTIME")]
     pub allow_old_runtime: bool,
+    /// Write the logs of `awslogs` in the name of the task's execution role on launch type EC2, too.
+    #[arg(long, env = "ECS_ENABLE_AWSLOGS_EXECUTIONROLE_OVERRIDE")]
+    pub awslogs_execution_role: bool,
 }

@@ -20,6 +20,7 @@ const CAPABILITIES: &[&str] = &[
     "com.amazonaws.ecs.capability.logging-driver.awslogs",
     "ecs.capability.execution-role-awslogs",
     "com.amazonaws.ecs.capability.task-iam-role",
+    "com.amazonaws.ecs.capability.task-iam-role-network-host",
     "ecs.capability.task-cpu-mem-limit",
     "ecs.capability.network.awsvpc",
     "ecs.capability.external",

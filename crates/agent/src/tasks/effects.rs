@@ -14,6 +14,7 @@ use crate::awslogs::Shipping;
 use crate::engine::{Failure, Input};
 use crate::launch::{self, Surroundings};
 use crate::own_registry::OwnRegistry;
+use crate::roles::ExecutionRoles;
 use crate::task::Task;
 
 /// `ECS_CONTAINER_CREATE_TIMEOUT` of Amazon's agent.
@@ -33,6 +34,7 @@ const SIGTERM: i32 = 15;
 pub(crate) struct Host {
     pub(crate) runtime: Runtime,
     pub(crate) shipping: Shipping,
+    pub(crate) roles: ExecutionRoles,
     pub(crate) images: ImageStore,
     pub(crate) registry: RegistryClient,
     pub(crate) own_registry: OwnRegistry,

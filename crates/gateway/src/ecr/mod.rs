@@ -21,10 +21,10 @@ use crate::app::App;
 use crate::dispatch::{Call, Encoded};
 use crate::error::ApiError;
 use crate::identity::Verified;
-use crate::registry::access::{self, Denied};
+use crate::registry::access::{self, Asker, Denied, Resource};
 use crate::registry::content;
 use std::sync::Arc;
-use wharf_model::{RecordKey, Repository, Timestamp, Transaction};
+use wharf_model::{RecordKey, Repository, Snapshot, Timestamp, Transaction};
 use wharf_wire::ecr::{ErrorCode, Operation, operation};
 
 /// What an operation works on.
@@ -92,9 +92,14 @@ dispatch_table! {
 }
 
 impl Ecr<'_> {
-    /// Demands that the caller may do this with the registry as a whole.
-    fn demand(&self) -> Result<(), ApiError> {
-        Ok(access::demand(self.identity, self.app.arns(), None, self.action)?)
+    /// Demands that the caller may do this with the registry as a whole, or with what isn't a
+    /// repository yet.
+    fn demand(&self, resource: Resource<'_>) -> Result<(), ApiError> {
+        Ok(access::demand(self.asker(&self.app.store().snapshot()), resource, self.action)?)
+    }
+
+    fn asker<'s>(&'s self, snapshot: &'s Snapshot) -> Asker<'s> {
+        Asker { identity: self.identity, arns: self.app.arns(), snapshot }
     }
 
     /// Demands that a registry's id, where one is given, is this one's.
@@ -121,7 +126,8 @@ impl Ecr<'_> {
         let name = name.cloned().unwrap_or_default();
         let snapshot = self.app.store().snapshot();
         let found = snapshot.repository(&name);
-        access::demand(self.identity, self.app.arns(), found.map(AsRef::as_ref), self.action)?;
+        let resource = Resource::found(found.map(AsRef::as_ref), &name);
+        access::demand(self.asker(&snapshot), resource, self.action)?;
         let unknown = || names::unknown_repository(self.app.arns(), &name);
         found.cloned().ok_or_else(|| ecr(ErrorCode::RepositoryNotFoundException, unknown()))
     }

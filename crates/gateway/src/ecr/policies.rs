@@ -1,9 +1,10 @@
 //! Repositories' policies.
 
 use super::{Ecr, ecr, invalid, names};
+use crate::authorize;
 use crate::error::ApiError;
 use wharf_model::Repository;
-use wharf_registry::policy::{Decision, Policy};
+use wharf_model::policy::{self, Decision, Kind, Policy};
 use wharf_wire::ecr::ErrorCode;
 use wharf_wire::ecr::types::{
     DeleteRepositoryPolicyRequest, DeleteRepositoryPolicyResponse, GetRepositoryPolicyRequest,
@@ -22,11 +23,14 @@ pub(super) async fn set(
 ) -> Result<SetRepositoryPolicyResponse, ApiError> {
     let repository = call.repository(input.registry_id.as_ref(), input.repository_name.as_ref())?;
     let text = input.policy_text.unwrap_or_default();
-    let refused =
-        |why: String| invalid("PolicyText", format!("Invalid repository policy provided: {why}"));
-    let policy = Policy::parse(&text).map_err(refused)?;
-    let (principal, account) = (call.identity.principal_arn(), &call.app.arns().account);
-    let locks_out = policy.decide(&principal, account, "ecr:SetRepositoryPolicy") == Decision::Deny;
+    let refused = |why: policy::Error| {
+        invalid("PolicyText", format!("Invalid repository policy provided: {why}"))
+    };
+    let policy = Policy::parse(&text, Kind::Resource).map_err(refused)?;
+    let (arns, snapshot) = (call.app.arns(), call.app.store().snapshot());
+    let (action, arn) = ("ecr:SetRepositoryPolicy", arns.repository(&repository.name));
+    let says = authorize::of_resource(&snapshot, arns, call.identity, &policy, action, &arn);
+    let locks_out = says == Decision::Denied;
     if locks_out && input.force != Some(true) {
         return Err(invalid(
             "PolicyText",

@@ -2,6 +2,7 @@
 
 use super::{Ecr, ecr, names, wire_time};
 use crate::error::ApiError;
+use crate::registry::access::Resource;
 use crate::registry::tokens;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -16,7 +17,7 @@ pub(super) async fn get_token(
     ecr: &Ecr<'_>,
     input: GetAuthorizationTokenRequest,
 ) -> Result<GetAuthorizationTokenResponse, ApiError> {
-    ecr.demand()?;
+    ecr.demand(Resource::Registry)?;
     for id in input.registry_ids.iter().flatten() {
         ecr.registry(Some(id))?;
     }
@@ -33,7 +34,7 @@ pub(super) async fn describe(
     ecr: &Ecr<'_>,
     _: DescribeRegistryRequest,
 ) -> Result<DescribeRegistryResponse, ApiError> {
-    ecr.demand()?;
+    ecr.demand(Resource::Registry)?;
     Ok(DescribeRegistryResponse {
         registry_id: Some(ecr.id()),
         replication_configuration: Some(ReplicationConfiguration { rules: Some(Vec::new()) }),
@@ -45,7 +46,7 @@ pub(super) async fn get_policy(
     call: &Ecr<'_>,
     _: GetRegistryPolicyRequest,
 ) -> Result<GetRegistryPolicyResponse, ApiError> {
-    call.demand()?;
+    call.demand(Resource::Registry)?;
     let id = call.id();
     let message = format!("Registry policy does not exist in the registry with id '{id}'");
     Err(ecr(ErrorCode::RegistryPolicyNotFoundException, message))

@@ -3,7 +3,8 @@
 use super::{Ecr, ecr, invalid, names, tags, wire_time};
 use crate::ecs::page;
 use crate::error::ApiError;
-use crate::registry::{access, content};
+use crate::registry::access::{self, Resource};
+use crate::registry::content;
 use wharf_model::{IdSource, RecordKey, Repository, Revision, Transaction};
 use wharf_registry::mutability::MAX_WILDCARDS;
 use wharf_registry::route;
@@ -25,9 +26,9 @@ pub(super) async fn create(
     call: &Ecr<'_>,
     input: CreateRepositoryRequest,
 ) -> Result<CreateRepositoryResponse, ApiError> {
-    call.demand()?;
-    call.registry(input.registry_id.as_ref())?;
     let name = input.repository_name.unwrap_or_default();
+    call.demand(Resource::Name(&name))?;
+    call.registry(input.registry_id.as_ref())?;
     if !route::is_name(&name) {
         return Err(invalid("repositoryName", "must be a repository's name"));
     }
@@ -144,10 +145,11 @@ pub(super) async fn describe(
         });
     }
     call.registry(input.registry_id.as_ref())?;
-    call.demand()?;
+    call.demand(Resource::Name("*"))?;
     let snapshot = call.app.store().snapshot();
+    let asker = call.asker(&snapshot);
     let readable = snapshot.repositories().filter(|repository| {
-        access::demand(call.identity, call.app.arns(), Some(repository), call.action).is_ok()
+        access::demand(asker, Resource::Repository(repository), call.action).is_ok()
     });
     let request = page::Request {
         next_token: input.next_token.as_deref(),

@@ -1,9 +1,10 @@
 //! Who may do what with which repository: the same rule for `/v2/` and for the ECR API, by ECR's
-//! names of actions.
+//! names of actions. The caller's own policies or the repository's allow it, and neither denies it.
 
+use crate::authorize;
 use crate::identity::{Kind, Verified};
-use wharf_model::{ArnScope, Repository};
-use wharf_registry::policy::{Decision, Policy};
+use wharf_model::policy::{Decision, Kind as PolicyKind, Policy};
+use wharf_model::{ArnScope, Repository, Snapshot};
 
 /// Asking for a token.
 pub(crate) const LOGIN: &str = "GetAuthorizationToken";
@@ -36,57 +37,89 @@ const ROOTS: &[&str] = &["GetRepositoryPolicy", "SetRepositoryPolicy", "DeleteRe
 #[error("{0}")]
 pub(crate) struct Denied(String);
 
-/// Demands that `identity` may do `action` with `repository`, or with the registry as a whole or a
-/// repository that isn't there.
+/// Who asks, and what is known of the account.
+#[derive(Clone, Copy)]
+pub(crate) struct Asker<'a> {
+    /// Who.
+    pub identity: &'a Verified,
+    /// The account and its region.
+    pub arns: &'a ArnScope,
+    /// The state that policies are read from.
+    pub snapshot: &'a Snapshot,
+}
+
+/// What something is to be done with.
+#[derive(Clone, Copy)]
+pub(crate) enum Resource<'a> {
+    /// The registry as a whole.
+    Registry,
+    /// A name that no repository has, yet.
+    Name(&'a str),
+    /// A repository.
+    Repository(&'a Repository),
+}
+
+impl<'a> Resource<'a> {
+    /// The repository that was found under a name, or the name.
+    pub(crate) fn found(repository: Option<&'a Repository>, name: &'a str) -> Self {
+        repository.map_or(Self::Name(name), Self::Repository)
+    }
+}
+
+/// Demands that the caller may do `action` with the resource.
 ///
 /// # Errors
 /// If not.
 pub(crate) fn demand(
-    identity: &Verified,
-    arns: &ArnScope,
-    repository: Option<&Repository>,
+    asker: Asker<'_>,
+    resource: Resource<'_>,
     action: &str,
 ) -> Result<(), Denied> {
-    let kind = identity.kind();
-    let by_identity = match kind {
-        Kind::Root | Kind::User => true,
-        Kind::ContainerInstance => AGENTS.contains(&action),
-        // What a role may do stands in the repositories' policies alone.
-        Kind::RoleSession => action == LOGIN,
+    let Asker { identity, arns, snapshot } = asker;
+    let (full, kind) = (format!("ecr:{action}"), identity.kind());
+    let arn = match resource {
+        Resource::Registry => "*".to_owned(),
+        Resource::Name(name) => arns.repository(name),
+        Resource::Repository(repository) => arns.repository(&repository.name),
     };
-    let decision = repository
-        .map_or(Decision::Silent, |repository| decide(repository, identity, arns, action));
-    let allowed = match decision {
-        Decision::Deny => kind == Kind::Root && ROOTS.contains(&action),
-        Decision::Allow => by_identity || kind == Kind::RoleSession,
-        Decision::Silent => by_identity,
+    let own = match kind {
+        Kind::Root => Decision::Allowed,
+        Kind::ContainerInstance if AGENTS.contains(&action) => Decision::Allowed,
+        Kind::ContainerInstance => Decision::NotAllowed,
+        Kind::User | Kind::RoleSession => {
+            authorize::allows(snapshot, arns, identity, &full, &arn)
+        }
     };
-    if allowed {
-        return Ok(());
-    }
-    let resource =
-        repository.map_or("*".to_owned(), |repository| arns.repository(&repository.name));
-    let why = match decision {
-        Decision::Deny => "with an explicit deny in a resource-based policy".to_owned(),
-        _ => format!("because no identity-based policy allows the ecr:{action} action"),
+    let of_repository = match resource {
+        Resource::Repository(repository) => decide(asker, repository, &full, &arn),
+        Resource::Registry | Resource::Name(_) => Decision::NotAllowed,
+    };
+    let why = match (own, of_repository) {
+        (Decision::Denied, _) => "with an explicit deny in an identity-based policy".to_owned(),
+        (_, Decision::Denied) if kind == Kind::Root && ROOTS.contains(&action) => return Ok(()),
+        (_, Decision::Denied) => "with an explicit deny in a resource-based policy".to_owned(),
+        (Decision::Allowed, _) | (_, Decision::Allowed) => return Ok(()),
+        (Decision::NotAllowed, Decision::NotAllowed) => {
+            format!("because no identity-based policy allows the {full} action")
+        }
     };
     Err(Denied(format!(
-        "User: {} is not authorized to perform: ecr:{action} on resource: {resource} {why}",
+        "User: {} is not authorized to perform: {full} on resource: {arn} {why}",
         identity.principal_arn()
     )))
 }
 
-fn decide(repository: &Repository, identity: &Verified, arns: &ArnScope, action: &str) -> Decision {
-    let Some(text) = &repository.policy else { return Decision::Silent };
-    match Policy::parse(text) {
+fn decide(asker: Asker<'_>, repository: &Repository, action: &str, arn: &str) -> Decision {
+    let Some(text) = &repository.policy else { return Decision::NotAllowed };
+    match Policy::parse(text, PolicyKind::Resource) {
         Ok(policy) => {
-            let action = format!("ecr:{action}");
-            policy.decide(&identity.principal_arn(), &arns.account, &action)
+            let Asker { identity, arns, snapshot } = asker;
+            authorize::of_resource(snapshot, arns, identity, &policy, action, arn)
         }
         // It was checked when it was set: whatever can't be read now allows nothing.
         Err(error) => {
-            tracing::error!(repository = repository.name, error, "unreadable repository policy");
-            Decision::Deny
+            tracing::error!(repository = repository.name, %error, "unreadable repository policy");
+            Decision::Denied
         }
     }
 }

@@ -110,6 +110,7 @@ impl Fixture {
             endpoint: String::new(),
             store: Arc::clone(&store),
             logs: LogStore::open(logs.path(), LogStoreOptions::default()).unwrap(),
+            seal: Arc::new(wharf_gateway::seal::SealKey::new([1; 32])),
             registry: RegistryParts {
                 storage: Arc::new(LocalStorage::open(logs.path()).unwrap()),
                 token_key: [7; 32],

@@ -5,5 +5,6 @@
 pub mod ec2;
 pub mod ecr;
 pub mod ecs;
+pub mod iam;
 pub mod logs;
 pub mod sts;

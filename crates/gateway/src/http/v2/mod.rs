@@ -18,7 +18,7 @@ use super::service::Trace;
 use crate::app::App;
 use crate::ecr::names::unknown_repository;
 use crate::identity::Verified;
-use crate::registry::access::{self, Denied};
+use crate::registry::access::{self, Asker, Denied, Resource};
 use crate::registry::tokens::{self, Login};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -103,13 +103,13 @@ async fn authenticated(
     let (name, target) = match Route::parse(head.uri.path())? {
         Route::Base => {
             trace.operation = "Login";
-            call.demand(None, access::LOGIN)?;
+            call.demand(Resource::Registry, access::LOGIN)?;
             only(&head.method, &[Method::GET, Method::HEAD])?;
             return Ok(answer(200, "application/json", "{}"));
         }
         Route::Catalog => {
             trace.operation = "DescribeRepositories";
-            call.demand(None, "DescribeRepositories")?;
+            call.demand(Resource::Name("*"), "DescribeRepositories")?;
             only(&head.method, &[Method::GET])?;
             return tags::catalog(&call);
         }
@@ -147,14 +147,15 @@ async fn authenticated(
 }
 
 impl Call<'_> {
-    fn demand(&self, repository: Option<&Repository>, action: &str) -> Result<(), Refusal> {
-        Ok(access::demand(self.identity, self.app.arns(), repository, action)?)
+    fn demand(&self, resource: Resource<'_>, action: &str) -> Result<(), Refusal> {
+        let (identity, arns) = (self.identity, self.app.arns());
+        Ok(access::demand(Asker { identity, arns, snapshot: &self.snapshot }, resource, action)?)
     }
 
     /// The repository with this name, if the caller may do `action` with it.
     fn repository(&self, name: &str, action: &str) -> Result<Arc<Repository>, Refusal> {
         let found = self.snapshot.repository(&name.to_owned());
-        self.demand(found.map(AsRef::as_ref), action)?;
+        self.demand(Resource::found(found.map(AsRef::as_ref), name), action)?;
         let unknown = || {
             let message = unknown_repository(self.app.arns(), name);
             Refusal::new(Code::NameUnknown, message)

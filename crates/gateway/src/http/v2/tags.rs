@@ -3,7 +3,7 @@
 use super::super::answer::{Answer, answer};
 use super::Call;
 use super::errors::{Code, Refusal};
-use crate::registry::access;
+use crate::registry::access::{self, Resource};
 use hyper::header::{HeaderValue, LINK};
 use serde_json::json;
 
@@ -24,7 +24,8 @@ pub(super) fn list(call: &Call<'_>, name: &str) -> Result<Answer, Refusal> {
 pub(super) fn catalog(call: &Call<'_>) -> Result<Answer, Refusal> {
     let last = call.parameter("last").unwrap_or_default();
     let readable = call.snapshot.repositories().filter(|repository| {
-        repository.name > last && call.demand(Some(repository), "DescribeRepositories").is_ok()
+        let resource = Resource::Repository(repository);
+        repository.name > last && call.demand(resource, "DescribeRepositories").is_ok()
     });
     let (names, next) = page(call, readable.map(|repository| repository.name.clone()))?;
     let body = json!({ "repositories": names }).to_string();

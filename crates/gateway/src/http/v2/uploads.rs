@@ -6,7 +6,8 @@ use super::super::service::Trace;
 use super::errors::{Code, Refusal};
 use super::{CONTENT_DIGEST, Call, stream};
 use crate::app::App;
-use crate::registry::{access, content};
+use crate::registry::access::{self, Resource};
+use crate::registry::content;
 use hyper::Method;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderName, HeaderValue, LOCATION, RANGE};
@@ -35,7 +36,7 @@ pub(super) async fn begin(
     }
     let digest = call.parameter("digest").map(|digest| parse_digest(&digest)).transpose()?;
     if digest.is_some() {
-        call.demand(Some(&repository), access::END_UPLOAD)?;
+        call.demand(Resource::Repository(&repository), access::END_UPLOAD)?;
     }
     let id = uuid::Uuid::new_v4().to_string();
     call.app.registry().uploads().begin(&id, &repository.id).await?;
@@ -66,7 +67,7 @@ async fn mount(
         Some(from) => call.snapshot.repository(&from.to_owned()).map(AsRef::as_ref),
     };
     let Some(source) = source else { return Ok(false) };
-    if call.demand(Some(source), access::PULL_LAYER).is_err() {
+    if call.demand(Resource::Repository(source), access::PULL_LAYER).is_err() {
         return Ok(false);
     }
     let _adding = call.app.registry().adding().await;
