@@ -204,6 +204,8 @@ def test_push_and_pull_by_wharf_itself(wharf, registry):
         wharf.run("image", "pull", name)
         names = [i["name"] for i in json.loads(wharf.run("image", "ls", "--json").stdout)]
         assert name in names
+        shown = json.loads(wharf.run("image", "inspect", name).stdout)
+        assert shown["manifest"] == pushed[1] and shown["config"]["Entrypoint"] == ["/hello"]
         wharf.run("image", "rm", name)
     missing = wharf.run("image", "push", "hello:latest", f"{registry.host}/nowhere:1", check=False)
     assert missing.returncode == 1 and "does not exist in the registry" in missing.stderr

@@ -70,11 +70,7 @@ impl<'a> Resource<'a> {
 ///
 /// # Errors
 /// If not.
-pub(crate) fn demand(
-    asker: Asker<'_>,
-    resource: Resource<'_>,
-    action: &str,
-) -> Result<(), Denied> {
+pub(crate) fn demand(asker: Asker<'_>, resource: Resource<'_>, action: &str) -> Result<(), Denied> {
     let Asker { identity, arns, snapshot } = asker;
     let (full, kind) = (format!("ecr:{action}"), identity.kind());
     let arn = match resource {
@@ -86,9 +82,7 @@ pub(crate) fn demand(
         Kind::Root => Decision::Allowed,
         Kind::ContainerInstance if AGENTS.contains(&action) => Decision::Allowed,
         Kind::ContainerInstance => Decision::NotAllowed,
-        Kind::User | Kind::RoleSession => {
-            authorize::allows(snapshot, arns, identity, &full, &arn)
-        }
+        Kind::User | Kind::RoleSession => authorize::allows(snapshot, arns, identity, &full, &arn),
     };
     let of_repository = match resource {
         Resource::Repository(repository) => decide(asker, repository, &full, &arn),
