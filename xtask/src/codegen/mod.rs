@@ -92,6 +92,7 @@ const SERVICES: &[Service] = &[
             "ListTagsLogGroup",
             "PutLogEvents",
             "PutRetentionPolicy",
+            "StartLiveTail",
             "TagLogGroup",
             "TagResource",
             "UntagLogGroup",

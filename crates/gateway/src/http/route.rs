@@ -1,6 +1,6 @@
 //! From a verified request to its operation: which protocol, which service, which operation.
 
-use super::answer::{Answer, answer};
+use super::answer::{Answer, answer, pieces};
 use super::history;
 use super::service::{Failed, Trace};
 use crate::app::App;
@@ -188,6 +188,10 @@ async fn logs_call(
     let operation: wharf_wire::logs::Operation = name.parse().map_err(|_| no_operation(name))?;
     trace.operation = operation.as_str();
     let call = json_call(app, identity, operation.input_schema(), body)?;
+    if operation == wharf_wire::logs::Operation::StartLiveTail {
+        let events = logs::live_tail(call).await?;
+        return Ok(pieces(logs::EVENT_STREAM, events));
+    }
     let bytes = logs::dispatch(operation, call).await?;
     Ok(answer(200, protocol.content_type(), bytes))
 }
