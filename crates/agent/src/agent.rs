@@ -12,11 +12,11 @@ use wharf_runtime::{Runtime, RuntimeOptions};
 use crate::acs::Acs;
 use crate::api::EcsClient;
 use crate::api::register::{self, RegisterError, Registration};
-use crate::awslogs::Shipping;
 use crate::discover::Discovery;
 use crate::endpoints::{self, Endpoints};
 use crate::launch::Surroundings;
 use crate::options::AgentOptions;
+use crate::shipping::Shipping;
 use crate::stats::Sampler;
 use crate::store::{self, Identity, Store};
 use crate::tasks::effects::Host;
@@ -24,6 +24,8 @@ use crate::tasks::{Reporter, Tasks};
 use crate::tcs::Tcs;
 use crate::websocket::Backoff;
 
+/// Where configurations and sockets of log routers lie, in the data directory.
+const ROUTERS: &str = "firelens";
 /// `ECS_IMAGE_CLEANUP_INTERVAL`.
 const IMAGE_CLEANUP_INTERVAL: Duration = Duration::from_secs(30 * 60);
 
@@ -100,7 +102,7 @@ impl Agent {
         // Workers end with this function, also when it fails.
         let stop = shutdown.child_token();
         let _guard = stop.clone().drop_guard();
-        let shipping = Shipping::new(client.clone(), stop.clone());
+        let shipping = Shipping::new(client.clone(), stop.clone(), options.data_dir.join(ROUTERS));
         let host = open_host(&options, shipping).await?;
         let reporter = Reporter::new(client.clone(), &options.cluster);
         let tasks = Tasks::new(host, store.clone(), reporter, stop.clone());
@@ -177,6 +179,7 @@ async fn open_host(options: &AgentOptions, shipping: Shipping) -> Result<Host, E
             cluster: options.cluster.clone(),
             region: options.region.clone(),
             volumes: options.data_dir.join("volumes"),
+            routers: options.data_dir.join(ROUTERS),
         }),
     })
 }

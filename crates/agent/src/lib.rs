@@ -18,12 +18,13 @@
 mod acs;
 pub mod agent;
 pub mod api;
-mod awslogs;
 mod discover;
 pub mod endpoints;
 pub mod engine;
+mod firelens;
 mod launch;
 pub mod options;
+mod shipping;
 mod stats;
 pub mod store;
 pub mod task;

@@ -12,6 +12,7 @@ pub mod container_instance;
 pub mod container_settings;
 pub mod cql;
 pub mod id;
+pub mod log_driver;
 pub mod network;
 pub mod record;
 pub mod resources;

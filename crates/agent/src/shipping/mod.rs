@@ -1,40 +1,45 @@
-//! The `awslogs` driver: what a container writes goes from its log file on this host into a log
-//! stream of the server.
+//! Where a container's log goes beside its file on this host: a log stream of the server, a syslog,
+//! the host's journald, a receiver of fluentd's protocol, a log router of the same task.
 //!
-//! The shim's log file is the buffer: a server that is slow or away holds no container up, and a
-//! restart of the agent goes on where the last one stopped ([`cursor`]). A task is reported STOPPED
-//! only when everything that it wrote is in the store, or the store refuses to take it.
+//! The shim's log file is the buffer: a receiver that is slow or away holds no container up, unless
+//! the definition says so, and a restart of the agent goes on where the last one stopped
+//! ([`cursor`]). A task is reported STOPPED when everything that it wrote has arrived, or its
+//! receiver doesn't take it: how long that is waited for depends on the receiver.
 
+mod awslogs;
 mod cursor;
 mod events;
-mod options;
+mod messages;
 mod ship;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use wharf_model::log_driver::{Driver, Fluentd, Names, Syslog, Tag};
 use wharf_runtime::SandboxId;
-use wharf_wire::logs::operation::{CreateLogGroup, CreateLogStream};
-use wharf_wire::logs::types::{CreateLogGroupRequest, CreateLogStreamRequest};
 
-use crate::api::{EcsClient, Error};
+use crate::api::EcsClient;
 use crate::engine::{Failure, Machine};
+use crate::firelens;
+use crate::launch::docker_name;
 use crate::task::{Container, Task};
 use crate::tasks::locked;
-use ship::{Shipper, Stage};
+use awslogs::Stream;
+use messages::{Messages, Subject};
+use ship::{Shipper, Sink, Stage, Stages};
 
-pub(crate) use options::{DRIVER, Settings};
-
-/// How long the end of a task waits for a store that answers, but takes nothing.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
-/// Tries at making a stream while the server can't be reached, and the pause between them.
-const CREATE_TRIES: u32 = 60;
-const CREATE_AGAIN: Duration = Duration::from_millis(500);
+/// How long the end of a task waits for a receiver that takes nothing, by the driver's mode. The
+/// rest follows when it does.
+const BLOCKING_TIMEOUT: Duration = Duration::from_secs(60);
+const NON_BLOCKING_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the stop of a router waits for what those before it wrote.
+const ROUTER_TIMEOUT: Duration = Duration::from_secs(5);
 
 type Key = (SandboxId, String);
 
@@ -43,37 +48,87 @@ struct Entry {
     /// True once the container has ended: what is in the file then is all.
     ended: watch::Sender<bool>,
     stop: CancellationToken,
+    /// How long its end is waited for.
+    patience: Patience,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    /// For a server that can't be reached for ever, as it can't hear of the task's end either.
+    Server,
+    Receiver(Duration),
 }
 
 struct Inner {
     client: EcsClient,
     tracker: TaskTracker,
     shutdown: CancellationToken,
+    /// Where routers' directories lie.
+    routers: PathBuf,
     entries: Mutex<BTreeMap<Key, Entry>>,
 }
 
-/// All streams that this host feeds. Clones share everything.
+/// All receivers that this host feeds. Clones share everything.
 #[derive(Clone)]
 pub(crate) struct Shipping {
     inner: Arc<Inner>,
 }
 
-/// The settings of a container whose driver is `awslogs`.
-fn settings(container: &Container) -> Option<Result<Settings, Failure>> {
+/// A driver's options.
+enum Settings {
+    Awslogs(awslogs::Settings),
+    Messages(messages::Settings),
+}
+
+/// The settings of a container whose log is shipped.
+fn settings(
+    task: &Task,
+    container: &Container,
+    routers: &std::path::Path,
+) -> Option<Result<Settings, Failure>> {
     let log = &container.log;
+    let messages = |settings: Result<messages::Settings, String>| settings.map(Settings::Messages);
+    let parsed = match Driver::parse(&log.driver)? {
+        Driver::JsonFile => return None,
+        Driver::Awslogs => awslogs::Settings::parse(&log.options).map(Settings::Awslogs),
+        Driver::Syslog => messages(Syslog::parse(&log.options).map(messages::Settings::Syslog)),
+        Driver::Journald => messages(Tag::of(&log.options).map(messages::Settings::Journald)),
+        Driver::Fluentd => messages(Fluentd::parse(&log.options).map(messages::Settings::Fluentd)),
+        Driver::Awsfirelens => messages(Ok(messages::Settings::Firelens {
+            directory: firelens::socket_directory(routers, &task.id),
+            tag: firelens::tag(task, &container.name),
+        })),
+    };
     let invalid = |why| {
         Failure::new(
             "ResourceInitializationError",
             format!("failed to validate logger args: {why}"),
         )
     };
-    (log.driver == DRIVER).then(|| Settings::parse(&log.options).map_err(invalid))
+    Some(parsed.map_err(invalid))
+}
+
+impl messages::Settings {
+    /// What a container's messages say of it.
+    fn subject(&self, task: &Task, container: &Container, id: &str, image_id: &str) -> Subject {
+        let name = docker_name(task, &container.name);
+        let names = Names { id, name: &name, image_id, image_name: &container.image };
+        let tag = match self {
+            Self::Syslog(options) => options.tag.render(&names),
+            Self::Journald(tag) => tag.render(&names),
+            Self::Fluentd(options) => options.tag.render(&names),
+            Self::Firelens { tag, .. } => tag.clone(),
+        };
+        let (id, image_name) = (id.to_owned(), container.image.clone());
+        Subject { id, name, image_name, tag }
+    }
 }
 
 /// A container's log options as its metadata shows them: with its stream in place of the prefix.
 pub(crate) fn shown(task: &Task, container: &Container) -> BTreeMap<String, String> {
     let mut options = container.log.options.clone();
-    let settings = settings(container).and_then(Result::ok);
+    let is_awslogs = Driver::parse(&container.log.driver) == Some(Driver::Awslogs);
+    let settings = is_awslogs.then(|| awslogs::Settings::parse(&options).ok()).flatten();
     if let Some(stream) = settings.and_then(|settings| settings.stream(task, &container.name)) {
         options.remove("awslogs-stream-prefix");
         options.insert("awslogs-stream".to_owned(), stream);
@@ -81,26 +136,39 @@ pub(crate) fn shown(task: &Task, container: &Container) -> BTreeMap<String, Stri
     options
 }
 
+/// Why a container's driver doesn't begin.
+fn not_begun(why: &str) -> Failure {
+    Failure::new(
+        "CannotStartContainerError",
+        format!("Error response from daemon: failed to initialize logging driver: {why}"),
+    )
+}
+
 impl Shipping {
-    pub(crate) fn new(client: EcsClient, shutdown: CancellationToken) -> Self {
+    pub(crate) fn new(client: EcsClient, shutdown: CancellationToken, routers: PathBuf) -> Self {
         let (tracker, entries) = (TaskTracker::new(), Mutex::default());
-        Self { inner: Arc::new(Inner { client, tracker, shutdown, entries }) }
+        Self { inner: Arc::new(Inner { client, tracker, shutdown, routers, entries }) }
+    }
+
+    fn settings(&self, task: &Task, container: &Container) -> Option<Result<Settings, Failure>> {
+        settings(task, container, &self.inner.routers)
     }
 
     /// Makes the streams whose names are known before anything of the task is made: a missing group
     /// is told then.
     pub(crate) async fn prepare(&self, task: &Task) -> Result<(), Failure> {
         for container in &task.containers {
-            let Some(settings) = settings(container) else { continue };
-            let settings = settings?;
+            let Some(settings) = self.settings(task, container) else { continue };
+            let Settings::Awslogs(settings) = settings? else { continue };
             let Some(stream) = settings.stream(task, &container.name) else { continue };
-            self.create(&settings, &stream).await.map_err(|error| {
+            let made = awslogs::create(&self.inner.client, &settings, &stream).await;
+            made.map_err(|error| {
                 Failure::new(
                     "ResourceInitializationError",
                     format!(
                         "failed to validate logger args: create stream has been retried 1 times: \
                          failed to create Cloudwatch log stream: {} : exit status 1",
-                        said(&error)
+                        awslogs::said(&error)
                     ),
                 )
             })?;
@@ -113,63 +181,89 @@ impl Shipping {
         &self,
         task: &Task,
         container: &Container,
-        runtime_id: &str,
+        (runtime_id, image_id): (&str, &str),
         log: PathBuf,
     ) -> Result<(), Failure> {
-        let Some(settings) = settings(container) else { return Ok(()) };
-        let settings = settings?;
-        let stream = match settings.stream(task, &container.name) {
-            Some(stream) => stream,
-            None => {
-                self.create(&settings, runtime_id).await.map_err(|error| {
-                    Failure::new(
-                        "CannotStartContainerError",
-                        format!(
-                            "Error response from daemon: failed to initialize logging driver: \
-                             failed to create Cloudwatch log stream: {}",
-                            said(&error)
-                        ),
-                    )
-                })?;
-                runtime_id.to_owned()
+        let Some(settings) = self.settings(task, container) else { return Ok(()) };
+        let sink = match settings? {
+            Settings::Awslogs(settings) => {
+                let name = match settings.stream(task, &container.name) {
+                    Some(name) => name,
+                    None => {
+                        let made = awslogs::create(&self.inner.client, &settings, runtime_id).await;
+                        made.map_err(|error| {
+                            let why = awslogs::said(&error);
+                            not_begun(&format!("failed to create Cloudwatch log stream: {why}"))
+                        })?;
+                        runtime_id.to_owned()
+                    }
+                };
+                self.stream(settings, name)
+            }
+            Settings::Messages(settings) => {
+                let subject = settings.subject(task, container, runtime_id, image_id);
+                let mut messages = Messages::new(settings, subject);
+                messages.probe().await.map_err(|why| not_begun(&why))?;
+                Sink::Messages(Box::new(messages))
             }
         };
-        self.ship(task, &container.name, settings, stream, log);
+        self.ship(task, container, sink, log);
         Ok(())
+    }
+
+    fn stream(&self, settings: awslogs::Settings, name: String) -> Sink {
+        let client = self.inner.client.clone();
+        Sink::Stream(Box::new(Stream { client, settings, name }))
     }
 
     /// Goes on with what an earlier agent left.
     pub(crate) fn resume(&self, machine: &Machine, log: impl Fn(&str) -> PathBuf) {
+        let task = &machine.task;
         for (container, state) in machine.containers() {
-            let (Some(Ok(settings)), Some(id)) = (settings(container), &state.runtime_id) else {
-                continue;
-            };
+            let settings = self.settings(task, container);
+            let (Some(Ok(settings)), Some(id)) = (settings, &state.runtime_id) else { continue };
             let log = log(&container.name);
             if cursor::Cursor::read(&log).is_done {
                 continue;
             }
-            let stream = settings.stream(&machine.task, &container.name);
-            let stream = stream.unwrap_or_else(|| id.clone());
-            self.ship(&machine.task, &container.name, settings, stream, log);
+            let sink = match settings {
+                Settings::Awslogs(settings) => {
+                    let name = settings.stream(task, &container.name);
+                    self.stream(settings, name.unwrap_or_else(|| id.clone()))
+                }
+                Settings::Messages(settings) => {
+                    let image_id = state.image_id.as_deref().unwrap_or_default();
+                    let subject = settings.subject(task, container, id, image_id);
+                    Sink::Messages(Box::new(Messages::new(settings, subject)))
+                }
+            };
+            self.ship(task, container, sink, log);
         }
         if machine.is_finished() {
-            self.all_ended(&machine.task);
+            let all = task.containers.iter().map(|container| container.name.as_str()).collect();
+            self.ended(task, &all);
         }
     }
 
-    fn ship(&self, task: &Task, name: &str, settings: Settings, stream: String, log: PathBuf) {
-        let key = (task.id.clone(), name.to_owned());
+    fn ship(&self, task: &Task, container: &Container, sink: Sink, log: PathBuf) {
+        let key = (task.id.clone(), container.name.clone());
         let mut entries = locked(&self.inner.entries);
         if entries.contains_key(&key) {
             return;
         }
         let (ended, has_ended) = watch::channel(false);
-        let (stage, stages) = watch::channel(Stage::Shipping);
+        let (stages, stage) = watch::channel(Stage::Shipping);
         let stop = self.inner.shutdown.child_token();
-        entries.insert(key, Entry { stage: stages, ended, stop: stop.clone() });
+        let patience = match sink {
+            Sink::Stream(_) => Patience::Server,
+            Sink::Messages(_) if container.log.is_blocking() => {
+                Patience::Receiver(BLOCKING_TIMEOUT)
+            }
+            Sink::Messages(_) => Patience::Receiver(NON_BLOCKING_TIMEOUT),
+        };
+        entries.insert(key, Entry { stage, ended, stop: stop.clone(), patience });
         drop(entries);
-        let client = self.inner.client.clone();
-        let shipper = Shipper { client, settings, stream, log, ended: has_ended, stage };
+        let shipper = Shipper { sink, log, ended: has_ended, stages: Stages(stages) };
         self.inner.tracker.spawn(async move {
             tokio::select! {
                 () = shipper.run() => {}
@@ -178,47 +272,55 @@ impl Shipping {
         });
     }
 
-    fn all_ended(&self, task: &Task) -> Vec<watch::Receiver<Stage>> {
+    /// Notes that containers have ended.
+    fn ended(
+        &self,
+        task: &Task,
+        names: &BTreeSet<&str>,
+    ) -> Vec<(watch::Receiver<Stage>, Patience)> {
         let entries = locked(&self.inner.entries);
-        let of_task = entries.iter().filter(|((id, _), _)| *id == task.id);
+        let of_task = entries
+            .iter()
+            .filter(|((id, name), _)| *id == task.id && names.contains(name.as_str()));
         of_task
             .map(|(_, entry)| {
                 entry.ended.send_replace(true);
-                entry.stage.clone()
+                (entry.stage.clone(), entry.patience)
             })
             .collect()
     }
 
-    /// Returns once all that the ended task wrote is in the store. A server that can't be reached is
-    /// waited for, as it can't hear of the task's end either; one that answers and takes nothing is
-    /// not, beyond a minute: the rest follows when it does.
+    /// Returns once all that the ended task wrote has arrived, or was waited for long enough: a
+    /// server that can't be reached for ever, one that answers and takes nothing for a minute.
     pub(crate) async fn drained(&self, task: &Task) {
-        for mut stage in self.all_ended(task) {
-            let mut patience = DRAIN_TIMEOUT;
-            loop {
-                let now = *stage.borrow_and_update();
-                let wait = match now {
-                    Stage::Done => break,
-                    Stage::Unreachable => Duration::MAX,
-                    Stage::Shipping => patience,
-                };
-                let since = std::time::Instant::now();
-                match tokio::time::timeout(wait, stage.changed()).await {
-                    Ok(Ok(())) => {}
-                    // The agent is ending: the next one waits, and tells.
-                    Ok(Err(_)) if self.inner.shutdown.is_cancelled() => {
-                        std::future::pending::<()>().await;
-                    }
-                    Ok(Err(_)) => break,
-                    Err(_) => {
-                        tracing::warn!(task = %task.arn, "logs are late: the task's end is told before");
-                        break;
-                    }
-                }
-                if now == Stage::Shipping {
-                    patience = patience.saturating_sub(since.elapsed());
-                }
+        let all = task.containers.iter().map(|container| container.name.as_str()).collect();
+        let waits =
+            self.ended(task, &all).into_iter().map(|(stage, patience)| done(stage, patience));
+        if join_all(waits).await.contains(&false) {
+            if self.inner.shutdown.is_cancelled() {
+                // The agent is ending: the next one waits, and tells.
+                std::future::pending::<()>().await;
             }
+            tracing::warn!(task = %task.arn, "logs are late: the task's end is told before");
+        }
+    }
+
+    /// Returns once a router has what these containers, which have ended, wrote through it; or
+    /// after a while.
+    pub(crate) async fn routed(&self, task: &Task, ended: &BTreeSet<&str>) {
+        let through = task
+            .containers
+            .iter()
+            .filter(|container| Driver::parse(&container.log.driver) == Some(Driver::Awsfirelens));
+        let names = through.map(|container| container.name.as_str());
+        let names = names.filter(|name| ended.contains(name)).collect();
+        let all = async {
+            for (stage, _) in self.ended(task, &names) {
+                done(stage, Patience::Receiver(ROUTER_TIMEOUT)).await;
+            }
+        };
+        if tokio::time::timeout(ROUTER_TIMEOUT, all).await.is_err() {
+            tracing::warn!(task = %task.arn, "a log router stops before it has everything");
         }
     }
 
@@ -232,24 +334,6 @@ impl Shipping {
         });
     }
 
-    /// Makes a stream, and its group where the definition says so. One that is there does.
-    async fn create(&self, settings: &Settings, stream: &str) -> Result<(), Error> {
-        if settings.create_group {
-            let input = CreateLogGroupRequest {
-                log_group_name: Some(settings.group.clone()),
-                ..Default::default()
-            };
-            exists(
-                patiently(|| self.inner.client.call_logs::<CreateLogGroup>(input.clone())).await,
-            )?;
-        }
-        let input = CreateLogStreamRequest {
-            log_group_name: Some(settings.group.clone()),
-            log_stream_name: Some(stream.to_owned()),
-        };
-        exists(patiently(|| self.inner.client.call_logs::<CreateLogStream>(input.clone())).await)
-    }
-
     /// Waits for the shippers after the shutdown was asked for.
     pub(crate) async fn close(&self) {
         self.inner.tracker.close();
@@ -257,33 +341,26 @@ impl Shipping {
     }
 }
 
-/// Asks again while the server can't be reached or fails.
-async fn patiently<T, F: Future<Output = Result<T, Error>>>(
-    call: impl Fn() -> F,
-) -> Result<(), Error> {
-    let mut tries = 0;
+/// Whether everything has arrived; false once it was waited for long enough, or nobody ships it.
+async fn done(mut stage: watch::Receiver<Stage>, patience: Patience) -> bool {
+    let mut left = match patience {
+        Patience::Server => BLOCKING_TIMEOUT,
+        Patience::Receiver(left) => left,
+    };
     loop {
-        match call().await {
-            Ok(_) => return Ok(()),
-            Err(error) if error.is_transient() && tries < CREATE_TRIES => tries += 1,
-            Err(error) => return Err(error),
+        let now = *stage.borrow_and_update();
+        let wait = match (now, patience) {
+            (Stage::Done, _) => return true,
+            (Stage::Unreachable, Patience::Server) => Duration::MAX,
+            _ => left,
+        };
+        let since = std::time::Instant::now();
+        match tokio::time::timeout(wait, stage.changed()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => return *stage.borrow() == Stage::Done,
         }
-        tokio::time::sleep(CREATE_AGAIN).await;
-    }
-}
-
-/// What exists already needn't be made.
-fn exists(made: Result<(), Error>) -> Result<(), Error> {
-    match made {
-        Err(Error::Refused { code, .. }) if code == "ResourceAlreadyExistsException" => Ok(()),
-        other => other,
-    }
-}
-
-/// An error as the driver passes it on: code and text of the API.
-fn said(error: &Error) -> String {
-    match error {
-        Error::Refused { code, message, .. } => format!("{code}: {message}"),
-        other => other.to_string(),
+        if wait == left {
+            left = left.saturating_sub(since.elapsed());
+        }
     }
 }
