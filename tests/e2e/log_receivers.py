@@ -44,6 +44,7 @@ class Receiver:
         threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def close(self):
+        getattr(self, "takes", self._stop).set()
         self._stop.set()
         self._thread.join()
         self.socket.close()
@@ -102,7 +103,14 @@ class Datagrams(Receiver):
 class Forward(Receiver):
     """Fluentd's forward protocol, acknowledging what asks for it."""
 
+    def __init__(self, listening):
+        # Cleared, it takes nothing.
+        self.takes = threading.Event()
+        self.takes.set()
+        super().__init__(listening)
+
     def talk(self, connection):
+        self.takes.wait()
         unpacker = msgpack.Unpacker(timestamp=0, strict_map_key=False)
         while data := connection.recv(1 << 16):
             unpacker.feed(data)

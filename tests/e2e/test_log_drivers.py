@@ -169,6 +169,39 @@ def test_a_receiver_that_is_not_there(wharf):
         assert receiver.lines() == LINES
 
 
+def test_a_receiver_that_takes_nothing_holds_who_is_blocking(wharf):
+    count = 70_000
+    script = f"yes {'x' * 990} | head -n {count} | cat -n"
+    with Forward(listen()) as receiver:
+        receiver.takes.clear()
+        options = {"fluentd_address": receiver.address}
+        definition = wharf.register("slow", *after(
+            container("held", script, "fluentd", mode="blocking", tag="held", **options),
+            container("free", script, "fluentd", mode="non-blocking", tag="free", **options),
+        ))
+        arn = wharf.start(definition)
+
+        def status(name):
+            containers = {c["name"]: c for c in wharf.task(arn)["containers"]}
+            return containers[name]["lastStatus"]
+        eventually("the free one's end", lambda: status("free") == "STOPPED")
+
+        def size():
+            return sum(p.stat().st_size for p in pathlib.Path(wharf.data_dir).rglob("held.log*"))
+        eventually("a full buffer", lambda: (size(), time.sleep(0.5))[0] == size() > 50 << 20)
+        assert status("held") == "RUNNING"
+        receiver.takes.set()
+        wharf.stopped(arn)
+        numbers = {"held": [], "free": []}
+        eventually("every line", interval=0.5, condition=lambda: sum(
+            message[0] == "held" for message in list(receiver.messages)) >= count)
+        for message in receiver.messages:
+            numbers[message[0]].append(int(message[2]["log"].split()[0]))
+        assert numbers["held"] == list(range(1, count + 1))
+        # In order, but for what the buffer had no place for.
+        assert numbers["free"] == sorted(set(numbers["free"]))
+
+
 def test_kill_9_of_the_agent_loses_no_line(wharf):
     script = "for i in $(seq 1 60); do for n in $(seq 1 10); do echo $i-$n; done; sleep 0.05; done"
     with Forward(listen()) as forward, Lines(listen()) as lines:

@@ -28,6 +28,8 @@ const MIN_CPU_SHARES: u64 = 2;
 const MAX_BUFFER_BYTES: u64 = 1 << 30;
 /// What a line of ordinary length takes in the file.
 const MAX_LINE_BYTES: u64 = 1024;
+/// What goes with each line of a log, at most: it is written with every one.
+const MAX_ATTRIBUTE_BYTES: usize = 16 << 10;
 /// SIGTERM.
 const DEFAULT_STOP_SIGNAL: i32 = 15;
 
@@ -273,9 +275,16 @@ fn log_options(
             options.max_size_bytes = options.max_size_bytes.max(least);
         }
     }
-    let attributes = Attributes::parse(&log.options)
-        .map_err(|why| Failure::new("CannotCreateContainerError", why))?;
-    options.attributes = attributes.of(labels, environment);
+    let failed = |why: String| Failure::new("CannotCreateContainerError", why);
+    options.attributes = Attributes::parse(&log.options).map_err(failed)?.of(labels, environment);
+    let bytes: usize =
+        options.attributes.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if bytes > MAX_ATTRIBUTE_BYTES {
+        return Err(failed(format!(
+            "the labels and variables that go with each log line have {bytes} bytes, \
+             {MAX_ATTRIBUTE_BYTES} are possible"
+        )));
+    }
     Ok(options)
 }
 
@@ -336,4 +345,48 @@ fn exists(error: std::io::Error) -> std::io::Result<()> {
 /// The directory of the volumes that live as long as the task.
 pub(crate) fn task_volumes(volumes: &Path, task: &Task) -> PathBuf {
     volumes.join("task").join(task.id.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(driver: &str, pairs: &[(&str, &str)]) -> Result<LogOptions, Failure> {
+        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let options = pairs.iter().map(own).collect();
+        let log = LogConfig { driver: driver.to_owned(), options };
+        let labels = BTreeMap::from([("team".to_owned(), "blue".to_owned())]);
+        log_options(&log, &labels, &[format!("BIG={}", "x".repeat(20_000))])
+    }
+
+    #[test]
+    fn the_files_are_as_large_as_the_driver_says() {
+        let default = LogOptions::default();
+        assert_eq!(options("", &[]).unwrap(), default);
+        let files = options("json-file", &[("max-size", "1m"), ("max-file", "7")]).unwrap();
+        assert_eq!((files.max_size_bytes, files.max_files, files.is_held), (1 << 20, 7, false));
+        for (driver, option) in [
+            ("awslogs", ("max-buffer-size", "25m")),
+            ("syslog", ("max-buffer-size", "25m")),
+            ("fluentd", ("fluentd-buffer-limit", "25m")),
+            ("awsfirelens", ("log-driver-buffer-limit", "102400")),
+        ] {
+            let small = options(driver, &[]).unwrap();
+            assert_eq!((small.max_size_bytes, small.is_held), (default.max_size_bytes, false));
+            assert_eq!(options(driver, &[option]).unwrap().max_size_bytes, 100 << 20, "{driver}");
+        }
+        for driver in ["awslogs", "syslog", "journald", "fluentd"] {
+            assert!(options(driver, &[("mode", "blocking")]).unwrap().is_held, "{driver}");
+        }
+        // That option would be the router's.
+        assert!(!options("awsfirelens", &[("mode", "blocking")]).unwrap().is_held);
+    }
+
+    #[test]
+    fn what_goes_with_each_line_is_small() {
+        let blue = options("json-file", &[("labels", "team")]).unwrap().attributes;
+        assert_eq!(blue, BTreeMap::from([("team".to_owned(), "blue".to_owned())]));
+        let failure = options("syslog", &[("env", "BIG")]).unwrap_err();
+        assert!(format!("{failure:?}").contains("20003 bytes"), "{failure:?}");
+    }
 }

@@ -17,8 +17,9 @@ use crate::shim::rotated;
 
 /// How often a follower looks for more.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// The longest line that is read: 16 KiB of output escaped six-fold, and its frame.
-const MAX_LINE_BYTES: usize = 128 << 10;
+/// The longest line that is read: 16 KiB of output and as much of what goes with it, escaped six-fold,
+/// and its frame.
+const MAX_LINE_BYTES: usize = 256 << 10;
 
 /// One line of output, or a piece of a very long one (then without a line end).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

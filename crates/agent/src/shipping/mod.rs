@@ -364,3 +364,33 @@ async fn done(mut stage: watch::Receiver<Stage>, patience: Patience) -> bool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_end_of_a_task_waits_only_so_long() {
+        let patience = Patience::Receiver(Duration::from_millis(50));
+        let (sender, stage) = watch::channel(Stage::Unreachable);
+        assert!(!done(stage.clone(), patience).await);
+        // News of a receiver that comes and goes make it no longer.
+        let flapping = tokio::spawn(async move {
+            loop {
+                sender.send_replace(Stage::Shipping);
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                sender.send_replace(Stage::Unreachable);
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+        let waits = tokio::time::timeout(Duration::from_secs(10), done(stage.clone(), patience));
+        assert!(!waits.await.unwrap());
+        flapping.abort();
+        let (sender, stage) = watch::channel(Stage::Shipping);
+        let ended = tokio::spawn(done(stage.clone(), Patience::Receiver(BLOCKING_TIMEOUT)));
+        sender.send_replace(Stage::Done);
+        drop(sender);
+        assert!(ended.await.unwrap());
+        assert!(done(stage, Patience::Server).await);
+    }
+}

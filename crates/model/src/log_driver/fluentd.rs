@@ -9,6 +9,7 @@ use super::{Options, Tag, parse_duration, parse_flag, parse_size};
 pub(super) const OPTIONS: &[&str] = &[
     "fluentd-address",
     "fluentd-async",
+    "fluentd-async-connect",
     "fluentd-buffer-limit",
     "fluentd-max-retries",
     "fluentd-request-ack",
@@ -17,12 +18,8 @@ pub(super) const OPTIONS: &[&str] = &[
     "tag",
 ];
 /// Options that docker has as well.
-pub(super) const OTHERS: &[&str] = &[
-    "fluentd-async-connect",
-    "fluentd-async-reconnect-interval",
-    "fluentd-read-timeout",
-    "fluentd-write-timeout",
-];
+pub(super) const OTHERS: &[&str] =
+    &["fluentd-async-reconnect-interval", "fluentd-read-timeout", "fluentd-write-timeout"];
 
 const DEFAULT_PORT: u16 = 24224;
 const DEFAULT_WAIT: Duration = Duration::from_secs(1);
@@ -92,7 +89,8 @@ impl Fluentd {
             address: self::address(address)
                 .map_err(|why| format!("invalid fluentd-address ({address}): {why}"))?,
             tag: Tag::of(options)?,
-            is_async: flag("fluentd-async")?,
+            // The second is its name in older versions of docker.
+            is_async: flag("fluentd-async")? || flag("fluentd-async-connect")?,
             buffer_limit: limit.transpose()?,
             retry_wait: wait.transpose()?.unwrap_or(DEFAULT_WAIT),
             max_retries: number("fluentd-max-retries")?,
@@ -162,6 +160,7 @@ mod tests {
         assert_eq!((all.is_async, all.sub_second, all.request_ack), (true, true, true));
         assert_eq!((all.buffer_limit, all.max_retries), (Some(8 << 20), Some(7)));
         assert_eq!(all.retry_wait, Duration::from_millis(250));
+        assert!(parse(&[("fluentd-async-connect", "true")]).unwrap().is_async);
         for (name, value) in [
             ("fluentd-async", "maybe"),
             ("fluentd-buffer-limit", "x"),
