@@ -16,6 +16,8 @@ use crate::discover::Discovery;
 use crate::endpoints::{self, Endpoints};
 use crate::launch::Surroundings;
 use crate::options::AgentOptions;
+use crate::own_registry::OwnRegistry;
+use crate::roles::ExecutionRoles;
 use crate::shipping::Shipping;
 use crate::stats::Sampler;
 use crate::store::{self, Identity, Store};
@@ -102,8 +104,17 @@ impl Agent {
         // Workers end with this function, also when it fails.
         let stop = shutdown.child_token();
         let _guard = stop.clone().drop_guard();
-        let shipping = Shipping::new(client.clone(), stop.clone(), options.data_dir.join(ROUTERS));
-        let host = open_host(&options, shipping).await?;
+        let roles = ExecutionRoles::new(client.clone());
+        let by_role = options.awslogs_execution_role_override;
+        let shipping = {
+            let routers = options.data_dir.join(ROUTERS);
+            Shipping::new(client.clone(), roles.clone(), by_role, stop.clone(), routers)
+        };
+        let own_registry = OwnRegistry::new(client.clone(), &options);
+        if let Some(identity) = &identity {
+            own_registry.registered(&identity.container_instance_arn);
+        }
+        let host = open_host(&options, shipping, roles, own_registry.clone()).await?;
         let reporter = Reporter::new(client.clone(), &options.cluster);
         let tasks = Tasks::new(host, store.clone(), reporter, stop.clone());
         let sampler = Sampler::default();
@@ -122,6 +133,7 @@ impl Agent {
             }
         };
         let arn = registration.container_instance_arn;
+        own_registry.registered(&arn);
         let identity = match identity {
             Some(old) if old.container_instance_arn == arn => old,
             _ => Identity {
@@ -162,7 +174,12 @@ impl Agent {
     }
 }
 
-async fn open_host(options: &AgentOptions, shipping: Shipping) -> Result<Host, Error> {
+async fn open_host(
+    options: &AgentOptions,
+    shipping: Shipping,
+    roles: ExecutionRoles,
+    own_registry: OwnRegistry,
+) -> Result<Host, Error> {
     let root = options.data_dir.join("runtime");
     let mut runtime_options =
         RuntimeOptions::new(root, &options.instance).map_err(wharf_runtime::Error::from)?;
@@ -173,8 +190,10 @@ async fn open_host(options: &AgentOptions, shipping: Shipping) -> Result<Host, E
     Ok(Host {
         runtime,
         shipping,
+        roles,
         images: ImageStore::open(options.data_dir.join("images"))?,
         registry: RegistryClient::new(options.registry.clone()),
+        own_registry,
         surroundings: Arc::new(Surroundings {
             cluster: options.cluster.clone(),
             region: options.region.clone(),

@@ -10,6 +10,7 @@
 //! - `tasks`, `launch`: the engine's effects on images and containers.
 //! - [`store`]: what survives kill -9.
 //! - [`api`], `discover`: calls to the control plane.
+//! - `roles`: what is done in the name of a task's execution role.
 //! - `awslogs`: containers' output on its way into the log store.
 //! - `stats`: what containers use.
 //! - `websocket`, `acs`, `tcs`: the sessions.
@@ -24,6 +25,8 @@ pub mod engine;
 mod firelens;
 mod launch;
 pub mod options;
+mod own_registry;
+mod roles;
 mod shipping;
 mod stats;
 pub mod store;
@@ -39,3 +42,4 @@ pub use agent::{Agent, Error};
 pub const QUIET_TARGETS: &[&str] = &["tungstenite"];
 
 pub use options::{AgentCredentials, AgentOptions};
+pub use own_registry::OwnRegistry;

@@ -6,6 +6,8 @@ use crate::error::ApiError;
 use crate::identity::Verified;
 use crate::metrics::Metrics;
 use crate::placing::Placing;
+use crate::registry::{ImageRegistry, RegistryParts};
+use crate::seal::SealKey;
 use crate::sigv4::{Clock, Gate, KeySource};
 use std::sync::{Arc, OnceLock};
 use tokio_util::sync::CancellationToken;
@@ -40,6 +42,10 @@ pub struct Parts {
     pub store: Arc<Store>,
     /// What containers wrote.
     pub logs: LogStore,
+    /// The server's own key, which seals secrets.
+    pub seal: Arc<SealKey>,
+    /// The image registry's blobs and key.
+    pub registry: RegistryParts,
     /// Keys that sign requests.
     pub keys: Arc<dyn KeySource>,
     /// The server's clock.
@@ -61,6 +67,8 @@ pub struct App {
     endpoint: OnceLock<String>,
     store: Arc<Store>,
     logs: LogStore,
+    seal: Arc<SealKey>,
+    registry: ImageRegistry,
     gate: Gate,
     clock: Arc<dyn Clock>,
     soft: Arc<dyn SoftState>,
@@ -87,6 +95,8 @@ impl App {
             endpoint,
             store: parts.store,
             logs: parts.logs,
+            seal: parts.seal,
+            registry: ImageRegistry::new(parts.registry),
             clock: parts.clock,
             soft: parts.soft,
             history: parts.history,
@@ -111,6 +121,11 @@ impl App {
     /// Cancelled when no request is taken any more: answers without an end find theirs.
     pub(crate) fn stopping(&self) -> &CancellationToken {
         &self.stopping
+    }
+
+    /// The image registry.
+    pub(crate) fn registry(&self) -> &ImageRegistry {
+        &self.registry
     }
 
     /// The gate.
@@ -165,6 +180,7 @@ impl App {
             arns: &self.arns,
             vpc: &self.vpc,
             endpoint: self.endpoint(),
+            seal: &self.seal,
             soft: self.soft.as_ref(),
             history: self.history.as_ref(),
         }
@@ -190,7 +206,7 @@ impl App {
     /// A value that the model forbids, as the addressed service says it.
     pub(crate) fn validation_error(&self, service: &str, text: String) -> ApiError {
         match service {
-            "ecs" | "logs" => ApiError::invalid_parameter(text),
+            "ecs" | "ecr" | "logs" => ApiError::invalid_parameter(text),
             _ => ApiError::new("ValidationError", 400, text),
         }
     }

@@ -7,6 +7,7 @@
 //! snapshot.
 
 use crate::identity::Verified;
+use crate::seal::SealKey;
 use serde_json::value::RawValue;
 use std::sync::Arc;
 use wharf_model::network::BuiltinVpc;
@@ -32,6 +33,8 @@ pub struct Context<'a> {
     pub vpc: &'a BuiltinVpc,
     /// Base URL of this server as agents reach it, such as `http://127.0.0.1:4580`.
     pub endpoint: &'a str,
+    /// Makes secrets, and seals them.
+    pub seal: &'a SealKey,
     /// What is known but is no record: live sessions, health of the moment.
     pub soft: &'a dyn SoftState,
     /// What has been: events, old tasks.

@@ -1,5 +1,5 @@
-//! What wharf knows: records, ids and ARNs, the in-memory snapshot, transactions, and the
-//! cluster query language.
+//! What wharf knows: records, ids and ARNs, the in-memory snapshot, transactions, the cluster
+//! query language, and the language of IAM's policies.
 //!
 //! Everything here is pure: no I/O, no clock, no random source. Time comes in as [`Timestamp`],
 //! randomness as a seed for [`IdSource`]. The crate knows nothing of the wire's shapes; gateway,
@@ -11,10 +11,13 @@ pub mod cluster;
 pub mod container_instance;
 pub mod container_settings;
 pub mod cql;
+pub mod iam;
 pub mod id;
 pub mod log_driver;
 pub mod network;
+pub mod policy;
 pub mod record;
+pub mod repository;
 pub mod resources;
 pub mod service;
 pub mod snapshot;
@@ -34,6 +37,7 @@ pub use id::{
     ServiceName, TaskDefinitionKey, TaskId, TaskKey,
 };
 pub use record::{Record, RecordKey};
+pub use repository::{ImageTag, RegistryImage, Repository, RepositoryBlob};
 pub use resources::{HostPort, ResourceAmount, TransportProtocol};
 pub use service::{Deployment, LaunchSettings, Service, ServiceDeployment, ServiceRevision};
 pub use snapshot::{InstanceUsage, Snapshot};

@@ -3,10 +3,12 @@
 use crate::account::{AccessKey, AccountSetting, ClientToken};
 use crate::cluster::Cluster;
 use crate::container_instance::{ContainerInstance, Reservation};
+use crate::iam::{self, InstanceProfile, ManagedPolicy, Role, User};
 use crate::id::{
     ClusterName, ContainerInstanceKey, Family, ServiceKey, TaskDefinitionKey, TaskKey,
 };
 use crate::network::SubnetAllocation;
+use crate::repository::{ImageTag, RegistryImage, Repository, RepositoryBlob};
 use crate::service::{Service, ServiceDeployment, ServiceRevision};
 use crate::task::Task;
 use crate::task_definition::{TaskDefinition, TaskDefinitionFamily};
@@ -148,6 +150,24 @@ records! {
         => |r| (r.cluster.clone(), r.operation.clone(), r.token.clone());
     /// Address allocation of a subnet.
     SubnetAllocation("subnet", String) = SubnetAllocation => |r| r.subnet_id.clone();
+    /// A role, by its name in lower case; so are users, policies and instance profiles.
+    Role("iam-role", String) = Role => |r| iam::key(&r.name);
+    /// A user.
+    User("iam-user", String) = User => |r| iam::key(&r.name);
+    /// A policy of the account's own.
+    ManagedPolicy("iam-policy", String) = ManagedPolicy => |r| iam::key(&r.name);
+    /// An instance profile.
+    InstanceProfile("iam-instance-profile", String) = InstanceProfile => |r| iam::key(&r.name);
+    /// An image repository.
+    Repository("repository", String) = Repository => |r| r.name.clone();
+    /// A manifest: repository's id and digest.
+    RegistryImage("image", (String, String)) = RegistryImage
+        => |r| (r.repository.clone(), r.digest.clone());
+    /// A tag: repository's id and tag.
+    ImageTag("image-tag", (String, String)) = ImageTag => |r| (r.repository.clone(), r.tag.clone());
+    /// A repository's blob: repository's id and digest.
+    RepositoryBlob("repository-blob", (String, String)) = RepositoryBlob
+        => |r| (r.repository.clone(), r.digest.clone());
 }
 
 fn encode<T: Serialize>(record: &T) -> Vec<u8> {

@@ -66,6 +66,7 @@ pub async fn run(
     options.instance = data_dir.instance();
     options.oci_runtime = oci_runtime(&args.runtime);
     options.allow_old_runtime = args.allow_old_runtime;
+    options.awslogs_execution_role_override = args.awslogs_execution_role;
     options.vpc_cidr = args.vpc_cidr.parse()?;
     let settings = Settings { vpc_cidr: args.vpc_cidr.clone(), runtime: args.runtime.clone() };
     data_dir::write_json(&data_dir.agent_settings(), &settings)?;

@@ -1,6 +1,6 @@
 //! `wharf server`: opens the state, starts the control plane and serves the API.
 
-use crate::adapters::{ControlSessions, GatewayHistory, Keys};
+use crate::adapters::{ControlSessions, GatewayHistory};
 use crate::cli::ServerArgs;
 use crate::credentials::{self, Credentials};
 use crate::data_dir::{self, DataDir};
@@ -8,14 +8,19 @@ use crate::process::ProcessFile;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
-use wharf_control::{Control, Options as ControlOptions};
+use wharf_control::{Control, Options as ControlOptions, roles};
+use wharf_gateway::credentials::{Keys, task_credentials};
 use wharf_gateway::http::{Options as HttpOptions, Server};
-use wharf_gateway::sigv4::{Clock as _, SystemClock};
+use wharf_gateway::iam::first_start;
+use wharf_gateway::registry::{self, RegistryParts};
+use wharf_gateway::seal::SealKey;
+use wharf_gateway::sigv4::{Clock as _, Secret, SystemClock};
 use wharf_gateway::{App, Parts};
 use wharf_journal::{EmbeddedJournal, History, HistoryOptions, Store};
 use wharf_logs::{LogStore, LogStoreOptions};
 use wharf_model::network::{BuiltinVpc, Ipv4Range};
 use wharf_model::{ArnScope, ClusterName, Principal, RecordKey, Revision, Transaction};
+use wharf_registry::LocalStorage;
 
 /// Milliseconds of a day.
 const DAY_MS: i64 = 24 * 3600 * 1000;
@@ -43,12 +48,18 @@ pub enum Error {
     /// The log store can't be opened.
     #[error(transparent)]
     Logs(#[from] wharf_logs::Error),
+    /// The image registry can't be opened.
+    #[error(transparent)]
+    Registry(#[from] wharf_registry::Error),
     /// The address can't be listened on.
     #[error(transparent)]
     Http(#[from] wharf_gateway::http::Error),
     /// One of its loops has panicked.
     #[error("the server can't go on")]
     Panicked(#[from] tokio::task::JoinError),
+    /// The server's own key isn't one.
+    #[error("{} holds no key of 32 bytes; restore it from a backup, or move it away: sessions and users' access keys end with it", .0.display())]
+    SealKey(std::path::PathBuf),
     /// The VPC's range is none.
     #[error("{0:?} is no IPv4 range such as 10.113.0.0/16 with a prefix of 8 to 24")]
     VpcCidr(String),
@@ -77,12 +88,16 @@ pub async fn run(
     let history = Arc::new(History::open(data_dir.path(), history_options)?);
     let logs = LogStore::open(data_dir.path(), LogStoreOptions::default())?;
     ensure_default_cluster(&store).await?;
+    ensure_roles(&store).await?;
+    let seal = Arc::new(seal_key(data_dir)?);
     let control = Control::new(ControlOptions {
         store: Arc::clone(&store),
         history: Arc::clone(&history),
         arns: arns.clone(),
         vpc: vpc.clone(),
         clock: Arc::new(|| SystemClock.now()),
+        issue_credentials: issue_credentials(&seal, &arns),
+        credentials_life: roles::LIFE,
     });
     let sessions = Arc::new(ControlSessions(control.sessions()));
     let gateway_history = Arc::new(GatewayHistory { history, arns });
@@ -92,24 +107,31 @@ pub async fn run(
         account: args.account.clone(),
         vpc,
         endpoint: endpoint.clone(),
+        keys: Arc::new(keys(data_dir, &endpoint, &args.region, &store, &seal)?),
+        registry: RegistryParts {
+            storage: Arc::new(LocalStorage::open(data_dir.path())?),
+            token_key: *seal.derive("registry tokens", &[]),
+        },
+        seal,
         store,
         logs: logs.clone(),
-        keys: Arc::new(keys(data_dir, &endpoint, &args.region)?),
         clock: Arc::new(SystemClock),
         soft: Arc::clone(&sessions) as _,
         history: Arc::clone(&gateway_history) as _,
         history_writer: gateway_history,
         sessions,
     });
-    let server = Server::bind(HttpOptions::new(args.listen), Arc::new(app)).await?;
+    let app = Arc::new(app);
+    let server = Server::bind(HttpOptions::new(args.listen), Arc::clone(&app)).await?;
     let address = format!("http://{}", server.local_addr());
     tracing::info!(%address, region = %args.region, "serving");
     ProcessFile::of_this_process("server", vec![address]).write(data_dir)?;
     // On the runtime's workers: waking this thread for each change would cost more than the work.
     let control = tokio::spawn(control.run(shutdown.clone()));
     let expiry = tokio::spawn(expire_logs(logs, shutdown.clone()));
+    let upkeep = tokio::spawn(registry::upkeep(app, shutdown.clone()));
     let server = tokio::spawn(server.run(shutdown));
-    tokio::try_join!(control, server, expiry)?;
+    tokio::try_join!(control, server, expiry, upkeep)?;
     Ok(())
 }
 
@@ -127,12 +149,56 @@ async fn expire_logs(logs: LogStore, shutdown: CancellationToken) {
     }
 }
 
-/// The root's key, made on the first start, and this host's agent's, if it has one.
-fn keys(data_dir: &DataDir, endpoint: &str, region: &str) -> Result<Keys, Error> {
+/// The root's key, made on the first start, and this host's agent's, if it has one; beside them
+/// whatever the state and the seal know.
+fn keys(
+    data_dir: &DataDir,
+    endpoint: &str,
+    region: &str,
+    store: &Arc<Store>,
+    seal: &Arc<SealKey>,
+) -> Result<Keys, Error> {
     let root = Credentials::load_or_create(&data_dir.credentials(), endpoint, region)?;
     let agent: Option<Credentials> = data_dir::read_json(&data_dir.agent_credentials())?;
     let agent = agent.map(|key| (key, Principal::Instance("local".to_owned())));
-    Ok(Keys::new([(root, Principal::Root)].into_iter().chain(agent)))
+    let fixed = [(root, Principal::Root)]
+        .into_iter()
+        .chain(agent)
+        .map(|(key, owner)| (key.access_key_id, Secret::new(key.secret_access_key), owner));
+    Ok(Keys::new(fixed, Arc::clone(store), Arc::clone(seal)))
+}
+
+/// The server's own key, made on the first start. Without it nothing opens that it has sealed:
+/// sessions end, and users' keys are to be made anew.
+fn seal_key(data_dir: &DataDir) -> Result<SealKey, Error> {
+    let path = data_dir.seal_key();
+    let key = match data_dir::read_json::<Vec<u8>>(&path)? {
+        Some(bytes) => bytes.try_into().map_err(|_| Error::SealKey(path))?,
+        None => {
+            let new = credentials::random_bytes::<{ wharf_gateway::seal::KEY_BYTES }>()?;
+            data_dir::write_json(&path, &new.as_slice())?;
+            new
+        }
+    };
+    Ok(SealKey::new(key))
+}
+
+/// How the control plane comes by credentials of tasks' roles.
+fn issue_credentials(seal: &Arc<SealKey>, arns: &ArnScope) -> roles::IssueCredentials {
+    let (seal, arns) = (Arc::clone(seal), arns.clone());
+    Arc::new(move |role, task, role_type, expires_at, salt| {
+        task_credentials(&seal, &arns, role, task, role_type.as_str(), expires_at, salt)
+    })
+}
+
+/// The roles that an account has from the start.
+async fn ensure_roles(store: &Store) -> Result<(), Error> {
+    let seed = u64::from_ne_bytes(credentials::random_bytes()?);
+    let transaction = first_start::roles(&store.snapshot(), SystemClock.now(), seed);
+    if !transaction.is_empty() {
+        store.commit(transaction).await?;
+    }
+    Ok(())
 }
 
 /// The cluster `default` exists from the first start; one that was deleted stays deleted.

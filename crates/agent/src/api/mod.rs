@@ -17,9 +17,9 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use rustls_pki_types::pem::PemObject;
-use wharf_wire::{OperationShape, Service, ecs, json, logs};
+use wharf_wire::{OperationShape, Service, ecr, ecs, json, logs};
 
-use crate::options::AgentOptions;
+use crate::options::{AgentCredentials, AgentOptions};
 use sign::Signer;
 
 /// How long one call may take.
@@ -113,6 +113,11 @@ impl EcsClient {
         Ok(Self { http, endpoint, signer, tls })
     }
 
+    /// The same way to the server, signed with another key.
+    pub(crate) fn signed_by(&self, credentials: &AgentCredentials) -> Self {
+        Self { signer: self.signer.with_key(credentials), ..self.clone() }
+    }
+
     /// The signer, for websocket upgrades.
     pub fn signer(&self) -> &Signer {
         &self.signer
@@ -131,6 +136,11 @@ impl EcsClient {
     /// Calls an operation of CloudWatch Logs once.
     pub async fn call_logs<O: OperationShape>(&self, input: O::Input) -> Result<O::Output, Error> {
         self.call_service::<O>(logs::SERVICE, input).await
+    }
+
+    /// Calls an operation of ECR once.
+    pub async fn call_ecr<O: OperationShape>(&self, input: O::Input) -> Result<O::Output, Error> {
+        self.call_service::<O>(ecr::SERVICE, input).await
     }
 
     async fn call_service<O: OperationShape>(

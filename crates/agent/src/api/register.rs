@@ -27,6 +27,7 @@ const CAPABILITIES: &[&str] = &[
     "ecs.capability.firelens.options.config.file",
     "ecs.capability.execution-role-awslogs",
     "com.amazonaws.ecs.capability.task-iam-role",
+    "com.amazonaws.ecs.capability.task-iam-role-network-host",
     "ecs.capability.task-cpu-mem-limit",
     "ecs.capability.network.awsvpc",
     "ecs.capability.external",

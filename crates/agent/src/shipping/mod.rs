@@ -28,9 +28,10 @@ use crate::api::EcsClient;
 use crate::engine::{Failure, Machine};
 use crate::firelens;
 use crate::launch::docker_name;
+use crate::roles::ExecutionRoles;
 use crate::task::{Container, Task};
 use crate::tasks::locked;
-use awslogs::Stream;
+use awslogs::{Caller, Stream};
 use messages::{Messages, Subject};
 use ship::{Shipper, Sink, Stage, Stages};
 
@@ -61,6 +62,9 @@ enum Patience {
 
 struct Inner {
     client: EcsClient,
+    roles: ExecutionRoles,
+    /// On EC2, too, logs go by the execution role.
+    is_overridden: bool,
     tracker: TaskTracker,
     shutdown: CancellationToken,
     /// Where routers' directories lie.
@@ -145,9 +149,26 @@ fn not_begun(why: &str) -> Failure {
 }
 
 impl Shipping {
-    pub(crate) fn new(client: EcsClient, shutdown: CancellationToken, routers: PathBuf) -> Self {
+    pub(crate) fn new(
+        client: EcsClient,
+        roles: ExecutionRoles,
+        is_overridden: bool,
+        shutdown: CancellationToken,
+        routers: PathBuf,
+    ) -> Self {
         let (tracker, entries) = (TaskTracker::new(), Mutex::default());
-        Self { inner: Arc::new(Inner { client, tracker, shutdown, routers, entries }) }
+        let inner = Inner { client, roles, is_overridden, tracker, shutdown, routers, entries };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// By whose key the task's logs go: on FARGATE by its execution role's; on EC2 by the
+    /// agent's, as the instance's role does for Amazon's agent.
+    fn caller(&self, task: &Task) -> Caller {
+        let by_role = task.launch_type.as_deref() == Some("FARGATE") || self.inner.is_overridden;
+        Caller {
+            agent: self.inner.client.clone(),
+            role: by_role.then(|| (self.inner.roles.clone(), Arc::new(task.clone()))),
+        }
     }
 
     fn settings(&self, task: &Task, container: &Container) -> Option<Result<Settings, Failure>> {
@@ -161,7 +182,7 @@ impl Shipping {
             let Some(settings) = self.settings(task, container) else { continue };
             let Settings::Awslogs(settings) = settings? else { continue };
             let Some(stream) = settings.stream(task, &container.name) else { continue };
-            let made = awslogs::create(&self.inner.client, &settings, &stream).await;
+            let made = awslogs::create(&self.caller(task), &settings, &stream).await;
             made.map_err(|error| {
                 Failure::new(
                     "ResourceInitializationError",
@@ -190,7 +211,7 @@ impl Shipping {
                 let name = match settings.stream(task, &container.name) {
                     Some(name) => name,
                     None => {
-                        let made = awslogs::create(&self.inner.client, &settings, runtime_id).await;
+                        let made = awslogs::create(&self.caller(task), &settings, runtime_id).await;
                         made.map_err(|error| {
                             let why = awslogs::said(&error);
                             not_begun(&format!("failed to create Cloudwatch log stream: {why}"))
@@ -198,7 +219,7 @@ impl Shipping {
                         runtime_id.to_owned()
                     }
                 };
-                self.stream(settings, name)
+                self.stream(task, settings, name)
             }
             Settings::Messages(settings) => {
                 let subject = settings.subject(task, container, runtime_id, image_id);
@@ -211,9 +232,9 @@ impl Shipping {
         Ok(())
     }
 
-    fn stream(&self, settings: awslogs::Settings, name: String) -> Sink {
-        let client = self.inner.client.clone();
-        Sink::Stream(Box::new(Stream { client, settings, name }))
+    fn stream(&self, task: &Task, settings: awslogs::Settings, name: String) -> Sink {
+        let caller = self.caller(task);
+        Sink::Stream(Box::new(Stream { caller, settings, name }))
     }
 
     /// Goes on with what an earlier agent left.
@@ -229,7 +250,7 @@ impl Shipping {
             let sink = match settings {
                 Settings::Awslogs(settings) => {
                     let name = settings.stream(task, &container.name);
-                    self.stream(settings, name.unwrap_or_else(|| id.clone()))
+                    self.stream(task, settings, name.unwrap_or_else(|| id.clone()))
                 }
                 Settings::Messages(settings) => {
                     let image_id = state.image_id.as_deref().unwrap_or_default();

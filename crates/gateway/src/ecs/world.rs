@@ -3,6 +3,7 @@
 
 use crate::context::{Context, HistoryReader, NoHistory, Result as OperationResult};
 use crate::identity::Verified;
+use crate::seal::SealKey;
 use serde_json::{Value, json};
 use std::time::Duration;
 use wharf_model::network::{BuiltinVpc, DEFAULT_VPC_CIDR, Ipv4Range};
@@ -27,6 +28,7 @@ pub(crate) struct World {
     revision: u64,
     arns: ArnScope,
     vpc: BuiltinVpc,
+    seal: SealKey,
 }
 
 impl World {
@@ -42,6 +44,7 @@ impl World {
             seed: 1,
             revision: 0,
             vpc: BuiltinVpc::new(range, &region),
+            seal: SealKey::new([1; 32]),
             arns: ArnScope { region, account: "123456789012".to_owned() },
         };
         world.put(Cluster::new("default", START));
@@ -136,6 +139,7 @@ impl World {
             arns: &self.arns,
             vpc: &self.vpc,
             endpoint: "http://127.0.0.1:4580",
+            seal: &self.seal,
             soft: &AllConnected,
             history: self.history.as_ref(),
         };

@@ -4,14 +4,15 @@ use super::answer::{Answer, answer, pieces};
 use super::history;
 use super::service::{Failed, Trace};
 use crate::app::App;
+use crate::authorize::{Asked, authorize};
 use crate::dispatch::Call;
-use crate::ecs;
 use crate::error::ApiError;
 use crate::identity::Verified;
 use crate::logs;
 use crate::protocol::Protocol;
 use crate::query_services::{self, QueryService};
 use crate::sigv4::{Claim, Request};
+use crate::{ecr, ecs};
 use hyper::header::CONTENT_TYPE;
 use hyper::{HeaderMap, Method};
 use std::cell::LazyCell;
@@ -45,11 +46,12 @@ impl Hint {
             _ if in_query && *service == "ec2" => Protocol::Ec2Query,
             _ if in_query => Protocol::Query,
             _ if matches!(service.as_str(), "s3" | "route53" | "cloudfront") => Protocol::RestXml,
-            _ if matches!(service.as_str(), "ecs" | "logs" | "") => Protocol::Json11,
+            _ if matches!(service.as_str(), "ecs" | "ecr" | "logs" | "") => Protocol::Json11,
             _ => Protocol::RestJson,
         };
         let namespace = match protocol {
             Protocol::Query if *service == "sts" => wharf_wire::sts::SERVICE.xml_namespace,
+            Protocol::Query if *service == "iam" => wharf_wire::iam::SERVICE.xml_namespace,
             _ => "",
         };
         Self { protocol, namespace }
@@ -96,6 +98,7 @@ pub(super) async fn call(
             history::call(app, head, identity).map_err(fail)
         }
         "ecs" => ecs_call(app, head, body, identity, trace).await.map_err(fail),
+        "ecr" => ecr_call(app, head, body, identity, trace).await.map_err(fail),
         "logs" => logs_call(app, head, body, identity, trace).await.map_err(fail),
         other => Err(fail(absent_service(hint.protocol, other))),
     }
@@ -152,7 +155,7 @@ fn absent_service(protocol: Protocol, service: &str) -> ApiError {
         400,
         format!(
             "The AWS service '{service}' is not available at this endpoint: this server has ecs, \
-             logs, sts and a part of ec2."
+             ecr, iam, logs, sts and a part of ec2."
         ),
     )
 }
@@ -168,8 +171,29 @@ async fn ecs_call(
     let (protocol, name) = json_target(head, wharf_wire::ecs::SERVICE)?;
     let operation: wharf_wire::ecs::Operation = name.parse().map_err(|_| no_operation(name))?;
     trace.operation = operation.as_str();
-    let call = json_call(app, identity, operation.input_schema(), body)?;
+    let named = ("ecs", operation.as_str());
+    let call = json_call(app, identity, named, operation.input_schema(), body)?;
     let bytes = ecs::dispatch(operation, call).await?;
+    Ok(answer(200, protocol.content_type(), bytes))
+}
+
+async fn ecr_call(
+    app: &Arc<App>,
+    head: &http::request::Parts,
+    body: &[u8],
+    identity: &Verified,
+    trace: &mut Trace,
+) -> Result<Answer, ApiError> {
+    trace.service = "ecr";
+    let (protocol, name) = json_target(head, wharf_wire::ecr::SERVICE)?;
+    if wharf_wire::ecr::OTHER_OPERATIONS.contains(&name) {
+        return Err(ecr::not_built(name));
+    }
+    let operation: wharf_wire::ecr::Operation = name.parse().map_err(|_| no_operation(name))?;
+    trace.operation = operation.as_str();
+    let named = ("ecr", operation.as_str());
+    let call = json_call(app, identity, named, operation.input_schema(), body)?;
+    let bytes = ecr::dispatch(operation, call).await?;
     Ok(answer(200, protocol.content_type(), bytes))
 }
 
@@ -187,7 +211,8 @@ async fn logs_call(
     }
     let operation: wharf_wire::logs::Operation = name.parse().map_err(|_| no_operation(name))?;
     trace.operation = operation.as_str();
-    let call = json_call(app, identity, operation.input_schema(), body)?;
+    let named = ("logs", operation.as_str());
+    let call = json_call(app, identity, named, operation.input_schema(), body)?;
     if operation == wharf_wire::logs::Operation::StartLiveTail {
         let events = logs::live_tail(call).await?;
         return Ok(pieces(logs::EVENT_STREAM, events));
@@ -196,14 +221,18 @@ async fn logs_call(
     Ok(answer(200, protocol.content_type(), bytes))
 }
 
-/// A call whose input and output are JSON.
+/// A call whose input and output are JSON, if the caller may make it: `named` are the service's
+/// signing name and the operation's.
 fn json_call<'a>(
     app: &'a Arc<App>,
     identity: &'a Verified,
+    named: (&str, &str),
     schema: &'static Schema,
     body: &[u8],
 ) -> Result<Call<'a>, ApiError> {
     let input = json::decode(schema, body).map_err(|e| undecodable(&e))?;
+    let asked = Asked { service: named.0, operation: named.1, input: &input };
+    authorize(app, identity, asked)?;
     let (now, seed, encode) = (app.now(), rand::random(), Box::new(json::encode));
     Ok(Call { app, identity, now, seed, input, encode })
 }

@@ -315,7 +315,9 @@ impl Claim {
                 self.date.as_str()
             )));
         }
-        if self.scope.region != region {
+        // Services of the whole partition are signed for in its first region.
+        let is_global = matches!(self.scope.service.as_str(), "iam" | "sts");
+        if self.scope.region != region && !(is_global && self.scope.region == GLOBAL_REGION) {
             return Err(Error::Scope(format!(
                 "Credential should be scoped to a valid region: this endpoint serves '{region}'. "
             )));
@@ -352,6 +354,9 @@ impl Claim {
         Ok(())
     }
 }
+
+/// Where services are signed for that have no region.
+const GLOBAL_REGION: &str = "us-east-1";
 
 fn incomplete(text: impl Into<String>) -> Error {
     Error::Incomplete(text.into())
@@ -396,4 +401,29 @@ fn header_date(request: &Request<'_>) -> Result<Option<AmzDate>, Error> {
     }
     let Some(text) = single_header(request, "date")? else { return Ok(None) };
     AmzDate::parse_http_date(&text).map(Some).ok_or_else(|| bad_date(&text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn services_without_a_region_are_signed_for_in_the_first() {
+        let good = |service: &str, region: &str| {
+            let (service, region) = (service.to_owned(), region.to_owned());
+            let claim = Claim {
+                form: Form::Header,
+                access_key_id: "AKIA".to_owned(),
+                scope: Scope { day: "20261127".to_owned(), region, service },
+                date: AmzDate::parse("20261127T000000Z").unwrap(),
+                signed_headers: Vec::new(),
+                signature: String::new(),
+                session_token: None,
+            };
+            claim.check_scope("eu-central-1").is_ok()
+        };
+        assert!(good("ecs", "eu-central-1") && good("iam", "eu-central-1"));
+        assert!(good("iam", "us-east-1") && good("sts", "us-east-1"));
+        assert!(!good("ecs", "us-east-1") && !good("iam", "us-west-2"));
+    }
 }

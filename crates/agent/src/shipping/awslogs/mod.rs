@@ -2,9 +2,11 @@
 
 mod options;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use regex::Regex;
+use wharf_wire::OperationShape;
 use wharf_wire::logs::operation::{
     CreateLogGroup, CreateLogStream, DescribeLogStreams, PutLogEvents,
 };
@@ -17,6 +19,8 @@ use super::cursor::Cursor;
 use super::events::Event;
 use super::ship::{Stage, Stages};
 use crate::api::{EcsClient, Error};
+use crate::roles::ExecutionRoles;
+use crate::task::Task;
 
 pub(super) use options::Settings;
 
@@ -26,9 +30,28 @@ const LAST_RETRY: Duration = Duration::from_secs(5);
 const CREATE_TRIES: u32 = 60;
 const CREATE_AGAIN: Duration = Duration::from_millis(500);
 
+/// Whose key signs the calls for one task's logs.
+#[derive(Clone)]
+pub(super) struct Caller {
+    pub(super) agent: EcsClient,
+    pub(super) role: Option<(ExecutionRoles, Arc<Task>)>,
+}
+
+impl Caller {
+    async fn call<O: OperationShape>(&self, input: O::Input) -> Result<O::Output, Error> {
+        let client = match &self.role {
+            None => None,
+            Some((roles, task)) => roles.client(task).await.map_err(|failure| {
+                Error::Unreachable { operation: O::NAME, reason: failure.text }
+            })?,
+        };
+        client.as_ref().unwrap_or(&self.agent).call_logs::<O>(input).await
+    }
+}
+
 /// A container's stream.
 pub(super) struct Stream {
-    pub(super) client: EcsClient,
+    pub(super) caller: Caller,
     pub(super) settings: Settings,
     pub(super) name: String,
 }
@@ -58,7 +81,7 @@ impl Stream {
         };
         let mut wait = FIRST_RETRY;
         loop {
-            match self.client.call_logs::<PutLogEvents>(input.clone()).await {
+            match self.caller.call::<PutLogEvents>(input.clone()).await {
                 Ok(output) => return Some(output.next_sequence_token.unwrap_or_default()),
                 Err(error) if error.is_transient() => {
                     tracing::debug!(stream = self.name, %error, "logs wait");
@@ -89,7 +112,7 @@ impl Stream {
             ..Default::default()
         };
         loop {
-            match self.client.call_logs::<DescribeLogStreams>(input.clone()).await {
+            match self.caller.call::<DescribeLogStreams>(input.clone()).await {
                 Ok(output) => {
                     let stream = output.log_streams.unwrap_or_default().into_iter().next()?;
                     let is_it = stream.log_stream_name.as_ref() == Some(&self.name);
@@ -117,7 +140,7 @@ fn note(error: &Error, stages: &Stages) {
 
 /// Makes a stream, and its group where the definition says so. One that is there does.
 pub(super) async fn create(
-    client: &EcsClient,
+    caller: &Caller,
     settings: &Settings,
     stream: &str,
 ) -> Result<(), Error> {
@@ -126,13 +149,13 @@ pub(super) async fn create(
             log_group_name: Some(settings.group.clone()),
             ..Default::default()
         };
-        exists(patiently(|| client.call_logs::<CreateLogGroup>(input.clone())).await)?;
+        exists(patiently(|| caller.call::<CreateLogGroup>(input.clone())).await)?;
     }
     let input = CreateLogStreamRequest {
         log_group_name: Some(settings.group.clone()),
         log_stream_name: Some(stream.to_owned()),
     };
-    exists(patiently(|| client.call_logs::<CreateLogStream>(input.clone())).await)
+    exists(patiently(|| caller.call::<CreateLogStream>(input.clone())).await)
 }
 
 /// Asks again while the server can't be reached or fails.
