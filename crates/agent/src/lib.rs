@@ -25,6 +25,7 @@ pub mod endpoints;
 pub mod engine;
 mod launch;
 pub mod options;
+mod own_registry;
 mod roles;
 mod stats;
 pub mod store;
@@ -40,3 +41,4 @@ pub use agent::{Agent, Error};
 pub const QUIET_TARGETS: &[&str] = &["tungstenite"];
 
 pub use options::{AgentCredentials, AgentOptions};
+pub use own_registry::OwnRegistry;

@@ -6,6 +6,7 @@ use crate::error::ApiError;
 use crate::identity::Verified;
 use crate::metrics::Metrics;
 use crate::placing::Placing;
+use crate::registry::{ImageRegistry, RegistryParts};
 use crate::seal::SealKey;
 use crate::sigv4::{Clock, Gate, KeySource};
 use std::sync::{Arc, OnceLock};
@@ -42,6 +43,8 @@ pub struct Parts {
     pub logs: LogStore,
     /// The server's own key, which seals secrets.
     pub seal: Arc<SealKey>,
+    /// The image registry's blobs and key.
+    pub registry: RegistryParts,
     /// Keys that sign requests.
     pub keys: Arc<dyn KeySource>,
     /// The server's clock.
@@ -64,6 +67,7 @@ pub struct App {
     store: Arc<Store>,
     logs: LogStore,
     seal: Arc<SealKey>,
+    registry: ImageRegistry,
     gate: Gate,
     clock: Arc<dyn Clock>,
     soft: Arc<dyn SoftState>,
@@ -90,6 +94,7 @@ impl App {
             store: parts.store,
             logs: parts.logs,
             seal: parts.seal,
+            registry: ImageRegistry::new(parts.registry),
             clock: parts.clock,
             soft: parts.soft,
             history: parts.history,
@@ -108,6 +113,11 @@ impl App {
     /// What containers wrote.
     pub(crate) fn logs(&self) -> &LogStore {
         &self.logs
+    }
+
+    /// The image registry.
+    pub(crate) fn registry(&self) -> &ImageRegistry {
+        &self.registry
     }
 
     /// The gate.
@@ -188,7 +198,7 @@ impl App {
     /// A value that the model forbids, as the addressed service says it.
     pub(crate) fn validation_error(&self, service: &str, text: String) -> ApiError {
         match service {
-            "ecs" | "logs" => ApiError::invalid_parameter(text),
+            "ecs" | "ecr" | "logs" => ApiError::invalid_parameter(text),
             _ => ApiError::new("ValidationError", 400, text),
         }
     }

@@ -16,6 +16,7 @@ pub mod id;
 pub mod network;
 pub mod policy;
 pub mod record;
+pub mod repository;
 pub mod resources;
 pub mod service;
 pub mod snapshot;
@@ -35,6 +36,7 @@ pub use id::{
     ServiceName, TaskDefinitionKey, TaskId, TaskKey,
 };
 pub use record::{Record, RecordKey};
+pub use repository::{ImageTag, RegistryImage, Repository, RepositoryBlob};
 pub use resources::{HostPort, ResourceAmount, TransportProtocol};
 pub use service::{Deployment, LaunchSettings, Service, ServiceDeployment, ServiceRevision};
 pub use snapshot::{InstanceUsage, Snapshot};

@@ -281,6 +281,16 @@ pub enum Image {
         /// Reference.
         reference: String,
     },
+    /// Push an image to a registry, by default to the one in its name.
+    #[command(after_help = "Examples:\n  \
+        wharf image push localhost:4580/hello:1\n  \
+        wharf image push hello:latest localhost:4580/hello:1")]
+    Push {
+        /// The image on this host.
+        name: String,
+        /// Where to push it and how to call it there; its own name unless given.
+        target: Option<String>,
+    },
 }
 
 /// `wharf image build`.

@@ -6,13 +6,13 @@ use super::service::{Failed, Trace};
 use crate::app::App;
 use crate::authorize::{Asked, authorize};
 use crate::dispatch::Call;
-use crate::ecs;
 use crate::error::ApiError;
 use crate::identity::Verified;
 use crate::logs;
 use crate::protocol::Protocol;
 use crate::query_services::{self, QueryService};
 use crate::sigv4::{Claim, Request};
+use crate::{ecr, ecs};
 use hyper::header::CONTENT_TYPE;
 use hyper::{HeaderMap, Method};
 use std::cell::LazyCell;
@@ -46,7 +46,7 @@ impl Hint {
             _ if in_query && *service == "ec2" => Protocol::Ec2Query,
             _ if in_query => Protocol::Query,
             _ if matches!(service.as_str(), "s3" | "route53" | "cloudfront") => Protocol::RestXml,
-            _ if matches!(service.as_str(), "ecs" | "logs" | "") => Protocol::Json11,
+            _ if matches!(service.as_str(), "ecs" | "ecr" | "logs" | "") => Protocol::Json11,
             _ => Protocol::RestJson,
         };
         let namespace = match protocol {
@@ -98,6 +98,7 @@ pub(super) async fn call(
             history::call(app, head, identity).map_err(fail)
         }
         "ecs" => ecs_call(app, head, body, identity, trace).await.map_err(fail),
+        "ecr" => ecr_call(app, head, body, identity, trace).await.map_err(fail),
         "logs" => logs_call(app, head, body, identity, trace).await.map_err(fail),
         other => Err(fail(absent_service(hint.protocol, other))),
     }
@@ -154,7 +155,7 @@ fn absent_service(protocol: Protocol, service: &str) -> ApiError {
         400,
         format!(
             "The AWS service '{service}' is not available at this endpoint: this server has ecs, \
-             iam, logs, sts and a part of ec2."
+             ecr, iam, logs, sts and a part of ec2."
         ),
     )
 }
@@ -173,6 +174,26 @@ async fn ecs_call(
     let named = ("ecs", operation.as_str());
     let call = json_call(app, identity, named, operation.input_schema(), body)?;
     let bytes = ecs::dispatch(operation, call).await?;
+    Ok(answer(200, protocol.content_type(), bytes))
+}
+
+async fn ecr_call(
+    app: &Arc<App>,
+    head: &http::request::Parts,
+    body: &[u8],
+    identity: &Verified,
+    trace: &mut Trace,
+) -> Result<Answer, ApiError> {
+    trace.service = "ecr";
+    let (protocol, name) = json_target(head, wharf_wire::ecr::SERVICE)?;
+    if wharf_wire::ecr::OTHER_OPERATIONS.contains(&name) {
+        return Err(ecr::not_built(name));
+    }
+    let operation: wharf_wire::ecr::Operation = name.parse().map_err(|_| no_operation(name))?;
+    trace.operation = operation.as_str();
+    let named = ("ecr", operation.as_str());
+    let call = json_call(app, identity, named, operation.input_schema(), body)?;
+    let bytes = ecr::dispatch(operation, call).await?;
     Ok(answer(200, protocol.content_type(), bytes))
 }
 
