@@ -55,6 +55,7 @@ EXPECTED = {
     "docs-docker-volume-rexray": Refused("rexray/ebs", said="`driver` other than `local`"),
     "docs-ecr-task-role": RUNS,
     "docs-efs": Refused("efsVolumeConfiguration"),
+    "docs-ephemeral-storage": Refused("ephemeralStorage"),
     "docs-exec-init": RUNS,
     "docs-external-ubuntu": HTTP,
     "docs-fargate-webserver": HTTP,

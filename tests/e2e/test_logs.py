@@ -2,8 +2,11 @@
 
 import os
 import signal
+import subprocess
+import threading
 import time
 
+import botocore.config
 import botocore.exceptions
 import pytest
 
@@ -201,3 +204,69 @@ def test_kill_9_of_server_and_agent_loses_and_doubles_no_line(wharf):
     assert messages(wharf, group, f"p/app/{task_id(arn)}") == expected
     eventually("a follower with all", lambda: len(follower.ask()) >= len(expected))
     assert follower.messages == expected
+
+
+def test_a_live_tail_shows_what_is_put_from_now_on(wharf):
+    logs = wharf.client("logs")
+    logs.create_log_group(logGroupName="live")
+    [group] = logs.describe_log_groups(logGroupNamePrefix="live")["logGroups"]
+    for stream in ("a", "b"):
+        logs.create_log_stream(logGroupName="live", logStreamName=stream)
+
+    def put(stream, *lines):
+        now = int(time.time() * 1000)
+        logs.put_log_events(logGroupName="live", logStreamName=stream, logEvents=[
+            {"timestamp": now, "message": line} for line in lines])
+    put("a", "ERROR before")
+    client = wharf.new_client("logs", config=botocore.config.Config(inject_host_prefix=False))
+    answer = client.start_live_tail(
+        logGroupIdentifiers=[group["logGroupArn"]], logEventFilterPattern="%ERR[A-Z]+% -skip")
+    events = iter(answer["responseStream"])
+    start = next(events)["sessionStart"]
+    assert start["logGroupIdentifiers"] == [group["logGroupArn"]] and start["sessionId"]
+    # The stock CLI beside it, with nothing but what `wharf env` says.
+    cli = subprocess.Popen(
+        ["aws", "logs", "start-live-tail", "--log-group-identifiers", group["logGroupArn"],
+         "--log-stream-names", "b"],
+        env=wharf.env() | {"PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, text=True)
+    try:
+        found, shown = [], []
+        reader = threading.Thread(target=lambda: shown.extend(cli.stdout), daemon=True)
+        reader.start()
+        # It follows from some moment on.
+        number = 0
+        while not shown and number < 60:
+            number += 1
+            put("b", f"ERROR {number}")
+            time.sleep(0.5)
+        put("a", "ERROR of a", "INFO of a", "ERROR skip")
+        while "ERROR of a" not in found:
+            update = next(events)["sessionUpdate"]
+            assert update["sessionMetadata"] == {"sampled": False}
+            found += [event["message"] for event in update["sessionResults"]]
+        assert found == [*(f"ERROR {n}" for n in range(1, number + 1)), "ERROR of a"]
+        assert "ERROR" in shown[0] and not any("of a" in line for line in shown)
+    finally:
+        cli.kill()
+        answer["responseStream"].close()
+    with pytest.raises(botocore.exceptions.ClientError, match="does not exist"):
+        client.start_live_tail(logGroupIdentifiers=[group["logGroupArn"][:-1] + "x"])
+
+
+def test_patterns_for_columns(wharf):
+    logs, now = wharf.client("logs"), int(time.time() * 1000)
+    logs.create_log_group(logGroupName="access")
+    logs.create_log_stream(logGroupName="access", logStreamName="s")
+    lines = [f'127.0.0.1 - - [1/Jan/2026:00:00:00] "GET /{status} HTTP/1.1" {status} {size}'
+             for status, size in ((200, 9), (404, 10), (410, 99), (500, 100))]
+    logs.put_log_events(logGroupName="access", logStreamName="s", logEvents=[
+        {"timestamp": now, "message": line} for line in lines])
+    for pattern, wanted in (
+        ("[ip, id, user, time, request, status = 4*, bytes]", lines[1:3]),
+        ("[..., status = 4* && status != 410, bytes]", lines[1:2]),
+        ("[..., bytes >= 99]", lines[2:]),
+        ("[ip, bytes]", []),
+        (r"%\s5\d\d\s%", lines[3:]),
+    ):
+        found = logs.filter_log_events(logGroupName="access", filterPattern=pattern)["events"]
+        assert [event["message"] for event in found] == wanted, pattern

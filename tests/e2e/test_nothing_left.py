@@ -16,20 +16,20 @@ CONTAINER = {"name": "app", "image": "hello:latest", "command": ["app"], "memory
 PORT = {"portMappings": [{"containerPort": 8080, "hostPort": 0}]}
 
 
-def alone(what):
-    """Runs one of the functions below in namespaces of its own."""
+def alone(what, file=__file__, timeout=180):
+    """Runs one of a file's functions in namespaces of its own."""
     script = f"""
         set -e
         mount -t tmpfs -o mode=0755 tmpfs /run
         mount -t tmpfs -o mode=1777 tmpfs /tmp
         ip link set lo up
-        {sys.executable} -B {__file__} {what} & wait $!
+        {sys.executable} -B {file} {what} & wait $!
     """
     result = subprocess.run(
         # The shell stays as process 1, which takes what is orphaned.
         ["unshare", "--mount", "--net", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc",
          "bash", "-c", script],
-        capture_output=True, text=True, timeout=180,
+        capture_output=True, text=True, timeout=timeout,
     )
     assert result.returncode == 0, f"{result.stdout}\n{result.stderr}"
     return result.stdout

@@ -12,13 +12,13 @@ use wharf_runtime::{Runtime, RuntimeOptions};
 use crate::acs::Acs;
 use crate::api::EcsClient;
 use crate::api::register::{self, RegisterError, Registration};
-use crate::awslogs::Shipping;
 use crate::discover::Discovery;
 use crate::endpoints::{self, Endpoints};
 use crate::launch::Surroundings;
 use crate::options::AgentOptions;
 use crate::own_registry::OwnRegistry;
 use crate::roles::ExecutionRoles;
+use crate::shipping::Shipping;
 use crate::stats::Sampler;
 use crate::store::{self, Identity, Store};
 use crate::tasks::effects::Host;
@@ -26,6 +26,8 @@ use crate::tasks::{Reporter, Tasks};
 use crate::tcs::Tcs;
 use crate::websocket::Backoff;
 
+/// Where configurations and sockets of log routers lie, in the data directory.
+const ROUTERS: &str = "firelens";
 /// `ECS_IMAGE_CLEANUP_INTERVAL`.
 const IMAGE_CLEANUP_INTERVAL: Duration = Duration::from_secs(30 * 60);
 
@@ -104,7 +106,10 @@ impl Agent {
         let _guard = stop.clone().drop_guard();
         let roles = ExecutionRoles::new(client.clone());
         let by_role = options.awslogs_execution_role_override;
-        let shipping = Shipping::new(client.clone(), roles.clone(), by_role, stop.clone());
+        let shipping = {
+            let routers = options.data_dir.join(ROUTERS);
+            Shipping::new(client.clone(), roles.clone(), by_role, stop.clone(), routers)
+        };
         let own_registry = OwnRegistry::new(client.clone(), &options);
         if let Some(identity) = &identity {
             own_registry.registered(&identity.container_instance_arn);
@@ -193,6 +198,7 @@ async fn open_host(
             cluster: options.cluster.clone(),
             region: options.region.clone(),
             volumes: options.data_dir.join("volumes"),
+            routers: options.data_dir.join(ROUTERS),
         }),
     })
 }

@@ -1,18 +1,20 @@
 //! From a task and an image to what the runtime is asked to make.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 use wharf_image::Image;
+use wharf_model::log_driver::{Attributes, Driver, parse_size};
 use wharf_runtime::spec::{
     ContainerResources, LogOptions, Mount, MountSource, NetworkMode, Sharing, TaskResources,
 };
 use wharf_runtime::{ContainerSpec, SandboxSpec};
 
-use crate::awslogs::DRIVER;
 use crate::engine::Failure;
-use crate::task::{Container, LogConfig, Network, Task, VolumeSource, parse_size, signal_number};
+use crate::firelens;
+use crate::task::{Container, LogConfig, Network, Task, VolumeSource, signal_number};
 
 /// The address by which tasks reach the agent's endpoints.
 pub(crate) const METADATA_URL: &str = "http://169.254.170.2";
@@ -24,6 +26,10 @@ pub(crate) const STOP_SIGNAL_LABEL: &str = "wharf.stop-signal";
 const MIN_CPU_SHARES: u64 = 2;
 /// The largest of the files that buffer logs, whatever `max-buffer-size` says.
 const MAX_BUFFER_BYTES: u64 = 1 << 30;
+/// What a line of ordinary length takes in the file.
+const MAX_LINE_BYTES: u64 = 1024;
+/// What goes with each line of a log, at most: it is written with every one.
+const MAX_ATTRIBUTE_BYTES: usize = 16 << 10;
 /// SIGTERM.
 const DEFAULT_STOP_SIGNAL: i32 = 15;
 
@@ -34,6 +40,8 @@ pub(crate) struct Surroundings {
     pub(crate) region: String,
     /// Where volumes lie.
     pub(crate) volumes: PathBuf,
+    /// Where the configurations and sockets of log routers lie.
+    pub(crate) routers: PathBuf,
 }
 
 /// The id by which a container asks for its metadata: stable over restarts of the agent. It isn't
@@ -107,12 +115,14 @@ fn stop_signal(container: &Container, image: &Image) -> i32 {
     container.stop_signal.or(of_image).unwrap_or(DEFAULT_STOP_SIGNAL)
 }
 
-/// The container, complete. Directories of the task's own volumes are made here.
+/// The container, complete. Directories of the task's own volumes are made here. In bridge mode
+/// whoever logs through a router is told its address.
 pub(crate) fn container(
     task: &Task,
     container: &Container,
     image: &Image,
     surroundings: &Surroundings,
+    router: Option<Ipv4Addr>,
 ) -> Result<ContainerSpec, Failure> {
     let config = &image.config;
     let args = match (&container.entry_point, &container.command) {
@@ -128,6 +138,11 @@ pub(crate) fn container(
     let signal = stop_signal(container, image);
     let mut spec = ContainerSpec::new(&container.name, image.layers.clone(), args);
     spec.env = environment(task, container, config, surroundings);
+    for (name, value) in firelens::environment(task, container, router) {
+        if !container.environment.contains_key(name) {
+            spec.env.push(format!("{name}={value}"));
+        }
+    }
     spec.cwd = non_empty(&container.working_dir).unwrap_or(&config.working_dir).to_owned();
     spec.user = non_empty(&container.user).unwrap_or(&config.user).to_owned();
     spec.hostname = container.hostname.clone();
@@ -157,11 +172,12 @@ pub(crate) fn container(
     spec.network_disabled = container.network_disabled;
     spec.ports = container.ports.clone();
     spec.stop_signal = Some(signal);
-    spec.log = log_options(&container.log)?;
     spec.mounts = mounts(task, container, surroundings)?;
+    spec.mounts.extend(firelens::mounts(task, container, &surroundings.routers));
     spec.labels = config.labels.clone();
     spec.labels.extend(container.labels.clone());
     spec.labels.extend(ecs_labels(task, &container.name, &surroundings.cluster));
+    spec.log = log_options(&container.log, &spec.labels, &spec.env)?;
     spec.labels.insert(STOP_SIGNAL_LABEL.to_owned(), signal.to_string());
     Ok(spec)
 }
@@ -220,30 +236,54 @@ fn environment(
     env
 }
 
-/// How the shim keeps the output: docker's options of `json-file`; with `awslogs` the files are the
-/// buffer until it is shipped.
-fn log_options(log: &LogConfig) -> Result<LogOptions, Failure> {
-    let mut options = LogOptions::default();
+/// How the shim keeps the output: docker's options of `json-file`; for a driver that ships it the
+/// files are the buffer until then.
+fn log_options(
+    log: &LogConfig,
+    labels: &BTreeMap<String, String>,
+    environment: &[String],
+) -> Result<LogOptions, Failure> {
     let bad = |name: &str, value: &str| {
         Failure::new("CannotCreateContainerError", format!("log option {name}: invalid {value:?}"))
     };
-    if log.driver == DRIVER {
-        let wanted = log.options.get("max-buffer-size").map(|size| {
-            parse_size(&size.to_ascii_lowercase()).ok_or_else(|| bad("max-buffer-size", size))
-        });
-        options.is_held = log.options.get("mode").is_some_and(|mode| mode == "blocking");
-        // A short line takes several times its size in the file.
-        let least = wanted.transpose()?.unwrap_or(0).saturating_mul(4).min(MAX_BUFFER_BYTES);
-        options.max_size_bytes = options.max_size_bytes.max(least);
-        return Ok(options);
+    let size = |name: &str| {
+        let text = log.options.get(name);
+        text.map(|size| parse_size(size).ok_or_else(|| bad(name, size))).transpose()
+    };
+    let driver = Driver::parse(&log.driver).unwrap_or(Driver::JsonFile);
+    let mut options = LogOptions::default();
+    match driver {
+        Driver::JsonFile => {
+            options.max_size_bytes = size("max-size")?.unwrap_or(options.max_size_bytes);
+            if let Some(files) = log.options.get("max-file") {
+                let count = files.parse().ok().filter(|count| *count > 0);
+                options.max_files = count.ok_or_else(|| bad("max-file", files))?;
+            }
+        }
+        Driver::Awsfirelens => {
+            // Docker's limit counts lines.
+            let lines = log.options.get(firelens::BUFFER_LIMIT).and_then(|n| n.parse::<u64>().ok());
+            let least = lines.unwrap_or(0).saturating_mul(MAX_LINE_BYTES).min(MAX_BUFFER_BYTES);
+            options.max_size_bytes = options.max_size_bytes.max(least);
+            return Ok(options);
+        }
+        Driver::Awslogs | Driver::Syslog | Driver::Journald | Driver::Fluentd => {
+            options.is_held = log.is_blocking();
+            let wanted = size("max-buffer-size")?.max(size("fluentd-buffer-limit")?);
+            // A short line takes several times its size in the file.
+            let least = wanted.unwrap_or(0).saturating_mul(4).min(MAX_BUFFER_BYTES);
+            options.max_size_bytes = options.max_size_bytes.max(least);
+        }
     }
-    if let Some(size) = log.options.get("max-size") {
-        let bytes = parse_size(&size.to_ascii_lowercase());
-        options.max_size_bytes = bytes.filter(|n| *n > 0).ok_or_else(|| bad("max-size", size))?;
-    }
-    if let Some(files) = log.options.get("max-file") {
-        let count = files.parse().ok().filter(|count| *count > 0);
-        options.max_files = count.ok_or_else(|| bad("max-file", files))?;
+    let failed = |why: String| Failure::new("CannotCreateContainerError", why);
+    options.attributes = Attributes::parse(&log.options).map_err(failed)?.of(labels, environment);
+    let bytes: usize =
+        options.attributes.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if bytes > MAX_ATTRIBUTE_BYTES {
+        return Err(failed(format!(
+            "the labels and variables that go with each log line have {bytes} bytes, \
+             {MAX_ATTRIBUTE_BYTES} are possible"
+        )));
     }
     Ok(options)
 }
@@ -305,4 +345,48 @@ fn exists(error: std::io::Error) -> std::io::Result<()> {
 /// The directory of the volumes that live as long as the task.
 pub(crate) fn task_volumes(volumes: &Path, task: &Task) -> PathBuf {
     volumes.join("task").join(task.id.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(driver: &str, pairs: &[(&str, &str)]) -> Result<LogOptions, Failure> {
+        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let options = pairs.iter().map(own).collect();
+        let log = LogConfig { driver: driver.to_owned(), options };
+        let labels = BTreeMap::from([("team".to_owned(), "blue".to_owned())]);
+        log_options(&log, &labels, &[format!("BIG={}", "x".repeat(20_000))])
+    }
+
+    #[test]
+    fn the_files_are_as_large_as_the_driver_says() {
+        let default = LogOptions::default();
+        assert_eq!(options("", &[]).unwrap(), default);
+        let files = options("json-file", &[("max-size", "1m"), ("max-file", "7")]).unwrap();
+        assert_eq!((files.max_size_bytes, files.max_files, files.is_held), (1 << 20, 7, false));
+        for (driver, option) in [
+            ("awslogs", ("max-buffer-size", "25m")),
+            ("syslog", ("max-buffer-size", "25m")),
+            ("fluentd", ("fluentd-buffer-limit", "25m")),
+            ("awsfirelens", ("log-driver-buffer-limit", "102400")),
+        ] {
+            let small = options(driver, &[]).unwrap();
+            assert_eq!((small.max_size_bytes, small.is_held), (default.max_size_bytes, false));
+            assert_eq!(options(driver, &[option]).unwrap().max_size_bytes, 100 << 20, "{driver}");
+        }
+        for driver in ["awslogs", "syslog", "journald", "fluentd"] {
+            assert!(options(driver, &[("mode", "blocking")]).unwrap().is_held, "{driver}");
+        }
+        // That option would be the router's.
+        assert!(!options("awsfirelens", &[("mode", "blocking")]).unwrap().is_held);
+    }
+
+    #[test]
+    fn what_goes_with_each_line_is_small() {
+        let blue = options("json-file", &[("labels", "team")]).unwrap().attributes;
+        assert_eq!(blue, BTreeMap::from([("team".to_owned(), "blue".to_owned())]));
+        let failure = options("syslog", &[("env", "BIG")]).unwrap_err();
+        assert!(format!("{failure:?}").contains("20003 bytes"), "{failure:?}");
+    }
 }

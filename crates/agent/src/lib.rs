@@ -19,14 +19,15 @@
 mod acs;
 pub mod agent;
 pub mod api;
-mod awslogs;
 mod discover;
 pub mod endpoints;
 pub mod engine;
+mod firelens;
 mod launch;
 pub mod options;
 mod own_registry;
 mod roles;
+mod shipping;
 mod stats;
 pub mod store;
 pub mod task;

@@ -86,8 +86,9 @@ async fn containers_outlive_a_killed_agent_and_are_adopted() {
     for id in ["d001", "d002", "d003"] {
         plane.reported(&arn(id), "RUNNING").await;
     }
-    let kept = pid_of(&format!("d001{instance}")).unwrap();
-    let ended = pid_of(&format!("d002{instance}")).unwrap();
+    // On a busy host the shell is found a moment after its start.
+    let kept = until("d001", || pid_of(&format!("d001{instance}"))).await;
+    let ended = until("d002", || pid_of(&format!("d002{instance}"))).await;
     agent.kill();
     kill_process(ended);
     let gone = until("the end", || pid_of(&format!("d002{instance}")).is_none().then_some(()));

@@ -108,6 +108,12 @@ fn container(
         ),
         health_check_type: definition.has_health_check().then(|| "docker".to_owned()),
         restart_policy: definition.restart_policy.as_ref().map(restart_policy),
+        firelens_configuration: definition.firelens_configuration.as_ref().map(|router| {
+            acs::FirelensConfiguration {
+                kind: Some(router.kind.clone()),
+                options: some_map(&router.options),
+            }
+        }),
         docker_config: Some(docker_config(definition, change)),
         ..acs::Container::default()
     }
@@ -171,6 +177,10 @@ fn docker_config(
         config: config.to_json().ok(),
         host_config: host_config.to_json().ok(),
     }
+}
+
+fn some_map(map: &BTreeMap<String, String>) -> Option<BTreeMap<String, String>> {
+    (!map.is_empty()).then(|| map.clone())
 }
 
 /// Nothing instead of an empty list.

@@ -10,6 +10,7 @@ use crate::registry::{ImageRegistry, RegistryParts};
 use crate::seal::SealKey;
 use crate::sigv4::{Clock, Gate, KeySource};
 use std::sync::{Arc, OnceLock};
+use tokio_util::sync::CancellationToken;
 use wharf_journal::Store;
 use wharf_logs::LogStore;
 use wharf_model::network::BuiltinVpc;
@@ -76,6 +77,7 @@ pub struct App {
     sessions: Arc<dyn AgentSessions>,
     metrics: Metrics,
     placing: Placing,
+    stopping: CancellationToken,
 }
 
 impl App {
@@ -102,6 +104,7 @@ impl App {
             sessions: parts.sessions,
             metrics: Metrics::new(),
             placing: Placing::default(),
+            stopping: CancellationToken::new(),
         }
     }
 
@@ -113,6 +116,11 @@ impl App {
     /// What containers wrote.
     pub(crate) fn logs(&self) -> &LogStore {
         &self.logs
+    }
+
+    /// Cancelled when no request is taken any more: answers without an end find theirs.
+    pub(crate) fn stopping(&self) -> &CancellationToken {
+        &self.stopping
     }
 
     /// The image registry.

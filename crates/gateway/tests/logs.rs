@@ -39,9 +39,9 @@ async fn what_isnt_built_says_so() {
     let golden = std::fs::read_to_string(path).unwrap();
     assert_eq!(list, golden, "run with UPDATE_EXPECT=1 to accept the list as it is");
     let fixture = Fixture::start().await;
-    let (code, message) = refused(&fixture, "StartLiveTail", json!({})).await;
+    let (code, message) = refused(&fixture, "StartQuery", json!({})).await;
     assert_eq!(code, "UnsupportedOperationException");
-    assert!(message.contains("StartLiveTail"));
+    assert!(message.contains("StartQuery"));
     let reply = fixture.logs(ROOT, "MakeCoffee", json!({})).await;
     assert_eq!((reply.status, reply.code().as_str()), (404, "UnknownOperationException"));
 }
@@ -106,9 +106,9 @@ fn refusals() -> Vec<(&'static str, Value, &'static str, &'static str)> {
         ),
         (
             "FilterLogEvents",
-            json!({"logGroupName": "g", "filterPattern": "[a, b]"}),
+            json!({"logGroupName": "g", "filterPattern": "[a, b"}),
             "InvalidParameterException",
-            "Space-delimited filter patterns are not supported",
+            "Invalid space-delimited filter pattern",
         ),
         (
             "PutRetentionPolicy",

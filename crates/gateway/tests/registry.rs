@@ -131,6 +131,19 @@ async fn knowing_a_digest_reads_nothing() {
     }]});
     let policy = json!({"repositoryName": "secret", "policyText": deny.to_string()});
     ok(&fixture, "SetRepositoryPolicy", policy).await;
+    // Whatever jo's own policies allow.
+    let allow = "%7B%22Version%22%3A%222012-10-17%22%2C%22Statement%22%3A%5B%7B%22Effect%22%3A\
+                 %22Allow%22%2C%22Action%22%3A%22ecr%3A%2A%22%2C%22Resource%22%3A%22%2A%22%7D%5D%7D";
+    for form in [
+        "Action=CreateUser&UserName=jo&Version=2010-05-08".to_owned(),
+        format!(
+            "Action=PutUserPolicy&UserName=jo&PolicyName=all&PolicyDocument={allow}\
+             &Version=2010-05-08"
+        ),
+    ] {
+        let reply = fixture.query("iam", &form).await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+    }
     let jo = Login::of(&fixture, USER).await;
     assert_eq!(jo.status("GET", &format!("/v2/secret/blobs/{digest}")).await, 403);
     assert_eq!(jo.status("GET", "/v2/secret/manifests/v1").await, 403);

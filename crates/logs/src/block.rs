@@ -14,8 +14,8 @@ pub(crate) const HEADER: usize = 56;
 const EVENT_HEADER: usize = 28;
 /// Bodies smaller than this stay as they are.
 const MIN_COMPRESSED: usize = 256;
-/// The largest body that is believed: the API takes 1 MiB at once, and its overhead.
-const MAX_BODY: usize = 16 << 20;
+/// The largest body that is written and believed: the API takes 1 MiB at once, and its overhead.
+pub(crate) const MAX_BODY: usize = 16 << 20;
 const LEVEL: i32 = 3;
 
 /// Where a block lies and what is in it: all that a read needs to pass it over.
@@ -92,7 +92,12 @@ pub(crate) fn encode(
 
 /// Bytes of an event in a block's body.
 pub(crate) fn raw_size(event: &StoredEvent) -> usize {
-    event.message.len() + EVENT_HEADER
+    size_of(&event.message)
+}
+
+/// Bytes that a message takes in a block's body.
+pub(crate) fn size_of(message: &str) -> usize {
+    message.len() + EVENT_HEADER
 }
 
 /// Takes fixed-size numbers from the front of bytes.
@@ -144,15 +149,37 @@ fn decode(segment: u64, offset: u64, bytes: &[u8]) -> Option<Found> {
     Some(Found { stream, block })
 }
 
-/// All whole blocks at the front of a segment, and how many bytes they take.
-pub(crate) fn scan(segment: u64, bytes: &[u8]) -> (Vec<Found>, u64) {
-    let mut found = Vec::new();
+/// What a segment holds.
+pub(crate) struct Scanned {
+    /// Its blocks.
+    pub found: Vec<Found>,
+    /// Bytes up to the end of the last one.
+    pub whole: u64,
+    /// How many blocks before that end can't be read.
+    pub damaged: usize,
+}
+
+/// Finds a segment's blocks. One that is damaged is passed over if its header leads to another: what
+/// lies within a body is never taken for a block, as whoever wrote the messages could have put one
+/// there.
+pub(crate) fn scan(segment: u64, bytes: &[u8]) -> Scanned {
+    let mut scanned = Scanned { found: Vec::new(), whole: 0, damaged: 0 };
+    let at = |offset: usize| decode(segment, offset as u64, bytes.get(offset..)?);
     let mut offset = 0;
-    while let Some(block) = decode(segment, offset as u64, &bytes[offset..]) {
-        offset += HEADER + block.block.length as usize;
-        found.push(block);
+    loop {
+        let block = at(offset).or_else(|| {
+            let length = bytes.get(offset.checked_add(4)?..)?.first_chunk().copied()?;
+            let next =
+                offset.checked_add(HEADER)?.checked_add(u32::from_le_bytes(length) as usize)?;
+            let block = at(next)?;
+            scanned.damaged += 1;
+            Some(block)
+        });
+        let Some(block) = block else { return scanned };
+        let end = block.block.offset + HEADER as u64 + u64::from(block.block.length);
+        (offset, scanned.whole) = (usize::try_from(end).unwrap_or(usize::MAX), end);
+        scanned.found.push(block);
     }
-    (found, offset as u64)
 }
 
 /// Reads a block's events; none if what lies there isn't the block.

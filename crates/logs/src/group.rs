@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -99,8 +99,20 @@ pub(crate) fn append_streams(directory: &Path, changes: &[StreamChange]) -> Resu
             lines.extend(json);
             lines.push(b'\n');
         }
-        let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
+        let mut options = OpenOptions::new();
+        let mut file = options.read(true).append(true).create(true).mode(0o600).open(&path)?;
         let length = file.metadata()?.len();
+        if length == 0 {
+            // The file may be new: its name has to be durable as well.
+            sync_directory(directory)?;
+        } else {
+            let mut last = [0];
+            file.read_exact_at(&mut last, length - 1)?;
+            if last != *b"\n" {
+                // A failed write left half a line, and couldn't take it back.
+                lines.insert(0, b'\n');
+            }
+        }
         let written = file.write_all(&lines).and_then(|()| file.sync_data());
         if written.is_err() {
             // Half a line would make one with what comes next.

@@ -8,6 +8,8 @@
 //! asks says what time it is, and it knows nothing of the AWS API.
 
 mod block;
+mod column_pattern;
+mod condition;
 mod group;
 mod json_pattern;
 mod pack;
@@ -73,6 +75,9 @@ pub enum Error {
         /// The kernel's answer.
         source: std::io::Error,
     },
+    /// More at once than a block takes.
+    #[error("{0} bytes of events are too many for one put")]
+    TooLarge(usize),
     /// The store's thread has ended.
     #[error("the log store is closed")]
     Closed,
@@ -157,6 +162,16 @@ impl LogStore {
     /// If there is no such group.
     pub fn streams(&self, group: &str) -> Result<Vec<StreamInfo>, Error> {
         Ok(self.shared.read().group(group)?.stream_infos())
+    }
+
+    /// The greatest number of an event in a group; 0 before the first.
+    ///
+    /// # Errors
+    /// If there is no such group.
+    pub fn last_sequence(&self, group: &str) -> Result<u64, Error> {
+        let state = self.shared.read();
+        let streams = state.group(group)?.streams.values();
+        Ok(streams.map(|stream| stream.last_sequence).max().unwrap_or(0))
     }
 
     /// Bytes on disk.

@@ -28,11 +28,22 @@ pub(crate) fn pack(shared: &Shared, directory: &Path, number: u64) -> Result<(),
         let streams = group.into_iter().flat_map(|group| &group.streams);
         streams.map(|(name, stream)| (stream.id, name.clone())).collect()
     };
+    let damaged = || {
+        // It stays as it is: a copy would make the loss final.
+        tracing::warn!(file = %path.display(), "a damaged segment of the log store is not packed");
+        Ok(())
+    };
+    let scanned = block::scan(number, &bytes);
+    if scanned.damaged > 0 || scanned.whole < bytes.len() as u64 {
+        return damaged();
+    }
     let mut events: BTreeMap<u64, Vec<StoredEvent>> = BTreeMap::new();
-    for found in block::scan(number, &bytes).0 {
+    for found in scanned.found {
         let Some(name) = names.get(&found.stream) else { continue };
-        let of_block = block::events_of(&found.block, &bytes, name);
-        events.entry(found.stream).or_default().extend(of_block.into_iter().flatten());
+        let Some(of_block) = block::events_of(&found.block, &bytes, name) else {
+            return damaged();
+        };
+        events.entry(found.stream).or_default().extend(of_block);
     }
     let mut packed = Vec::new();
     let mut blocks: BTreeMap<u64, Vec<Block>> = BTreeMap::new();

@@ -75,6 +75,8 @@ pub struct Query<'a> {
     pub until_ms: Option<i64>,
     /// Where an earlier read ended, exclusive; in the direction of this one.
     pub beyond: Option<Position>,
+    /// Only events with a greater number: what was put since.
+    pub since: Option<u64>,
     /// Which way.
     pub direction: Direction,
     /// Events at most.
@@ -182,7 +184,8 @@ fn try_read(shared: &Shared, query: &Query<'_>, is_last: bool) -> Result<Option<
         }
         let Some(Reverse(Keyed(key, event))) = heap.pop() else { break };
         let outside = event.at_ms < from_ms || event.at_ms >= until_ms;
-        if outside || beyond.is_some_and(|beyond| key <= beyond) {
+        let is_old = query.since.is_some_and(|since| event.sequence <= since);
+        if outside || is_old || beyond.is_some_and(|beyond| key <= beyond) {
             continue;
         }
         scanned += event.message.len() + query.overhead;
@@ -221,7 +224,9 @@ fn candidates(
     }
     let mut found = Vec::new();
     let mut add = |name: &Arc<str>, blocks: &[Block]| {
-        let overlapping = blocks.iter().filter(|b| b.last_ms >= from_ms && b.first_ms <= to_ms);
+        let is_new = |block: &&Block| query.since.is_none_or(|since| block.last_sequence > since);
+        let overlapping =
+            blocks.iter().filter(is_new).filter(|b| b.last_ms >= from_ms && b.first_ms <= to_ms);
         found.extend(overlapping.map(|block| (name.clone(), *block)));
     };
     match query.streams {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::Error;
-use crate::block::{self, Block};
+use crate::block::{self, Block, Scanned};
 use crate::group::{self, GroupInfo, StreamChange};
 
 /// A stream as it is described.
@@ -100,8 +100,9 @@ impl Group {
             numbers.extend(number.and_then(|number| number.parse::<u64>().ok()));
         }
         numbers.sort_unstable();
+        let newest = numbers.last().copied();
         for number in numbers {
-            group.load(number, &names)?;
+            group.load(number, &names, Some(number) == newest)?;
         }
         Ok(group)
     }
@@ -137,12 +138,25 @@ impl Group {
         self.streams.insert(name, stream);
     }
 
-    /// Reads a segment's blocks. What isn't whole at its end was never acknowledged: it is cut off,
-    /// so that nothing is appended behind it.
-    fn load(&mut self, number: u64, names: &BTreeMap<u64, Arc<str>>) -> Result<(), Error> {
+    /// Reads a segment's blocks. What isn't whole at the end of the newest was never acknowledged: it
+    /// is cut off, so that nothing is appended behind it.
+    fn load(
+        &mut self,
+        number: u64,
+        names: &BTreeMap<u64, Arc<str>>,
+        is_newest: bool,
+    ) -> Result<(), Error> {
         let path = segment_path(&self.directory, number);
         let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
-        let (found, whole) = block::scan(number, &bytes);
+        let Scanned { found, mut whole, damaged } = block::scan(number, &bytes);
+        if damaged > 0 {
+            tracing::warn!(file = %path.display(), damaged, "skipped damaged blocks");
+        }
+        if whole < bytes.len() as u64 && !is_newest {
+            let unread = bytes.len() as u64 - whole;
+            tracing::warn!(file = %path.display(), bytes = unread, "could not read the end");
+            whole = bytes.len() as u64;
+        }
         if whole < bytes.len() as u64 {
             tracing::warn!(
                 file = %path.display(),

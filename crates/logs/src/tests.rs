@@ -25,6 +25,7 @@ fn query(group: &str) -> Query<'_> {
         from_ms: None,
         until_ms: None,
         beyond: None,
+        since: None,
         direction: Direction::Forward,
         limit: 10_000,
         max_bytes: 1 << 20,
@@ -93,6 +94,60 @@ async fn what_was_acknowledged_comes_back_and_a_torn_tail_does_not() {
     assert!(all(&store).contains(&long));
     let stream = store.streams("g").unwrap().remove(0);
     assert_eq!((stream.first_ms, stream.last_ms), (Some(NOW + 1), Some(NOW + 9)));
+}
+
+#[tokio::test]
+async fn damage_in_a_segment_costs_what_is_damaged() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = || LogStoreOptions { max_bytes: 1 << 20, segment_bytes: 2_000 };
+    let store = LogStore::open(directory.path(), options()).unwrap();
+    store.create_group(group("g")).await.unwrap();
+    store.create_stream("g", "a", NOW).await.unwrap();
+    for number in 0..3 {
+        store.put("g", "a", events(&[(number, &format!("event {number}"))]), NOW).await.unwrap();
+    }
+    drop(store);
+    let path = newest_segment(directory.path());
+    let mut bytes = std::fs::read(&path).unwrap();
+    let length = bytes.len();
+    bytes[length / 3 + block::HEADER + 30] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    let store = LogStore::open(directory.path(), options()).unwrap();
+    assert_eq!(all(&store), ["event 0", "event 2"]);
+    // Nothing of it goes when the segment is full, and what is written goes behind it.
+    let mut seed = 1u32;
+    let mut letter = |_| {
+        // Nothing that compresses well.
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        char::from(b'0' + (seed >> 24) as u8 % 64)
+    };
+    let filler: String = (0..2_000).map(&mut letter).collect();
+    for number in 3..8 {
+        store.put("g", "a", events(&[(number, &format!("{number} {filler}"))]), NOW).await.unwrap();
+    }
+    drop(store);
+    assert_ne!(newest_segment(directory.path()), path);
+    let store = LogStore::open(directory.path(), options()).unwrap();
+    assert_eq!(all(&store).len(), 7);
+    let huge = "x".repeat(block::MAX_BODY);
+    let refused = store.put("g", "a", events(&[(9, &huge)]), NOW).await;
+    assert!(matches!(refused, Err(Error::TooLarge(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn half_a_line_in_the_list_of_streams_spoils_no_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = LogStore::open(directory.path(), LogStoreOptions::default()).unwrap();
+    store.create_group(group("g")).await.unwrap();
+    store.create_stream("g", "a", NOW).await.unwrap();
+    let list = directory.path().join("logs/00000000/streams");
+    let mut file = std::fs::OpenOptions::new().append(true).open(&list).unwrap();
+    file.write_all(b"01234567 {\"created\"").unwrap();
+    store.create_stream("g", "b", NOW).await.unwrap();
+    drop(store);
+    let store = LogStore::open(directory.path(), LogStoreOptions::default()).unwrap();
+    let names: Vec<_> = store.streams("g").unwrap().into_iter().map(|s| s.name).collect();
+    assert_eq!(names, ["a".into(), "b".into()]);
 }
 
 #[tokio::test]

@@ -47,7 +47,8 @@ struct Active {
     number: u64,
     file: File,
     bytes: u64,
-    is_dirty: bool,
+    /// How much of it is durable.
+    synced: u64,
 }
 
 pub(crate) struct Writer {
@@ -105,6 +106,10 @@ impl Writer {
         events: Vec<Event>,
         now_ms: i64,
     ) -> Result<Option<Block>, Error> {
+        let size: usize = events.iter().map(|event| block::size_of(&event.message)).sum();
+        if size > block::MAX_BODY {
+            return Err(Error::TooLarge(size));
+        }
         let (directory, id, sequence, newest) = {
             let mut state = self.shared.write();
             let found = state.group(group)?;
@@ -135,12 +140,13 @@ impl Writer {
         if let Err(error) = active.file.write_all(&bytes) {
             // What was written of it must not stand before what comes next.
             if active.file.set_len(active.bytes).is_err() {
+                // What was written whole before it is waited for all the same.
+                self.sync();
                 self.active.remove(&directory);
             }
             return Err(Error::io("write", &path)(error));
         }
         active.bytes += bytes.len() as u64;
-        active.is_dirty = true;
         Ok(Some(block))
     }
 
@@ -187,10 +193,19 @@ impl Writer {
             return;
         }
         let mut failed: BTreeMap<PathBuf, (io::ErrorKind, String)> = BTreeMap::new();
-        for (directory, active) in self.active.iter_mut().filter(|(_, active)| active.is_dirty) {
-            active.is_dirty = false;
-            if let Err(error) = active.file.sync_data() {
-                failed.insert(directory.clone(), (error.kind(), error.to_string()));
+        for (directory, active) in &mut self.active {
+            if active.synced == active.bytes {
+                continue;
+            }
+            match active.file.sync_data() {
+                Ok(()) => active.synced = active.bytes,
+                Err(error) => {
+                    failed.insert(directory.clone(), (error.kind(), error.to_string()));
+                    // Whoever put it puts it again: the next start should not find it twice.
+                    if let Err(error) = active.file.set_len(active.synced) {
+                        tracing::warn!(%error, "could not take back what failed in the log store");
+                    }
+                }
             }
         }
         for directory in failed.keys() {
@@ -409,7 +424,7 @@ fn open_segment(directory: &Path, number: u64) -> Result<Active, Error> {
             group::sync_directory(directory)?;
         }
         let bytes = file.metadata()?.len();
-        Ok(Active { number, file, bytes, is_dirty: false })
+        Ok(Active { number, file, bytes, synced: bytes })
     };
     open().map_err(Error::io("open", &path))
 }

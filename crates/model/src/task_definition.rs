@@ -165,6 +165,16 @@ pub struct LogConfiguration {
     pub options: BTreeMap<String, String>,
 }
 
+/// `firelensConfiguration`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FirelensConfiguration {
+    /// `fluentbit` or `fluentd`.
+    pub kind: String,
+    /// Its options.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub options: BTreeMap<String, String>,
+}
+
 /// `healthCheck`, with ECS's defaults filled in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HealthCheck {
@@ -257,6 +267,9 @@ pub struct ContainerDefinition {
     /// Where output goes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_configuration: Option<LogConfiguration>,
+    /// It routes the others' output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub firelens_configuration: Option<FirelensConfiguration>,
     /// How its health is found out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health_check: Option<HealthCheck>,

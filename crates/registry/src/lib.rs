@@ -3,9 +3,9 @@
 //!
 //! Here are the store of blobs ([`Storage`], each content once, whatever repositories have it), the
 //! uploads that fill it ([`Uploads`]), and what is pure: digests, routes, ranges, manifests, tokens,
-//! repository policies, lifecycle policies and the mutability of tags. Which repositories there are,
-//! and which of them has which blob, image and tag, is not known here: that is the journal's. So
-//! nothing here can answer whether somebody may read a blob, and whoever serves must ask first.
+//! lifecycle policies and the mutability of tags. Which repositories there are, and which of them has
+//! which blob, image and tag, is not known here: that is the journal's. So nothing here can answer
+//! whether somebody may read a blob, and whoever serves must ask first.
 
 pub mod digest;
 pub mod lifecycle;

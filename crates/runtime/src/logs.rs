@@ -3,7 +3,7 @@
 //! A reader holds the file that it reads open, so that a rotation in between loses nothing as
 //! long as it is not lapped by `max-file` rotations.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -17,8 +17,9 @@ use crate::shim::rotated;
 
 /// How often a follower looks for more.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// The longest line that is read: 16 KiB of output escaped six-fold, and its frame.
-const MAX_LINE_BYTES: usize = 128 << 10;
+/// The longest line that is read: 16 KiB of output and as much of what goes with it, escaped six-fold,
+/// and its frame.
+const MAX_LINE_BYTES: usize = 256 << 10;
 
 /// One line of output, or a piece of a very long one (then without a line end).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +30,9 @@ pub struct LogLine {
     pub stream: String,
     /// When it was read from the container, RFC 3339 with nanoseconds.
     pub time: String,
+    /// Labels and variables of the container that go with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attrs: Option<BTreeMap<String, String>>,
 }
 
 /// A place in a log: a file, however it is called by now, and what of it lies before.
@@ -201,13 +205,20 @@ async fn files_from(
     let mut files = VecDeque::new();
     // From the newest back: a rotation while we open shows a file twice rather than never.
     let mut seen = Vec::new();
+    let mut missing = 0;
     for number in 0.. {
         let name = if number == 0 { path.to_owned() } else { rotated(path, number) };
         let file = match File::open(&name).await {
             Ok(file) => file,
+            // A rotation, which renames the oldest first, leaves one gap at a time.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && missing == 0 => {
+                missing += 1;
+                continue;
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => break,
             Err(error) => return Err(error),
         };
+        missing = 0;
         let metadata = file.metadata().await?;
         let inode = metadata.ino();
         if !seen.contains(&inode) {
@@ -247,6 +258,7 @@ mod tests {
             log: format!("{text}\n"),
             stream: "stdout".to_owned(),
             time: "2026-01-01T00:00:00.000000000Z".to_owned(),
+            attrs: None,
         };
         serde_json::to_string(&line).unwrap() + "\n"
     }
@@ -287,6 +299,11 @@ mod tests {
         assert_eq!(reader.follow().await.unwrap().log, "six\n");
         assert_eq!(reader.follow().await.unwrap().log, "seven\n");
         assert_eq!(reader.next().await.unwrap(), None);
+        // In the middle of a rotation a name is missing.
+        std::fs::rename(rotated(&path, 3), rotated(&path, 4)).unwrap();
+        let mut amid = LogReader::open(&path).await.unwrap();
+        assert_eq!(amid.next().await.unwrap().unwrap().log, "two\n");
+        std::fs::rename(rotated(&path, 4), rotated(&path, 3)).unwrap();
         let mut tail = LogReader::open_tail(&path, 2).await.unwrap();
         assert_eq!(tail.next().await.unwrap().unwrap().log, "six\n");
         assert_eq!(containers_with_logs(directory.path()).await.unwrap(), ["app"]);

@@ -530,12 +530,15 @@ pub struct LogOptions {
     /// [`crate::logs::shipped`].
     #[serde(default)]
     pub is_held: bool,
+    /// What goes with each line: labels and variables of the container.
+    #[serde(default)]
+    pub attributes: BTreeMap<String, String>,
 }
 
 impl Default for LogOptions {
     /// 20 MiB in 3 files; docker's own default never rotates, which fills disks.
     fn default() -> Self {
-        Self { max_size_bytes: 20 << 20, max_files: 3, is_held: false }
+        Self { max_size_bytes: 20 << 20, max_files: 3, is_held: false, attributes: BTreeMap::new() }
     }
 }
 

@@ -270,6 +270,11 @@ pub enum Image {
     },
     /// List images.
     Ls(OutputArgs),
+    /// Everything that is known of an image on this host, as JSON.
+    Inspect {
+        /// Its name.
+        name: String,
+    },
     /// Remove images.
     Rm {
         /// Names.

@@ -11,12 +11,15 @@ use std::process::Command;
 /// If no key is found.
 pub fn run(data_dir: &DataDir, args: &Env) -> Result<(), Error> {
     let key = Credentials::find(data_dir)?;
+    let disabled = "true".to_owned();
     let variables = [
         ("AWS_ENDPOINT_URL", &key.endpoint),
         ("AWS_REGION", &key.region),
         ("AWS_DEFAULT_REGION", &key.region),
         ("AWS_ACCESS_KEY_ID", &key.access_key_id),
         ("AWS_SECRET_ACCESS_KEY", &key.secret_access_key),
+        // The endpoint has one name: `aws logs start-live-tail` would put another before it.
+        ("AWS_DISABLE_HOST_PREFIX_INJECTION", &disabled),
     ];
     if args.json {
         let object: serde_json::Map<_, _> = variables

@@ -54,6 +54,7 @@ pub async fn run(data_dir: &DataDir, command: cli::Image) -> Result<(), Error> {
             }
         }
         cli::Image::Ls(output) => list(&store, output.format())?,
+        cli::Image::Inspect { name } => println!("{:#}", inspect(&store, &name)?),
         cli::Image::Rm { names } => {
             for name in names {
                 store.remove(&name)?;
@@ -76,6 +77,23 @@ pub async fn run(data_dir: &DataDir, command: cli::Image) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// An image with what its containers run.
+fn inspect(store: &ImageStore, name: &str) -> Result<serde_json::Value, Error> {
+    let image = store.resolve(name)?;
+    let image = image.ok_or_else(|| wharf_image::store::Error::NoSuchImage(name.to_owned()))?;
+    Ok(json!({
+        "name": image.name,
+        "id": image.id,
+        "manifest": image.manifest,
+        "repo_digest": image.repo_digest.map(|reference| reference.to_string()),
+        "source": image.source,
+        "size_bytes": image.size_bytes,
+        "platform": image.platform,
+        "config": image.config,
+        "layers": image.layers,
+    }))
 }
 
 /// How an image of this wharf's own registry is reached; for all others docker's configuration says so.

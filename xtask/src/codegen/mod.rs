@@ -194,6 +194,7 @@ const SERVICES: &[Service] = &[
             "ListTagsLogGroup",
             "PutLogEvents",
             "PutRetentionPolicy",
+            "StartLiveTail",
             "TagLogGroup",
             "TagResource",
             "UntagLogGroup",

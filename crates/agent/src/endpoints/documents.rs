@@ -5,9 +5,9 @@ use wharf_runtime::spec::PortMapping;
 
 use super::Instance;
 use super::routes::Version;
-use crate::awslogs;
 use crate::engine::{ContainerState, Known, Machine, TaskStatus};
 use crate::launch::{docker_name, ecs_labels};
+use crate::shipping;
 use crate::task::{Container, Network, Task};
 
 /// RFC 3339 in UTC.
@@ -128,7 +128,7 @@ fn container(
         ("Health", json!(health)),
         ("RestartCount", json!(restarts)),
         ("LogDriver", if v4 { json!(log_driver) } else { Value::Null }),
-        ("LogOptions", if v4 { json!(awslogs::shown(task, container)) } else { Value::Null }),
+        ("LogOptions", if v4 { json!(shipping::shown(task, container)) } else { Value::Null }),
         ("ContainerARN", arn),
         ("Networks", networks(task, state, version)),
         ("Snapshotter", if v4 { json!("overlayfs") } else { Value::Null }),

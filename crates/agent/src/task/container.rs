@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use wharf_model::log_driver::Driver;
 use wharf_runtime::spec::{Capabilities, Device, PortMapping, Protocol};
 use wharf_wire::acs::{self, docker};
 
@@ -10,7 +11,7 @@ use super::host_config;
 use super::parse::{Error, positive};
 use super::{
     Condition, Container, DEFAULT_STOP_TIMEOUT_S, Dependency, HealthCheck, LogConfig, Network,
-    RestartPolicy, VolumeMount, VolumeSource,
+    RestartPolicy, Router, RouterKind, VolumeMount, VolumeSource,
 };
 
 /// The task's volumes by name.
@@ -80,6 +81,7 @@ pub(super) fn parse(
         shm_bytes: positive("sharedMemorySize", linux.shared_memory_size)?.map(|mib| mib << 20),
         stop_signal: None,
         log: LogConfig::default(),
+        router: router(wire)?,
         health_check: None,
         restart_policy: restart_policy(wire)?,
         name,
@@ -118,13 +120,50 @@ fn refuse_unsupported(wire: &acs::Container, name: &str) -> Result<(), Error> {
         ("credentialSpecs", any(&wire.credential_specs)),
         ("managedAgents", any(&wire.managed_agents)),
         ("resourceRequirements", any(&wire.resource_requirements)),
-        ("firelensConfiguration", wire.firelens_configuration.is_some()),
         ("registryAuthentication", wire.registry_authentication.is_some()),
     ];
     match refused.iter().find(|(_, asked)| *asked) {
         Some((member, _)) => Err(Error::Unsupported(format!("container {name}: {member}"))),
         None => Ok(()),
     }
+}
+
+fn router(wire: &acs::Container) -> Result<Option<Router>, Error> {
+    let Some(firelens) = &wire.firelens_configuration else { return Ok(None) };
+    let kind = match firelens.kind.as_deref().unwrap_or_default() {
+        "fluentbit" => RouterKind::Fluentbit,
+        "fluentd" => RouterKind::Fluentd,
+        other => return Err(Error::invalid("firelensConfiguration.type", format!("{other:?}"))),
+    };
+    Ok(Some(Router { kind, options: firelens.options.clone().unwrap_or_default() }))
+}
+
+/// Whoever logs through a router is started after it, and stopped before: unless the router itself
+/// waits for others, as then the order would go round in a circle.
+pub(super) fn order_router(containers: &mut [Container]) -> Result<(), Error> {
+    let routed =
+        |container: &Container| Driver::parse(&container.log.driver) == Some(Driver::Awsfirelens);
+    let mut routers = containers.iter().filter(|container| container.router.is_some());
+    let Some(router) = routers.next() else {
+        return match containers.iter().any(routed) {
+            true => Err(Error::Missing("firelensConfiguration")),
+            false => Ok(()),
+        };
+    };
+    if routers.next().is_some() {
+        return Err(Error::invalid("firelensConfiguration", "two containers have one"));
+    }
+    let name = router.name.clone();
+    if !router.depends_on.is_empty() {
+        return Ok(());
+    }
+    for container in containers.iter_mut().filter(|container| routed(container)) {
+        if container.name != name && !container.depends_on.iter().any(|on| on.container == name) {
+            let on = Dependency { container: name.clone(), condition: Condition::Start };
+            container.depends_on.push(on);
+        }
+    }
+    Ok(())
 }
 
 fn environment(wire: &acs::Container) -> Result<BTreeMap<String, String>, Error> {
@@ -349,7 +388,7 @@ fn health_check(wire: &docker::HealthCheck) -> Result<Option<HealthCheck>, Error
 }
 
 /// A number of bytes with docker's suffixes (`64m`, `1g`), lower case.
-pub(crate) fn parse_size(text: &str) -> Option<u64> {
+pub(super) fn parse_size(text: &str) -> Option<u64> {
     let text = text.strip_suffix('b').unwrap_or(text);
     let (digits, factor) = match text.chars().last()? {
         'k' => (&text[..text.len() - 1], 1 << 10),

@@ -1,9 +1,8 @@
 //! docker's `HostConfig` of a container: limits, rights, devices, name resolution.
 
+use wharf_model::log_driver::Driver;
 use wharf_runtime::spec::{Device, Mount, MountSource, Ulimit};
 use wharf_wire::acs::docker;
-
-use crate::awslogs::DRIVER;
 
 use super::container::{MIN_MEMORY_MIB, absolute, parse_size};
 use super::parse::{Error, ipv4, positive};
@@ -21,7 +20,7 @@ pub(super) fn over(config: docker::HostConfig, container: &mut Container) -> Res
     }
     if let Some(log) = config.log_config {
         let driver = log.kind.unwrap_or_default();
-        if !matches!(driver.as_str(), "" | "json-file" | DRIVER) {
+        if Driver::parse(&driver).is_none() {
             return Err(Error::Unsupported(format!("log driver {driver:?}")));
         }
         container.log = LogConfig { driver, options: log.config.unwrap_or_default() };

@@ -13,11 +13,12 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
+use wharf_model::log_driver::Driver;
 use wharf_runtime::spec::{
     Capabilities, Device, Dns, Eni, IpcMode, Mount, PidMode, PortMapping, SandboxId, Ulimit,
 };
 
-pub(crate) use container::{parse_size, signal_number};
+pub(crate) use container::signal_number;
 pub use parse::{Error, parse};
 pub use secret::Secret;
 
@@ -261,9 +262,12 @@ pub struct Container {
     /// The signal that asks it to stop; the image's, or SIGTERM, when not set.
     #[serde(default)]
     pub stop_signal: Option<i32>,
-    /// Log driver and options (`json-file`, `awslogs`).
+    /// Log driver and options.
     #[serde(default)]
     pub log: LogConfig,
+    /// `firelensConfiguration`: it routes the others' logs.
+    #[serde(default)]
+    pub router: Option<Router>,
     /// Health check.
     #[serde(default)]
     pub health_check: Option<HealthCheck>,
@@ -287,6 +291,33 @@ pub struct LogConfig {
     pub driver: String,
     /// Its options.
     pub options: BTreeMap<String, String>,
+}
+
+impl LogConfig {
+    /// Whether the container waits for a receiver that is slow.
+    pub(crate) fn is_blocking(&self) -> bool {
+        Driver::parse(&self.driver) != Some(Driver::Awsfirelens)
+            && self.options.get("mode").is_some_and(|mode| mode == "blocking")
+    }
+}
+
+/// A log router (`firelensConfiguration`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Router {
+    /// What it is.
+    pub kind: RouterKind,
+    /// Its options.
+    pub options: BTreeMap<String, String>,
+}
+
+/// Which program a log router is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RouterKind {
+    /// Fluent Bit.
+    Fluentbit,
+    /// Fluentd.
+    Fluentd,
 }
 
 /// A volume mounted into a container.
@@ -437,6 +468,7 @@ pub(crate) mod fixtures {
             swappiness: None,
             shm_bytes: None,
             stop_signal: None,
+            router: None,
             log: LogConfig::default(),
             health_check: None,
             restart_policy: None,

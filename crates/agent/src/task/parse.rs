@@ -70,6 +70,7 @@ pub fn parse(wire: &acs::Task) -> Result<Task, Error> {
         containers.push(container);
     }
     container::take_volumes_from(wire_containers, &mut containers)?;
+    container::order_router(&mut containers)?;
     depends::check(&containers)?;
     let cpu = wire.cpu.filter(|cpu| *cpu > 0.0);
     if cpu.is_some_and(|cpu| !cpu.is_finite() || cpu > 1e5) {

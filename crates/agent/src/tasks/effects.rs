@@ -1,6 +1,7 @@
 //! Carries out the engine's effects on the image store and the runtime. Each call answers with
 //! the input that the engine gets back.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +11,12 @@ use wharf_image::{Image, ImageStore, NoProgress, PullError, RegistryClient};
 use wharf_runtime::{ContainerInfo, ContainerSpec, ContainerStatus, Runtime, SandboxId};
 
 use super::listening;
-use crate::awslogs::Shipping;
 use crate::engine::{Failure, Input};
+use crate::firelens;
 use crate::launch::{self, Surroundings};
 use crate::own_registry::OwnRegistry;
 use crate::roles::ExecutionRoles;
+use crate::shipping::Shipping;
 use crate::task::Task;
 
 /// `ECS_CONTAINER_CREATE_TIMEOUT` of Amazon's agent.
@@ -138,6 +140,9 @@ impl Host {
         if let Err(failure) = self.shipping.prepare(task).await {
             return Input::SandboxFailed(failure);
         }
+        if let Err(failure) = firelens::prepare(task, &self.surroundings) {
+            return Input::SandboxFailed(failure);
+        }
         let spec = launch::sandbox(task, &self.surroundings);
         match timeout(CREATE_TIMEOUT, self.runtime.create_sandbox(spec)).await {
             Ok(Ok(_)) => Input::SandboxReady,
@@ -169,11 +174,13 @@ impl Host {
             Some(image) => image,
             None => self.image(&container.image).await?,
         };
-        let spec = launch::container(task, container, &image, &self.surroundings)?;
+        let router = self.router_address(task).await;
+        let spec = launch::container(task, container, &image, &self.surroundings, router)?;
         match timeout(CREATE_TIMEOUT, self.create_anew(&task.id, spec)).await {
             Ok(Ok(info)) => {
                 let log = self.runtime.log_path(&task.id, &container.name);
-                self.shipping.begin(task, container, &info.runtime_id, log).await?;
+                let (id, image_id) = (info.runtime_id.as_str(), image.id.to_string());
+                self.shipping.begin(task, container, (id, &image_id), log).await?;
                 Ok(Input::Created {
                     index,
                     runtime_id: info.runtime_id,
@@ -194,6 +201,13 @@ impl Host {
             }
             Err(_) => Err(timed_out("created", CREATE_TIMEOUT)),
         }
+    }
+
+    /// The address of the task's log router, where that has one of its own.
+    async fn router_address(&self, task: &Task) -> Option<Ipv4Addr> {
+        let router = task.containers.iter().find(|container| container.router.is_some())?;
+        let info = self.runtime.sandbox(&task.id).await.ok()?;
+        info.containers.iter().find(|container| container.name == router.name)?.address
     }
 
     /// Makes a container. One of the same name that an agent left that died while it was being
@@ -275,6 +289,11 @@ impl Host {
     pub(super) async fn stop(&self, task: &Task, index: usize) {
         let container = &task.containers[index];
         let info = self.runtime.sandbox(&task.id).await.ok();
+        if let (Some(_), Some(info)) = (&container.router, &info) {
+            let has_ended = |c: &&ContainerInfo| matches!(c.status, ContainerStatus::Exited(_));
+            let ended = info.containers.iter().filter(has_ended);
+            self.shipping.routed(task, &ended.map(|c| c.name.as_str()).collect()).await;
+        }
         let label = info.as_ref().and_then(|info| {
             let found = info.containers.iter().find(|c| c.name == container.name)?;
             found.labels.get(launch::STOP_SIGNAL_LABEL)?.parse().ok()
@@ -304,17 +323,21 @@ impl Host {
         let pins: Vec<String> =
             task.containers.iter().map(|container| pin_name(task, &container.name)).collect();
         let images = self.images.clone();
+        let router = firelens::directory(&self.surroundings.routers, &task.id);
         tokio::task::spawn_blocking(move || {
             for pin in pins {
                 if let Err(error) = images.unpin(&pin) {
                     tracing::warn!(%error, "could not unpin an image");
                 }
             }
-            match std::fs::remove_dir_all(&volumes) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    tracing::warn!(path = %volumes.display(), %error, "could not remove volumes");
+            for path in [volumes, router] {
+                match std::fs::remove_dir_all(&path) {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                        let path = path.display();
+                        tracing::warn!(%path, %error, "could not remove what a task had");
+                    }
+                    _ => {}
                 }
-                _ => {}
             }
         });
         Input::SandboxRemoved

@@ -224,14 +224,20 @@ fn logs(arns: &ArnScope, asked: Asked<'_>) -> Vec<Target> {
         ..Target::default()
     };
     let input = asked.input;
-    let named = text(input, "logGroupName").or_else(|| {
+    fn name_of(arn: &str) -> &str {
         // An ARN may end in `:*`.
-        let arn = text(input, "logGroupIdentifier").or_else(|| text(input, "resourceArn"))?;
         let name = arn.split_once(":log-group:").map_or(arn, |(_, name)| name);
-        Some(name.strip_suffix(":*").unwrap_or(name))
+        name.strip_suffix(":*").unwrap_or(name)
+    }
+    let named = text(input, "logGroupName").or_else(|| {
+        let arn = text(input, "logGroupIdentifier").or_else(|| text(input, "resourceArn"))?;
+        Some(name_of(arn))
     });
     match asked.operation {
         "DescribeLogGroups" => vec![group("")],
+        "StartLiveTail" => {
+            list(input, "logGroupIdentifiers").into_iter().map(|arn| group(name_of(arn))).collect()
+        }
         "PutLogEvents" | "GetLogEvents" | "DeleteLogStream" => {
             let (name, stream) = (named.unwrap_or("*"), text(input, "logStreamName"));
             vec![Target::one(of(format!("{name}:log-stream:{}", stream.unwrap_or("*"))))]

@@ -227,6 +227,10 @@ fn log_groups_are_known_by_both_of_their_forms() {
     for resource in [group.to_owned(), format!("{group}:*")] {
         let world = world(&json!([{"Effect": "Allow", "Action": "logs:*", "Resource": resource}]));
         assert_eq!(ask(&world, session(), "logs:CreateLogGroup", &put), Ok(()), "{resource}");
+        let tail = |groups: &[&str]| json!({"logGroupIdentifiers": groups});
+        let asked = |groups| ask(&world, session(), "logs:StartLiveTail", &tail(groups));
+        assert_eq!(asked(&[group, "/ecs/web"]), Ok(()), "{resource}");
+        assert!(asked(&[group, "/ecs/we"]).is_err(), "every group counts");
         assert!(
             ask(&world, session(), "logs:CreateLogGroup", &json!({"logGroupName": "/ecs/we"}))
                 .is_err()

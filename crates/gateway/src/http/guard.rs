@@ -10,6 +10,16 @@ use std::net::{IpAddr, SocketAddr};
 /// finds the API (`wharf_runtime::net::nft::API_ADDRESS`).
 const TASK_HOSTS: [&str; 2] = ["169.254.170.4", "169.254.170.4:80"];
 
+/// The host prefix of StartLiveTail in the service's model.
+const STREAM_PREFIX: &str = "stream-";
+
+/// Whether a name with a prefix belongs to whom the name itself does: that of a whole domain with a
+/// prefix is another domain.
+fn is_below(host: &str) -> bool {
+    let (name, _) = split_port(host);
+    name == "localhost" || name.parse::<IpAddr>().is_ok() || name.matches('.').count() >= 2
+}
+
 /// Whether a task asks, by way of its agent. Nothing is answered to it without a signature.
 pub(super) fn is_of_a_task(headers: &HeaderMap) -> bool {
     headers.get_all(HOST).iter().any(|host| TASK_HOSTS.iter().any(|own| host == own))
@@ -48,9 +58,11 @@ impl AllowedHosts {
     /// True if `host` (`name[:port]`) is one of them.
     pub fn allows(&self, host: &str) -> bool {
         let host = host.to_ascii_lowercase();
-        let (name, port) = split_port(&host);
+        // SDKs put the prefix before the endpoint's name when they ask for a live tail.
+        let host = host.strip_prefix(STREAM_PREFIX).filter(|host| is_below(host)).unwrap_or(&host);
+        let (name, port) = split_port(host);
         // A Host without a port means the scheme's default.
-        let with_port = if port.is_none() { format!("{host}:80") } else { host.clone() };
+        let with_port = if port.is_none() { format!("{host}:80") } else { host.to_owned() };
         self.exact.contains(&with_port) || self.any_port.iter().any(|n| n == name)
     }
 

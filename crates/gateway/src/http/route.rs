@@ -1,6 +1,6 @@
 //! From a verified request to its operation: which protocol, which service, which operation.
 
-use super::answer::{Answer, answer};
+use super::answer::{Answer, answer, pieces};
 use super::history;
 use super::service::{Failed, Trace};
 use crate::app::App;
@@ -213,6 +213,10 @@ async fn logs_call(
     trace.operation = operation.as_str();
     let named = ("logs", operation.as_str());
     let call = json_call(app, identity, named, operation.input_schema(), body)?;
+    if operation == wharf_wire::logs::Operation::StartLiveTail {
+        let events = logs::live_tail(call).await?;
+        return Ok(pieces(logs::EVENT_STREAM, events));
+    }
     let bytes = logs::dispatch(operation, call).await?;
     Ok(answer(200, protocol.content_type(), bytes))
 }

@@ -144,6 +144,7 @@ impl Server {
                 }
             }
         }
+        self.front.app().stopping().cancel();
         drop(self.listener);
         connections.close();
         if tokio::time::timeout(self.limits.drain_timeout, connections.wait()).await.is_err() {

@@ -40,6 +40,7 @@ pub(super) async fn filter_log_events(
             from_ms,
             until_ms,
             beyond,
+            since: None,
             direction: Direction::Forward,
             limit,
             max_bytes: MAX_BYTES,

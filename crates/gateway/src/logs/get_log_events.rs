@@ -35,6 +35,7 @@ pub(super) async fn get_log_events(
             from_ms,
             until_ms,
             beyond,
+            since: None,
             direction,
             limit,
             max_bytes: MAX_BYTES,

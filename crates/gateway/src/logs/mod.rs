@@ -7,6 +7,7 @@
 mod filter_log_events;
 mod get_log_events;
 mod groups;
+mod live_tail;
 mod names;
 mod put_log_events;
 mod streams;
@@ -17,6 +18,8 @@ use crate::error::ApiError;
 use wharf_logs::{Error, LogStore};
 use wharf_model::ArnScope;
 use wharf_wire::logs::{Operation, operation};
+
+pub(crate) use live_tail::{EVENT_STREAM, live_tail};
 
 /// What an operation works on.
 pub(crate) struct Logs<'a> {
@@ -33,6 +36,8 @@ macro_rules! dispatch_table {
         /// Runs the operation.
         pub(crate) async fn dispatch(operation: Operation, call: Call<'_>) -> Encoded {
             match operation {
+                // Its answer has no end: see [`live_tail`].
+                Operation::StartLiveTail => Err(not_built(operation.as_str())),
                 $( Operation::$name => {
                     let app = call.app;
                     let now_ms = call.now.as_millis();
@@ -97,6 +102,7 @@ fn failed(error: Error) -> ApiError {
         Error::StreamExists(_) => {
             client("ResourceAlreadyExistsException", "The specified log stream already exists")
         }
+        Error::TooLarge(_) => ApiError::invalid_parameter("Upload too large"),
         Error::Io { .. } | Error::Closed => {
             tracing::error!(%error, "the log store failed");
             let message = "The service cannot complete the request.";

@@ -14,6 +14,9 @@ use super::log::{LogFile, Stream};
 use super::now_ms;
 use super::streams::Console;
 
+/// Turns that empty a pipe of 1 MiB, the largest that a container can ask for.
+const DRAIN_TURNS: usize = 5;
+
 /// A container, from the request to make it until it is deleted.
 pub(super) struct Container {
     pub(super) spec: ContainerSpec,
@@ -71,7 +74,10 @@ impl Container {
     /// Notes the end of its first process. Its whole output is in the log afterwards: with the
     /// first process of a pid namespace every other one is dead.
     pub(super) fn exited(&mut self, status: WaitStatus, oom_kills: u64) -> ExitStatus {
-        self.pump_logs();
+        // A turn takes less than the largest pipe holds that a container can make of its own.
+        for _ in 0..DRAIN_TURNS {
+            self.pump_logs();
+        }
         let (code, signal) = code_of(status);
         let started_at_ms = match self.info.status {
             ContainerStatus::Running { started_at_ms, .. } => Some(started_at_ms),

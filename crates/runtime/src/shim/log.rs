@@ -1,9 +1,10 @@
 //! Container output as docker's json-file driver keeps it: one JSON object a line, rotated.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -20,6 +21,8 @@ struct Line<'a> {
     log: &'a str,
     stream: &'a str,
     time: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attrs: Option<&'a BTreeMap<String, String>>,
 }
 
 /// Now, in RFC 3339 with nanoseconds.
@@ -39,7 +42,16 @@ impl LogFile {
     /// Opens `path` for appending.
     pub(super) fn open(path: PathBuf, options: LogOptions) -> io::Result<Self> {
         let file = append_to(&path)?;
-        let size = file.metadata()?.len();
+        let mut size = file.metadata()?.len();
+        if size > 0 {
+            let mut last = [0];
+            File::open(&path)?.read_exact_at(&mut last, size - 1)?;
+            if last != *b"\n" {
+                // A shim that was killed left half a line: what comes now begins one of its own.
+                (&file).write_all(b"\n")?;
+                size += 1;
+            }
+        }
         Ok(Self { path, options, file, size })
     }
 
@@ -49,7 +61,11 @@ impl LogFile {
         if is_large && self.size > 0 && !self.would_lose() {
             self.rotate()?;
         }
-        self.file.write_all(lines)?;
+        if let Err(error) = self.file.write_all(lines) {
+            // On a full disk a part may be written: half a line would spoil the next one, too.
+            self.file.set_len(self.size)?;
+            return Err(error);
+        }
         self.size += lines.len() as u64;
         Ok(())
     }
@@ -134,7 +150,7 @@ impl Stream {
             match self.pipe.read(&mut buffer) {
                 Ok(0) => break false,
                 Ok(length) => {
-                    self.split(&buffer[..length], &mut lines);
+                    self.split(&buffer[..length], &log.options, &mut lines);
                     taken += length;
                     if taken >= MAX_TURN_BYTES {
                         break true;
@@ -146,7 +162,7 @@ impl Stream {
         };
         if !open && !self.pending.is_empty() {
             let rest = std::mem::take(&mut self.pending);
-            self.format(&rest, &mut lines);
+            self.format(&rest, &log.options, &mut lines);
         }
         if !lines.is_empty()
             && let Err(error) = log.write(&lines)
@@ -156,7 +172,7 @@ impl Stream {
         open
     }
 
-    fn split(&mut self, mut bytes: &[u8], lines: &mut Vec<u8>) {
+    fn split(&mut self, mut bytes: &[u8], options: &LogOptions, lines: &mut Vec<u8>) {
         while !bytes.is_empty() {
             let room = MAX_LINE_BYTES - self.pending.len();
             let window = &bytes[..bytes.len().min(room)];
@@ -166,14 +182,15 @@ impl Stream {
             bytes = rest;
             if end.is_some() || self.pending.len() >= MAX_LINE_BYTES {
                 let line = std::mem::take(&mut self.pending);
-                self.format(&line, lines);
+                self.format(&line, options, lines);
             }
         }
     }
 
-    fn format(&self, bytes: &[u8], lines: &mut Vec<u8>) {
+    fn format(&self, bytes: &[u8], options: &LogOptions, lines: &mut Vec<u8>) {
         let text = String::from_utf8_lossy(bytes);
-        let line = Line { log: &text, stream: self.name, time: timestamp() };
+        let attrs = Some(&options.attributes).filter(|attributes| !attributes.is_empty());
+        let line = Line { log: &text, stream: self.name, time: timestamp(), attrs };
         if serde_json::to_writer(&mut *lines, &line).is_ok() {
             lines.push(b'\n');
         }
@@ -188,7 +205,7 @@ mod tests {
     fn output_is_cut_into_lines_and_files() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("app.log");
-        let options = LogOptions { max_size_bytes: 400, max_files: 2, is_held: false };
+        let options = LogOptions { max_size_bytes: 400, max_files: 2, ..LogOptions::default() };
         let mut log = LogFile::open(path.clone(), options).unwrap();
         let (reader, writer) = nix::unistd::pipe().unwrap();
         let mut stream = Stream::new("stdout", reader);
@@ -215,10 +232,31 @@ mod tests {
     }
 
     #[test]
+    fn half_a_line_spoils_no_other() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("app.log");
+        std::fs::write(&path, "{\"log\":\"whole\"}\n{\"log\":\"ha").unwrap();
+        let mut log = LogFile::open(path.clone(), LogOptions::default()).unwrap();
+        log.write(b"{}\n").unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text, "{\"log\":\"whole\"}\n{\"log\":\"ha\n{}\n");
+        assert_eq!(log.size, text.len() as u64);
+        // Where nothing can be written, the file stays as it was.
+        log.file = File::open(&path).unwrap();
+        assert!(log.write(b"{}\n").is_err());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+    }
+
+    #[test]
     fn what_is_not_shipped_holds_its_container() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("app.log");
-        let options = LogOptions { max_size_bytes: 100, max_files: 2, is_held: true };
+        let options = LogOptions {
+            max_size_bytes: 100,
+            max_files: 2,
+            is_held: true,
+            ..LogOptions::default()
+        };
         let mut log = LogFile::open(path.clone(), options).unwrap();
         let ship = |file: &Path| {
             let inode = std::fs::metadata(file).unwrap().ino();

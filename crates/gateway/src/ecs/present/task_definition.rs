@@ -72,6 +72,11 @@ fn container(record: &ContainerDefinition) -> types::ContainerDefinition {
         options: (!l.options.is_empty()).then(|| l.options.clone()),
         secret_options: None,
     };
+    let router =
+        |r: &wharf_model::task_definition::FirelensConfiguration| types::FirelensConfiguration {
+            r#type: Some(r.kind.as_str().into()),
+            options: (!r.options.is_empty()).then(|| r.options.clone()),
+        };
     let check = |c: &wharf_model::task_definition::HealthCheck| types::HealthCheck {
         command: Some(c.command.clone()),
         interval: Some(c.interval),
@@ -112,6 +117,7 @@ fn container(record: &ContainerDefinition) -> types::ContainerDefinition {
         docker_labels: record.docker_labels.clone(),
         ulimits: (!ulimits.is_empty()).then(|| ulimits.iter().map(ulimit).collect()),
         log_configuration: record.log_configuration.as_ref().map(log),
+        firelens_configuration: record.firelens_configuration.as_ref().map(router),
         privileged: record.privileged,
         interactive: record.interactive,
         pseudo_terminal: record.pseudo_terminal,

@@ -5,7 +5,7 @@
 //! member are named here: an attribute that none registers would make the task definition
 //! unplaceable.
 
-use super::{launch_types, size};
+use super::{launch_types, log_driver, size};
 use std::collections::BTreeSet;
 use wharf_model::task_definition::LaunchType;
 use wharf_model::{ContainerDefinition, NetworkMode, TaskDefinition};
@@ -26,6 +26,7 @@ const ROLE_LOGS: &str = "ecs.capability.execution-role-awslogs";
 const ORDERING: &str = "ecs.capability.container-ordering";
 const TASK_ENI: &str = "ecs.capability.task-eni";
 const TASK_ROLE: &str = "com.amazonaws.ecs.capability.task-iam-role";
+const FIRELENS: &str = "ecs.capability.firelens.";
 const HOST_TASK_ROLE: &str = "com.amazonaws.ecs.capability.task-iam-role-network-host";
 const LOG_DRIVER: &str = "com.amazonaws.ecs.capability.logging-driver.";
 
@@ -54,6 +55,12 @@ pub(super) fn required_attributes(definition: &TaskDefinition) -> Vec<String> {
                 attributes.insert(API_1_19.to_owned());
                 attributes
                     .extend(definition.execution_role_arn.iter().map(|_| ROLE_LOGS.to_owned()));
+            }
+        }
+        if let Some(router) = &container.firelens_configuration {
+            attributes.insert(format!("{FIRELENS}{}", router.kind));
+            if let Some(kind) = router.options.get(log_driver::CONFIG_TYPE) {
+                attributes.insert(format!("{FIRELENS}options.config.{kind}"));
             }
         }
         if container.docker_labels.as_ref().is_some_and(|l| !l.is_empty())

@@ -82,6 +82,11 @@ fn one(
         docker_labels: sent.docker_labels.clone(),
         ulimits: ulimits(&name, sent.ulimits.as_deref().unwrap_or_default())?,
         log_configuration: sent.log_configuration.as_ref().map(log_driver::parse).transpose()?,
+        firelens_configuration: sent
+            .firelens_configuration
+            .as_ref()
+            .map(log_driver::router)
+            .transpose()?,
         health_check: sent.health_check.as_ref().map(|c| health::check(&name, c)).transpose()?,
         restart_policy: sent
             .restart_policy

@@ -135,9 +135,50 @@ pub enum Error {
         /// The name.
         name: String,
     },
-    /// Options that the awslogs driver doesn't have.
-    #[error("Log driver awslogs disallows options: {0}")]
-    LogOptionsDisallowed(String),
+    /// Options that a log driver doesn't have.
+    #[error("Log driver {driver} disallows options: {options}")]
+    LogOptionsDisallowed {
+        /// The driver.
+        driver: &'static str,
+        /// The options.
+        options: String,
+    },
+    /// An option that docker would refuse.
+    #[error("Log driver {driver}: {why}")]
+    LogOptionValue {
+        /// The driver.
+        driver: &'static str,
+        /// Docker's words.
+        why: String,
+    },
+    /// Logs through a router that isn't there.
+    #[error(
+        "When awsfirelens log driver is specified in log configuration, a firelens configuration \
+         object must be configured in one of the containers."
+    )]
+    NoRouter,
+    /// A router without anything to route.
+    #[error(
+        "When a firelensConfiguration object is specified, at least one container has to be \
+         configured with the awsfirelens log driver."
+    )]
+    NothingRouted,
+    /// Two routers.
+    #[error("Only one container in a task definition can have a firelensConfiguration object.")]
+    Routers,
+    /// A router that would route its own output.
+    #[error(
+        "Container '{0}' has a firelensConfiguration and can't use the awsfirelens log driver."
+    )]
+    RouterThroughItself(String),
+    /// A router's option.
+    #[error("Invalid firelensConfiguration option '{option}': '{value}'.")]
+    FirelensOption {
+        /// The option.
+        option: String,
+        /// Its value.
+        value: String,
+    },
     /// Options that the awslogs driver needs.
     #[error("Log driver awslogs requires options: {0}")]
     LogOptionsMissing(String),

@@ -7,6 +7,8 @@ use wharf_model::{ContainerDefinition, NetworkMode, TaskDefinition};
 
 /// The one capability that may be added on Fargate.
 const FARGATE_CAPABILITY: &str = "SYS_PTRACE";
+/// The log drivers of Fargate.
+const FARGATE_DRIVERS: &[&str] = &["awslogs", "splunk", "awsfirelens"];
 /// `startTimeout` and `stopTimeout` on FARGATE, seconds (ECS API `ContainerDefinition`).
 const FARGATE_TIMEOUT: std::ops::RangeInclusive<i32> = 2..=120;
 
@@ -63,9 +65,10 @@ pub(super) fn not_on_fargate(definition: &TaskDefinition) -> Option<&'static str
     })
 }
 
-fn of_container(container: &ContainerDefinition) -> [(&'static str, bool); 11] {
+fn of_container(container: &ContainerDefinition) -> [(&'static str, bool); 12] {
     let linux = container.linux_parameters.clone().unwrap_or_default();
     let some = |list: Option<usize>| list.is_some_and(|length| length > 0);
+    let driver = container.log_configuration.as_ref().map(|log| log.log_driver.as_str());
     let added = linux.capabilities.and_then(|capabilities| capabilities.add).unwrap_or_default();
     [
         ("privileged", container.privileged == Some(true)),
@@ -78,6 +81,10 @@ fn of_container(container: &ContainerDefinition) -> [(&'static str, bool); 11] {
         ("tmpfs", some(linux.tmpfs.map(|all| all.len()))),
         ("maxSwap", linux.max_swap.is_some()),
         ("swappiness", linux.swappiness.is_some()),
+        (
+            "logDriver other than awslogs, splunk and awsfirelens",
+            driver.is_some_and(|driver| !FARGATE_DRIVERS.contains(&driver)),
+        ),
         ("capabilities other than SYS_PTRACE", added.iter().any(|c| c != FARGATE_CAPABILITY)),
     ]
 }

@@ -1,33 +1,11 @@
-//! `logConfiguration`: what the driver `awslogs` wants, in ECS's words.
+//! `logConfiguration` and `firelensConfiguration`: what each driver takes, in ECS's words where ECS
+//! checks it and docker's where the daemon would.
 
 use super::{Error, word};
-use std::collections::BTreeMap;
 use wharf_model::TaskDefinition;
-use wharf_model::task_definition::LogConfiguration;
+use wharf_model::log_driver::{self, Driver, Options};
+use wharf_model::task_definition::{FirelensConfiguration, LogConfiguration};
 use wharf_wire::ecs::types;
-
-const AWSLOGS: &str = "awslogs";
-
-/// Options of the awslogs driver that are carried out.
-pub(super) const AWSLOGS_OPTIONS: &[&str] = &[
-    "awslogs-create-group",
-    "awslogs-datetime-format",
-    "awslogs-group",
-    "awslogs-multiline-pattern",
-    "awslogs-region",
-    "awslogs-stream-prefix",
-    "max-buffer-size",
-    "mode",
-];
-/// Options that Amazon ECS takes as well; they are refused as what isn't carried out.
-const AWSLOGS_OTHERS: &[&str] = &[
-    "awslogs-credentials-endpoint",
-    "awslogs-endpoint",
-    "awslogs-force-flush-interval-seconds",
-    "awslogs-format",
-    "awslogs-max-buffered-events",
-    "tag",
-];
 
 /// A container's log configuration.
 pub(super) fn parse(sent: &types::LogConfiguration) -> Result<LogConfiguration, Error> {
@@ -35,18 +13,28 @@ pub(super) fn parse(sent: &types::LogConfiguration) -> Result<LogConfiguration, 
     let allowed = types::LogDriver::VALUES;
     let log_driver = word("logDriver", driver.unknown(), allowed, driver.as_str())?;
     let options = sent.options.clone().unwrap_or_default();
-    if log_driver == AWSLOGS {
-        check_awslogs(&options)?;
+    // Another driver is refused by name, with everything else that isn't carried out.
+    if let Some(driver) = Driver::parse(&log_driver) {
+        check_options(driver, &options)?;
     }
     Ok(LogConfiguration { log_driver, options })
 }
 
-fn check_awslogs(options: &BTreeMap<String, String>) -> Result<(), Error> {
-    let known = |name: &str| AWSLOGS_OPTIONS.contains(&name) || AWSLOGS_OTHERS.contains(&name);
+fn check_options(driver: Driver, options: &Options) -> Result<(), Error> {
+    let name = driver.as_str();
+    let known = |option: &str| driver.has(option) || driver.lacks(option);
     let unknown: Vec<&str> = options.keys().map(String::as_str).filter(|n| !known(n)).collect();
     if !unknown.is_empty() {
-        return Err(Error::LogOptionsDisallowed(unknown.join(", ")));
+        let options = unknown.join(", ");
+        return Err(Error::LogOptionsDisallowed { driver: name, options });
     }
+    if driver == Driver::Awslogs {
+        return check_awslogs(options);
+    }
+    log_driver::check(driver, options).map_err(|why| Error::LogOptionValue { driver: name, why })
+}
+
+fn check_awslogs(options: &Options) -> Result<(), Error> {
     let option = |name: &str| options.get(name).filter(|value| !value.is_empty());
     let missing: Vec<&str> = ["awslogs-group", "awslogs-region"]
         .into_iter()
@@ -65,7 +53,7 @@ fn check_awslogs(options: &BTreeMap<String, String>) -> Result<(), Error> {
     if option("mode").is_some_and(|mode| !["blocking", "non-blocking"].contains(&&**mode)) {
         return wrong("mode");
     }
-    if option("max-buffer-size").is_some_and(|size| !is_size(size)) {
+    if option("max-buffer-size").is_some_and(|size| log_driver::parse_size(size).is_none()) {
         return wrong("max-buffer-size");
     }
     let patterns = option("awslogs-datetime-format").zip(option("awslogs-multiline-pattern"));
@@ -75,18 +63,61 @@ fn check_awslogs(options: &BTreeMap<String, String>) -> Result<(), Error> {
     Ok(())
 }
 
-/// A number of bytes with one of docker's suffixes.
-fn is_size(text: &str) -> bool {
-    let text = text.to_ascii_lowercase();
-    let text = text.strip_suffix('b').unwrap_or(&text);
-    let digits = text.strip_suffix(['k', 'm', 'g']).unwrap_or(text);
-    digits.parse::<u32>().is_ok_and(|size| size > 0)
+/// A container's `firelensConfiguration`.
+pub(super) fn router(sent: &types::FirelensConfiguration) -> Result<FirelensConfiguration, Error> {
+    let kind = sent.r#type.as_ref().ok_or(Error::Required("FirelensConfiguration.type"))?;
+    let allowed = types::FirelensConfigurationType::VALUES;
+    let kind = word("type", kind.unknown(), allowed, kind.as_str())?;
+    let options = sent.options.clone().unwrap_or_default();
+    let wrong = |option: &str| {
+        let value = options.get(option).cloned().unwrap_or_default();
+        Err(Error::FirelensOption { option: option.to_owned(), value })
+    };
+    for (name, value) in &options {
+        let is_fine = match name.as_str() {
+            METADATA => matches!(value.as_str(), "true" | "false"),
+            CONFIG_TYPE => matches!(value.as_str(), "file" | "s3"),
+            CONFIG_VALUE => !value.is_empty() && options.contains_key(CONFIG_TYPE),
+            _ => false,
+        };
+        if !is_fine {
+            return wrong(name);
+        }
+    }
+    if options.contains_key(CONFIG_TYPE) && !options.contains_key(CONFIG_VALUE) {
+        return wrong(CONFIG_VALUE);
+    }
+    Ok(FirelensConfiguration { kind, options })
+}
+
+const METADATA: &str = "enable-ecs-log-metadata";
+/// Where a router's own configuration comes from.
+pub(super) const CONFIG_TYPE: &str = "config-file-type";
+const CONFIG_VALUE: &str = "config-file-value";
+
+/// One router, and somebody whose logs it routes; or none of both.
+pub(super) fn check_routers(definition: &TaskDefinition) -> Result<(), Error> {
+    let routed = |container: &&wharf_model::ContainerDefinition| {
+        let log = container.log_configuration.as_ref();
+        log.is_some_and(|log| log.log_driver == Driver::Awsfirelens.as_str())
+    };
+    let is_routed = definition.containers.iter().any(|container| routed(&container));
+    let routers: Vec<_> =
+        definition.containers.iter().filter(|c| c.firelens_configuration.is_some()).collect();
+    match routers.as_slice() {
+        [] if is_routed => Err(Error::NoRouter),
+        [] => Ok(()),
+        [router] if routed(router) => Err(Error::RouterThroughItself(router.name.clone())),
+        [_] if !is_routed => Err(Error::NothingRouted),
+        [_] => Ok(()),
+        [..] => Err(Error::Routers),
+    }
 }
 
 /// FARGATE names streams by a prefix, and writes to them by the execution role.
 pub(super) fn check_fargate(definition: &TaskDefinition) -> Result<(), Error> {
     let logs = definition.containers.iter().filter_map(|c| c.log_configuration.as_ref());
-    for log in logs.filter(|log| log.log_driver == AWSLOGS) {
+    for log in logs.filter(|log| log.log_driver == Driver::Awslogs.as_str()) {
         if !log.options.contains_key("awslogs-stream-prefix") {
             return Err(Error::FargateStreamPrefix);
         }

@@ -7,6 +7,7 @@
 
 use super::super::carried_out::asks_for_nothing;
 use super::{driver_options, log_driver};
+use wharf_model::log_driver::Driver;
 use wharf_wire::ecs::types;
 use wharf_wire::{Document, Shape};
 
@@ -49,6 +50,7 @@ const CONTAINER: &[&str] = &[
     "readonlyRootFilesystem",
     "dockerLabels",
     "logConfiguration",
+    "firelensConfiguration",
     "versionConsistency",
     "privileged",
     "interactive",
@@ -93,9 +95,6 @@ const REMEMBERED_LISTS: &[&str] = &[
 /// Lists that are described as empty even if they weren't sent (seen in the real service's
 /// answers), so that an empty one need not be remembered.
 const ALWAYS_LISTED: &[&str] = &["mountPoints", "volumesFrom", "systemControls", "volumes"];
-
-/// Options of the json-file driver that are carried out.
-const JSON_FILE_OPTIONS: &[&str] = &["max-size", "max-file"];
 
 /// What was found in one structure.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -148,6 +147,16 @@ pub(super) fn of_container(index: usize, container: &types::ContainerDefinition)
     if let Some(log) = &container.log_configuration {
         of_log_configuration(log, &path, &mut found);
     }
+    if let Some(router) = &container.firelens_configuration {
+        let options = router.options.iter().flatten();
+        if options.into_iter().any(|(n, v)| n == log_driver::CONFIG_TYPE && v == "s3") {
+            let option = log_driver::CONFIG_TYPE;
+            found.refused.push(format!("{path}firelensConfiguration.options.{option} s3"));
+        }
+        if router.options.as_ref().is_some_and(|options| options.is_empty()) {
+            found.no_effect.push("firelensConfiguration.options".to_owned());
+        }
+    }
     if container.version_consistency == Some(types::VersionConsistency::Enabled) {
         found.refused.push(format!("{path}versionConsistency enabled"));
     }
@@ -169,16 +178,13 @@ fn of_volume(index: usize, volume: &types::Volume, found: &mut Found) {
 }
 
 fn of_log_configuration(log: &types::LogConfiguration, path: &str, found: &mut Found) {
-    let carried_out = match &log.log_driver {
-        Some(types::LogDriver::JsonFile) | None => JSON_FILE_OPTIONS,
-        Some(types::LogDriver::Awslogs) => log_driver::AWSLOGS_OPTIONS,
-        Some(driver) => {
-            found.refused.push(format!("{path}logConfiguration.logDriver {driver}"));
-            return;
-        }
+    let name = log.log_driver.as_ref().map(types::LogDriver::as_str).unwrap_or_default();
+    let Some(driver) = Driver::parse(name) else {
+        found.refused.push(format!("{path}logConfiguration.logDriver {name}"));
+        return;
     };
     for (option, _) in log.options.iter().flatten() {
-        if !carried_out.contains(&option.as_str()) {
+        if !driver.has(option) {
             found.refused.push(format!("{path}logConfiguration.options.{option}"));
         }
     }

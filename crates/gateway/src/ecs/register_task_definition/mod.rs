@@ -160,6 +160,7 @@ pub fn validate(
     };
     check_sizes(&definition)?;
     check_launch_types(&definition)?;
+    log_driver::check_routers(&definition)?;
     if !refused.is_empty() {
         return Err(Error::NotCarriedOut(refused));
     }

@@ -106,7 +106,6 @@ pub const OTHER_OPERATIONS: &[&str] = &[
     "PutResourcePolicy",
     "PutSubscriptionFilter",
     "PutTransformer",
-    "StartLiveTail",
     "StartQuery",
     "StopQuery",
     "TestMetricFilter",
@@ -132,6 +131,7 @@ operations! {
     ListTagsLogGroup(ListTagsLogGroupRequest, ListTagsLogGroupResponse);
     PutLogEvents(PutLogEventsRequest, PutLogEventsResponse);
     PutRetentionPolicy(PutRetentionPolicyRequest, crate::Empty);
+    StartLiveTail(StartLiveTailRequest, StartLiveTailResponse);
     TagLogGroup(TagLogGroupRequest, crate::Empty);
     TagResource(TagResourceRequest, crate::Empty);
     UntagLogGroup(UntagLogGroupRequest, crate::Empty);
@@ -139,7 +139,9 @@ operations! {
 }
 
 errors! {
+    AccessDeniedException = "AccessDeniedException", 400, Client;
     DataAlreadyAcceptedException = "DataAlreadyAcceptedException", 400, Client;
+    InvalidOperationException = "InvalidOperationException", 400, Client;
     InvalidParameterException = "InvalidParameterException", 400, Client;
     InvalidSequenceTokenException = "InvalidSequenceTokenException", 400, Client;
     LimitExceededException = "LimitExceededException", 400, Client;

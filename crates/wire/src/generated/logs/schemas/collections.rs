@@ -34,6 +34,9 @@ pub static INPUT_LOG_EVENTS: Schema =
 pub static INPUT_LOG_STREAM_NAMES: Schema =
     Schema::list("InputLogStreamNames", &LOG_STREAM_NAME).min(1).max(100);
 
+pub static LIVE_TAIL_SESSION_RESULTS: Schema =
+    Schema::list("LiveTailSessionResults", &LIVE_TAIL_SESSION_LOG_EVENT);
+
 pub static LOG_GROUPS: Schema = Schema::list("LogGroups", &LOG_GROUP);
 
 pub static LOG_STREAMS: Schema = Schema::list("LogStreams", &LOG_STREAM);
@@ -41,6 +44,9 @@ pub static LOG_STREAMS: Schema = Schema::list("LogStreams", &LOG_STREAM);
 pub static OUTPUT_LOG_EVENTS: Schema = Schema::list("OutputLogEvents", &OUTPUT_LOG_EVENT);
 
 pub static SEARCHED_LOG_STREAMS: Schema = Schema::list("SearchedLogStreams", &SEARCHED_LOG_STREAM);
+
+pub static START_LIVE_TAIL_LOG_GROUP_IDENTIFIERS: Schema =
+    Schema::list("StartLiveTailLogGroupIdentifiers", &LOG_GROUP_IDENTIFIER).min(1).max(10);
 
 pub static TAG_KEY_LIST: Schema = Schema::list("TagKeyList", &TAG_KEY).min(0).max(50);
 

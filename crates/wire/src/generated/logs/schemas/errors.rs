@@ -9,10 +9,15 @@ use crate::schema::prelude;
 #[allow(unused_imports)]
 use crate::schema::{Kind, List, Member, Schema, SchemaRef, TimestampFormat};
 
+pub static ACCESS_DENIED_EXCEPTION: Schema = Schema::structure("AccessDeniedException", &[]);
+
 pub static DATA_ALREADY_ACCEPTED_EXCEPTION: Schema = Schema::structure(
     "DataAlreadyAcceptedException",
     &[Member::new("expectedSequenceToken", &SEQUENCE_TOKEN)],
 );
+
+pub static INVALID_OPERATION_EXCEPTION: Schema =
+    Schema::structure("InvalidOperationException", &[]);
 
 pub static INVALID_PARAMETER_EXCEPTION: Schema =
     Schema::structure("InvalidParameterException", &[]);

@@ -134,6 +134,16 @@ pub static PUT_RETENTION_POLICY_REQUEST: Schema = Schema::structure(
     ],
 );
 
+pub static START_LIVE_TAIL_REQUEST: Schema = Schema::structure(
+    "StartLiveTailRequest",
+    &[
+        Member::new("logGroupIdentifiers", &START_LIVE_TAIL_LOG_GROUP_IDENTIFIERS).required(),
+        Member::new("logStreamNames", &INPUT_LOG_STREAM_NAMES),
+        Member::new("logStreamNamePrefixes", &INPUT_LOG_STREAM_NAMES),
+        Member::new("logEventFilterPattern", &FILTER_PATTERN),
+    ],
+);
+
 pub static TAG_LOG_GROUP_REQUEST: Schema = Schema::structure(
     "TagLogGroupRequest",
     &[

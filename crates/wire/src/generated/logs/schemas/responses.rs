@@ -51,3 +51,8 @@ pub static PUT_LOG_EVENTS_RESPONSE: Schema = Schema::structure(
         Member::new("rejectedEntityInfo", &REJECTED_ENTITY_INFO),
     ],
 );
+
+pub static START_LIVE_TAIL_RESPONSE: Schema = Schema::structure(
+    "StartLiveTailResponse",
+    &[Member::new("responseStream", &START_LIVE_TAIL_RESPONSE_STREAM)],
+);

@@ -56,7 +56,11 @@ pub static LOG_STREAM_NAME: Schema =
 
 pub static NEXT_TOKEN: Schema = Schema::new("NextToken", Kind::String(&[])).min(1);
 
+pub static REQUEST_ID: Schema = Schema::new("RequestId", Kind::String(&[])).min(0).max(256);
+
 pub static SEQUENCE_TOKEN: Schema = Schema::new("SequenceToken", Kind::String(&[])).min(1);
+
+pub static SESSION_ID: Schema = Schema::new("SessionId", Kind::String(&[])).min(0).max(256);
 
 pub static STORED_BYTES: Schema = Schema::new("StoredBytes", Kind::Long).min(0);
 

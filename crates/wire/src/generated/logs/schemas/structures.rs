@@ -36,6 +36,40 @@ pub static INPUT_LOG_EVENT: Schema = Schema::structure(
     ],
 );
 
+pub static LIVE_TAIL_SESSION_LOG_EVENT: Schema = Schema::structure(
+    "LiveTailSessionLogEvent",
+    &[
+        Member::new("logStreamName", &LOG_STREAM_NAME),
+        Member::new("logGroupIdentifier", &LOG_GROUP_IDENTIFIER),
+        Member::new("message", &EVENT_MESSAGE),
+        Member::new("timestamp", &TIMESTAMP),
+        Member::new("ingestionTime", &TIMESTAMP),
+    ],
+);
+
+pub static LIVE_TAIL_SESSION_METADATA: Schema =
+    Schema::structure("LiveTailSessionMetadata", &[Member::new("sampled", &prelude::BOOLEAN)]);
+
+pub static LIVE_TAIL_SESSION_START: Schema = Schema::structure(
+    "LiveTailSessionStart",
+    &[
+        Member::new("requestId", &REQUEST_ID),
+        Member::new("sessionId", &SESSION_ID),
+        Member::new("logGroupIdentifiers", &START_LIVE_TAIL_LOG_GROUP_IDENTIFIERS),
+        Member::new("logStreamNames", &INPUT_LOG_STREAM_NAMES),
+        Member::new("logStreamNamePrefixes", &INPUT_LOG_STREAM_NAMES),
+        Member::new("logEventFilterPattern", &FILTER_PATTERN),
+    ],
+);
+
+pub static LIVE_TAIL_SESSION_UPDATE: Schema = Schema::structure(
+    "LiveTailSessionUpdate",
+    &[
+        Member::new("sessionMetadata", &LIVE_TAIL_SESSION_METADATA),
+        Member::new("sessionResults", &LIVE_TAIL_SESSION_RESULTS),
+    ],
+);
+
 pub static LOG_GROUP: Schema = Schema::structure(
     "LogGroup",
     &[
@@ -97,5 +131,21 @@ pub static SEARCHED_LOG_STREAM: Schema = Schema::structure(
     &[
         Member::new("logStreamName", &LOG_STREAM_NAME),
         Member::new("searchedCompletely", &prelude::BOOLEAN),
+    ],
+);
+
+pub static SESSION_STREAMING_EXCEPTION: Schema =
+    Schema::structure("SessionStreamingException", &[Member::new("message", &prelude::STRING)]);
+
+pub static SESSION_TIMEOUT_EXCEPTION: Schema =
+    Schema::structure("SessionTimeoutException", &[Member::new("message", &prelude::STRING)]);
+
+pub static START_LIVE_TAIL_RESPONSE_STREAM: Schema = Schema::structure(
+    "StartLiveTailResponseStream",
+    &[
+        Member::new("sessionStart", &LIVE_TAIL_SESSION_START),
+        Member::new("sessionUpdate", &LIVE_TAIL_SESSION_UPDATE),
+        Member::new("SessionTimeoutException", &SESSION_TIMEOUT_EXCEPTION),
+        Member::new("SessionStreamingException", &SESSION_STREAMING_EXCEPTION),
     ],
 );

@@ -15,9 +15,21 @@ use crate::shape::{enumeration, structure};
 use crate::{Blob, Document, Timestamp};
 
 structure! {
+    /// `AccessDeniedException` of the LOGS model.
+    AccessDeniedException: schemas::ACCESS_DENIED_EXCEPTION {
+    }
+}
+
+structure! {
     /// `DataAlreadyAcceptedException` of the LOGS model.
     DataAlreadyAcceptedException: schemas::DATA_ALREADY_ACCEPTED_EXCEPTION {
         expected_sequence_token: String = "expectedSequenceToken",
+    }
+}
+
+structure! {
+    /// `InvalidOperationException` of the LOGS model.
+    InvalidOperationException: schemas::INVALID_OPERATION_EXCEPTION {
     }
 }
 

@@ -148,6 +148,16 @@ structure! {
 }
 
 structure! {
+    /// `StartLiveTailRequest` of the LOGS model.
+    StartLiveTailRequest: schemas::START_LIVE_TAIL_REQUEST {
+        log_group_identifiers: Vec<String> = "logGroupIdentifiers",
+        log_stream_names: Vec<String> = "logStreamNames",
+        log_stream_name_prefixes: Vec<String> = "logStreamNamePrefixes",
+        log_event_filter_pattern: String = "logEventFilterPattern",
+    }
+}
+
+structure! {
     /// `TagLogGroupRequest` of the LOGS model.
     TagLogGroupRequest: schemas::TAG_LOG_GROUP_REQUEST {
         log_group_name: String = "logGroupName",

@@ -70,3 +70,10 @@ structure! {
         rejected_entity_info: RejectedEntityInfo = "rejectedEntityInfo",
     }
 }
+
+structure! {
+    /// `StartLiveTailResponse` of the LOGS model.
+    StartLiveTailResponse: schemas::START_LIVE_TAIL_RESPONSE {
+        response_stream: StartLiveTailResponseStream = "responseStream",
+    }
+}

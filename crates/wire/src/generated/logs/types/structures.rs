@@ -42,6 +42,44 @@ structure! {
 }
 
 structure! {
+    /// `LiveTailSessionLogEvent` of the LOGS model.
+    LiveTailSessionLogEvent: schemas::LIVE_TAIL_SESSION_LOG_EVENT {
+        log_stream_name: String = "logStreamName",
+        log_group_identifier: String = "logGroupIdentifier",
+        message: String = "message",
+        timestamp: i64 = "timestamp",
+        ingestion_time: i64 = "ingestionTime",
+    }
+}
+
+structure! {
+    /// `LiveTailSessionMetadata` of the LOGS model.
+    LiveTailSessionMetadata: schemas::LIVE_TAIL_SESSION_METADATA {
+        sampled: bool = "sampled",
+    }
+}
+
+structure! {
+    /// `LiveTailSessionStart` of the LOGS model.
+    LiveTailSessionStart: schemas::LIVE_TAIL_SESSION_START {
+        request_id: String = "requestId",
+        session_id: String = "sessionId",
+        log_group_identifiers: Vec<String> = "logGroupIdentifiers",
+        log_stream_names: Vec<String> = "logStreamNames",
+        log_stream_name_prefixes: Vec<String> = "logStreamNamePrefixes",
+        log_event_filter_pattern: String = "logEventFilterPattern",
+    }
+}
+
+structure! {
+    /// `LiveTailSessionUpdate` of the LOGS model.
+    LiveTailSessionUpdate: schemas::LIVE_TAIL_SESSION_UPDATE {
+        session_metadata: LiveTailSessionMetadata = "sessionMetadata",
+        session_results: Vec<LiveTailSessionLogEvent> = "sessionResults",
+    }
+}
+
+structure! {
     /// `LogGroup` of the LOGS model.
     LogGroup: schemas::LOG_GROUP {
         log_group_name: String = "logGroupName",
@@ -104,5 +142,29 @@ structure! {
     SearchedLogStream: schemas::SEARCHED_LOG_STREAM {
         log_stream_name: String = "logStreamName",
         searched_completely: bool = "searchedCompletely",
+    }
+}
+
+structure! {
+    /// `SessionStreamingException` of the LOGS model.
+    SessionStreamingException: schemas::SESSION_STREAMING_EXCEPTION {
+        message: String = "message",
+    }
+}
+
+structure! {
+    /// `SessionTimeoutException` of the LOGS model.
+    SessionTimeoutException: schemas::SESSION_TIMEOUT_EXCEPTION {
+        message: String = "message",
+    }
+}
+
+structure! {
+    /// `StartLiveTailResponseStream` of the LOGS model.
+    StartLiveTailResponseStream: schemas::START_LIVE_TAIL_RESPONSE_STREAM {
+        session_start: LiveTailSessionStart = "sessionStart",
+        session_update: LiveTailSessionUpdate = "sessionUpdate",
+        session_timeout_exception: SessionTimeoutException = "SessionTimeoutException",
+        session_streaming_exception: SessionStreamingException = "SessionStreamingException",
     }
 }

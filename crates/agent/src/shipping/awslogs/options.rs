@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use regex::Regex;
 
-use crate::task::Task;
+use wharf_model::log_driver::parse_flag;
 
-/// The driver's name.
-pub(crate) const DRIVER: &str = "awslogs";
+use crate::task::Task;
 
 /// The options of one container.
 #[derive(Debug, Clone)]
@@ -43,7 +42,8 @@ impl Settings {
                 .map_err(|_| format!("awslogs could not parse multiline pattern key \"{pattern}\""))
         });
         let create = option("awslogs-create-group").map_or(Ok(false), |value| {
-            flag(value).ok_or_else(|| format!("awslogs-create-group: invalid syntax {value:?}"))
+            parse_flag(value)
+                .ok_or_else(|| format!("awslogs-create-group: invalid syntax {value:?}"))
         });
         Ok(Self {
             group: group.clone(),
@@ -56,15 +56,6 @@ impl Settings {
     /// The stream's name, if there is a prefix to make it from.
     pub(crate) fn stream(&self, task: &Task, container: &str) -> Option<String> {
         self.prefix.as_ref().map(|prefix| format!("{prefix}/{container}/{}", task.id))
-    }
-}
-
-/// A flag as Go reads it.
-fn flag(text: &str) -> Option<bool> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
-        _ => None,
     }
 }
 
