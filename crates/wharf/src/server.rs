@@ -58,8 +58,12 @@ pub enum Error {
     #[error("the server can't go on")]
     Panicked(#[from] tokio::task::JoinError),
     /// The server's own key isn't one.
-    #[error("{} holds no key of 32 bytes; restore it from a backup, or move it away: sessions and users' access keys end with it", .0.display())]
-    SealKey(std::path::PathBuf),
+    #[error(
+        "{} holds no key of 64 hexadecimal digits; restore it from a backup, or move it away: sessions \
+         and users' access keys end with it",
+        .0.display()
+    )]
+    IdentityKey(std::path::PathBuf),
     /// The VPC's range is none.
     #[error("{0:?} is no IPv4 range such as 10.113.0.0/16 with a prefix of 8 to 24")]
     VpcCidr(String),
@@ -89,7 +93,7 @@ pub async fn run(
     let logs = LogStore::open(data_dir.path(), LogStoreOptions::default())?;
     ensure_default_cluster(&store).await?;
     ensure_roles(&store).await?;
-    let seal = Arc::new(seal_key(data_dir)?);
+    let seal = Arc::new(identity_key(data_dir)?);
     let control = Control::new(ControlOptions {
         store: Arc::clone(&store),
         history: Arc::clone(&history),
@@ -170,17 +174,34 @@ fn keys(
 
 /// The server's own key, made on the first start. Without it nothing opens that it has sealed:
 /// sessions end, and users' keys are to be made anew.
-fn seal_key(data_dir: &DataDir) -> Result<SealKey, Error> {
-    let path = data_dir.seal_key();
-    let key = match data_dir::read_json::<Vec<u8>>(&path)? {
-        Some(bytes) => bytes.try_into().map_err(|_| Error::SealKey(path))?,
+fn identity_key(data_dir: &DataDir) -> Result<SealKey, Error> {
+    let path = data_dir.identity_key();
+    let key = match data_dir::read_json::<String>(&path)? {
+        Some(digits) => key_of(&digits).ok_or(Error::IdentityKey(path))?,
         None => {
             let new = credentials::random_bytes::<{ wharf_gateway::seal::KEY_BYTES }>()?;
-            data_dir::write_json(&path, &new.as_slice())?;
+            data_dir::write_json(&path, &hex(&new))?;
             new
         }
     };
     Ok(SealKey::new(key))
+}
+
+type KeyBytes = [u8; wharf_gateway::seal::KEY_BYTES];
+
+fn hex(key: &KeyBytes) -> String {
+    key.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn key_of(digits: &str) -> Option<KeyBytes> {
+    let mut key = KeyBytes::default();
+    if digits.len() != 2 * key.len() || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (at, byte) in key.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(digits.get(2 * at..2 * at + 2)?, 16).ok()?;
+    }
+    Some(key)
 }
 
 /// How the control plane comes by credentials of tasks' roles.
@@ -212,4 +233,18 @@ async fn ensure_default_cluster(store: &Store) -> Result<(), Error> {
     transaction.put(wharf_model::Cluster::new(name, SystemClock.now()));
     store.commit(transaction).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_read_as_it_was_written_and_nothing_else_is_one() {
+        let key: KeyBytes = std::array::from_fn(|n| u8::try_from(n * 7).unwrap());
+        assert_eq!(key_of(&hex(&key)), Some(key));
+        for wrong in ["", "00", &"g".repeat(64), &"é".repeat(32), &"+1".repeat(32)] {
+            assert_eq!(key_of(wrong), None, "{wrong}");
+        }
+    }
 }
