@@ -7,6 +7,7 @@ use crate::identity::Verified;
 use crate::metrics::Metrics;
 use crate::placing::Placing;
 use crate::sigv4::{Clock, Gate, KeySource};
+use crate::vault::Vault;
 use std::sync::{Arc, OnceLock};
 use wharf_journal::Store;
 use wharf_logs::LogStore;
@@ -39,6 +40,8 @@ pub struct Parts {
     pub store: Arc<Store>,
     /// What containers wrote.
     pub logs: LogStore,
+    /// Seals values of parameters and secrets.
+    pub vault: Arc<Vault>,
     /// Keys that sign requests.
     pub keys: Arc<dyn KeySource>,
     /// The server's clock.
@@ -60,6 +63,7 @@ pub struct App {
     endpoint: OnceLock<String>,
     store: Arc<Store>,
     logs: LogStore,
+    vault: Arc<Vault>,
     gate: Gate,
     clock: Arc<dyn Clock>,
     soft: Arc<dyn SoftState>,
@@ -85,6 +89,7 @@ impl App {
             endpoint,
             store: parts.store,
             logs: parts.logs,
+            vault: parts.vault,
             clock: parts.clock,
             soft: parts.soft,
             history: parts.history,
@@ -156,6 +161,7 @@ impl App {
             seed,
             arns: &self.arns,
             vpc: &self.vpc,
+            vault: &self.vault,
             endpoint: self.endpoint(),
             soft: self.soft.as_ref(),
             history: self.history.as_ref(),
@@ -183,6 +189,7 @@ impl App {
     pub(crate) fn validation_error(&self, service: &str, text: String) -> ApiError {
         match service {
             "ecs" | "logs" => ApiError::invalid_parameter(text),
+            "ssm" | "secretsmanager" => ApiError::new("ValidationException", 400, text),
             _ => ApiError::new("ValidationError", 400, text),
         }
     }

@@ -7,6 +7,7 @@
 //! snapshot.
 
 use crate::identity::Verified;
+use crate::vault::Vault;
 use serde_json::value::RawValue;
 use std::sync::Arc;
 use wharf_model::network::BuiltinVpc;
@@ -30,6 +31,8 @@ pub struct Context<'a> {
     pub arns: &'a ArnScope,
     /// The built-in VPC.
     pub vpc: &'a BuiltinVpc,
+    /// Seals and opens values of parameters and secrets.
+    pub vault: &'a Vault,
     /// Base URL of this server as agents reach it, such as `http://127.0.0.1:4580`.
     pub endpoint: &'a str,
     /// What is known but is no record: live sessions, health of the moment.

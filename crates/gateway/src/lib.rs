@@ -4,7 +4,7 @@
 //! 1. [`http`] takes it in within its limits and refuses what a browser's page sends.
 //! 2. [`sigv4`] is the one gate: it yields the [`identity::Verified`] that everything behind takes.
 //! 3. `http::route` finds the service and the operation, [`protocol`] decodes the body.
-//! 4. `dispatch` runs the operation ([`ecs`], [`sts`], [`ec2`]: pure functions, one file each) on
+//! 4. `dispatch` runs the operation ([`ecs`], [`sts`], [`ec2`], `ssm`, `secretsmanager`: pure functions) on
 //!    a snapshot, commits what it wants, and on a conflict runs it anew. `logs` asks the log store.
 //! 5. [`protocol`] encodes the answer or the [`error::ApiError`].
 //!
@@ -24,8 +24,12 @@ pub mod metrics;
 mod placing;
 pub mod protocol;
 mod query_services;
+mod secretsmanager;
 pub mod sigv4;
+mod ssm;
 pub mod sts;
+pub mod vault;
 
 pub use app::{App, Parts};
 pub use error::ApiError;
+pub use vault::Vault;

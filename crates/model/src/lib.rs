@@ -15,6 +15,7 @@ pub mod id;
 pub mod network;
 pub mod record;
 pub mod resources;
+pub mod secret;
 pub mod service;
 pub mod snapshot;
 pub mod status;
@@ -34,6 +35,7 @@ pub use id::{
 };
 pub use record::{Record, RecordKey};
 pub use resources::{HostPort, ResourceAmount, TransportProtocol};
+pub use secret::{Parameter, ParameterVersion, Sealed, Secret, SecretVersion};
 pub use service::{Deployment, LaunchSettings, Service, ServiceDeployment, ServiceRevision};
 pub use snapshot::{InstanceUsage, Snapshot};
 pub use status::TaskStatus;

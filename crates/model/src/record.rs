@@ -7,6 +7,7 @@ use crate::id::{
     ClusterName, ContainerInstanceKey, Family, ServiceKey, TaskDefinitionKey, TaskKey,
 };
 use crate::network::SubnetAllocation;
+use crate::secret::{Parameter, ParameterVersion, Secret, SecretVersion};
 use crate::service::{Service, ServiceDeployment, ServiceRevision};
 use crate::task::Task;
 use crate::task_definition::{TaskDefinition, TaskDefinitionFamily};
@@ -148,6 +149,16 @@ records! {
         => |r| (r.cluster.clone(), r.operation.clone(), r.token.clone());
     /// Address allocation of a subnet.
     SubnetAllocation("subnet", String) = SubnetAllocation => |r| r.subnet_id.clone();
+    /// A parameter of the Parameter Store: its name.
+    Parameter("parameter", String) = Parameter => |r| r.name.clone();
+    /// A version of a parameter: the parameter's id, its number.
+    ParameterVersion("parameter-version", (String, u64)) = ParameterVersion
+        => |r| (r.parameter_id.clone(), r.version);
+    /// A secret: its name.
+    Secret("secret", String) = Secret => |r| r.name.clone();
+    /// A version of a secret: the secret's id, its own.
+    SecretVersion("secret-version", (String, String)) = SecretVersion
+        => |r| (r.secret_id.clone(), r.id.clone());
 }
 
 fn encode<T: Serialize>(record: &T) -> Vec<u8> {
@@ -256,6 +267,16 @@ impl KeyText for (String, String) {
     }
     fn from_text(text: &str) -> Option<Self> {
         text.split_once('/').map(|(a, b)| (a.to_owned(), b.to_owned()))
+    }
+}
+
+impl KeyText for (String, u64) {
+    fn to_text(&self) -> String {
+        format!("{}/{}", self.0, self.1)
+    }
+    fn from_text(text: &str) -> Option<Self> {
+        let (name, number) = text.split_once('/')?;
+        Some((name.to_owned(), number.parse().ok()?))
     }
 }
 

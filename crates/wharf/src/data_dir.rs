@@ -69,6 +69,8 @@ paths! {
     agent_credentials = "agent/credentials";
     /// What the agent was started with, for the one who cleans up after it.
     agent_settings = "run/agent-settings.json";
+    /// The key that secrets are sealed with, mode 0600.
+    seal_key = "seal-key";
     /// The journal.
     journal = "journal";
     /// The image store.

@@ -18,6 +18,7 @@ mod output;
 mod process;
 mod ps;
 mod run;
+mod seal_key;
 mod server;
 mod status;
 mod supervisor;

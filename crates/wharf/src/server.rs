@@ -5,6 +5,7 @@ use crate::cli::ServerArgs;
 use crate::credentials::{self, Credentials};
 use crate::data_dir::{self, DataDir};
 use crate::process::ProcessFile;
+use crate::seal_key;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -40,6 +41,9 @@ pub enum Error {
     /// The history can't be opened.
     #[error(transparent)]
     History(#[from] wharf_journal::HistoryError),
+    /// The key that secrets are sealed with.
+    #[error(transparent)]
+    SealKey(#[from] seal_key::Error),
     /// The log store can't be opened.
     #[error(transparent)]
     Logs(#[from] wharf_logs::Error),
@@ -76,6 +80,7 @@ pub async fn run(
     };
     let history = Arc::new(History::open(data_dir.path(), history_options)?);
     let logs = LogStore::open(data_dir.path(), LogStoreOptions::default())?;
+    let vault = Arc::new(seal_key::vault(data_dir, &store.snapshot())?);
     ensure_default_cluster(&store).await?;
     let control = Control::new(ControlOptions {
         store: Arc::clone(&store),
@@ -94,6 +99,7 @@ pub async fn run(
         endpoint: endpoint.clone(),
         store,
         logs: logs.clone(),
+        vault,
         keys: Arc::new(keys(data_dir, &endpoint, &args.region)?),
         clock: Arc::new(SystemClock),
         soft: Arc::clone(&sessions) as _,

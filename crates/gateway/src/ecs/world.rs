@@ -3,6 +3,7 @@
 
 use crate::context::{Context, HistoryReader, NoHistory, Result as OperationResult};
 use crate::identity::Verified;
+use crate::vault::{KEY_BYTES, Vault};
 use serde_json::{Value, json};
 use std::time::Duration;
 use wharf_model::network::{BuiltinVpc, DEFAULT_VPC_CIDR, Ipv4Range};
@@ -27,6 +28,7 @@ pub(crate) struct World {
     revision: u64,
     arns: ArnScope,
     vpc: BuiltinVpc,
+    vault: Vault,
 }
 
 impl World {
@@ -42,6 +44,7 @@ impl World {
             seed: 1,
             revision: 0,
             vpc: BuiltinVpc::new(range, &region),
+            vault: Vault::new(&[7; KEY_BYTES]).unwrap(),
             arns: ArnScope { region, account: "123456789012".to_owned() },
         };
         world.put(Cluster::new("default", START));
@@ -135,6 +138,7 @@ impl World {
             seed: self.seed,
             arns: &self.arns,
             vpc: &self.vpc,
+            vault: &self.vault,
             endpoint: "http://127.0.0.1:4580",
             soft: &AllConnected,
             history: self.history.as_ref(),

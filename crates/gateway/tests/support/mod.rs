@@ -16,7 +16,7 @@ use wharf_gateway::agent_sessions::{AgentSessions, NoSessions};
 use wharf_gateway::context::NoHistory;
 use wharf_gateway::http::{Options, Server};
 use wharf_gateway::sigv4::{Key, KeySource, Secret, SystemClock};
-use wharf_gateway::{App, Parts};
+use wharf_gateway::{App, Parts, Vault};
 use wharf_journal::{MemoryJournal, Store};
 use wharf_logs::{LogStore, LogStoreOptions};
 use wharf_model::Principal;
@@ -107,6 +107,7 @@ impl Fixture {
             endpoint: String::new(),
             store: Arc::clone(&store),
             logs: LogStore::open(logs.path(), LogStoreOptions::default()).unwrap(),
+            vault: Arc::new(Vault::new(&[7; 32]).unwrap()),
             keys: Arc::new(Keys),
             clock: Arc::new(SystemClock),
             soft: Arc::new(AllConnected),
@@ -220,6 +221,21 @@ impl Fixture {
         let headers =
             [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", target.as_str())];
         self.signed(key, "logs", "POST", "/", &headers, input.to_string().as_bytes()).await
+    }
+
+    /// A call of a service that speaks JSON.
+    pub async fn json_call(
+        &self,
+        key: &str,
+        service: wharf_wire::Service,
+        operation: &str,
+        input: serde_json::Value,
+    ) -> Reply {
+        let target = format!("{}.{operation}", service.target_prefix);
+        let headers =
+            [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", target.as_str())];
+        let body = input.to_string();
+        self.signed(key, service.signing_name, "POST", "/", &headers, body.as_bytes()).await
     }
 
     /// A Query call by root.

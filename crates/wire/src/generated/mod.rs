@@ -5,4 +5,6 @@
 pub mod ec2;
 pub mod ecs;
 pub mod logs;
+pub mod secretsmanager;
+pub mod ssm;
 pub mod sts;
