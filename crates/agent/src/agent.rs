@@ -17,6 +17,7 @@ use crate::discover::Discovery;
 use crate::endpoints::{self, Endpoints};
 use crate::launch::Surroundings;
 use crate::options::AgentOptions;
+use crate::secrets::Secrets;
 use crate::stats::Sampler;
 use crate::store::{self, Identity, Store};
 use crate::tasks::effects::Host;
@@ -101,7 +102,8 @@ impl Agent {
         let stop = shutdown.child_token();
         let _guard = stop.clone().drop_guard();
         let shipping = Shipping::new(client.clone(), stop.clone());
-        let host = open_host(&options, shipping).await?;
+        let secrets = Secrets::new(&options, client.clone())?;
+        let host = open_host(&options, shipping, secrets).await?;
         let reporter = Reporter::new(client.clone(), &options.cluster);
         let tasks = Tasks::new(host, store.clone(), reporter, stop.clone());
         let sampler = Sampler::default();
@@ -160,7 +162,11 @@ impl Agent {
     }
 }
 
-async fn open_host(options: &AgentOptions, shipping: Shipping) -> Result<Host, Error> {
+async fn open_host(
+    options: &AgentOptions,
+    shipping: Shipping,
+    secrets: Secrets,
+) -> Result<Host, Error> {
     let root = options.data_dir.join("runtime");
     let mut runtime_options =
         RuntimeOptions::new(root, &options.instance).map_err(wharf_runtime::Error::from)?;
@@ -171,6 +177,7 @@ async fn open_host(options: &AgentOptions, shipping: Shipping) -> Result<Host, E
     Ok(Host {
         runtime,
         shipping,
+        secrets,
         images: ImageStore::open(options.data_dir.join("images"))?,
         registry: RegistryClient::new(options.registry.clone()),
         surroundings: Arc::new(Surroundings {

@@ -24,6 +24,7 @@ pub mod endpoints;
 pub mod engine;
 mod launch;
 pub mod options;
+mod secrets;
 mod stats;
 pub mod store;
 pub mod task;
@@ -37,4 +38,4 @@ pub use agent::{Agent, Error};
 /// the websocket's frames hold credentials. Whoever sets up a log keeps them at INFO.
 pub const QUIET_TARGETS: &[&str] = &["tungstenite"];
 
-pub use options::{AgentCredentials, AgentOptions};
+pub use options::{AgentCredentials, AgentOptions, ObjectStore};

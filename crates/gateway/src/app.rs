@@ -42,6 +42,8 @@ pub struct Parts {
     pub logs: LogStore,
     /// Seals values of parameters and secrets.
     pub vault: Arc<Vault>,
+    /// The operator has named a store for environment files.
+    pub has_object_store: bool,
     /// Keys that sign requests.
     pub keys: Arc<dyn KeySource>,
     /// The server's clock.
@@ -64,6 +66,7 @@ pub struct App {
     store: Arc<Store>,
     logs: LogStore,
     vault: Arc<Vault>,
+    has_object_store: bool,
     gate: Gate,
     clock: Arc<dyn Clock>,
     soft: Arc<dyn SoftState>,
@@ -90,6 +93,7 @@ impl App {
             store: parts.store,
             logs: parts.logs,
             vault: parts.vault,
+            has_object_store: parts.has_object_store,
             clock: parts.clock,
             soft: parts.soft,
             history: parts.history,
@@ -162,6 +166,7 @@ impl App {
             arns: &self.arns,
             vpc: &self.vpc,
             vault: &self.vault,
+            has_object_store: self.has_object_store,
             endpoint: self.endpoint(),
             soft: self.soft.as_ref(),
             history: self.history.as_ref(),

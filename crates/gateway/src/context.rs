@@ -33,6 +33,8 @@ pub struct Context<'a> {
     pub vpc: &'a BuiltinVpc,
     /// Seals and opens values of parameters and secrets.
     pub vault: &'a Vault,
+    /// The operator has named a store for environment files.
+    pub has_object_store: bool,
     /// Base URL of this server as agents reach it, such as `http://127.0.0.1:4580`.
     pub endpoint: &'a str,
     /// What is known but is no record: live sessions, health of the moment.

@@ -100,6 +100,7 @@ pub async fn run(
         store,
         logs: logs.clone(),
         vault,
+        has_object_store: args.s3_endpoint.is_some(),
         keys: Arc::new(keys(data_dir, &endpoint, &args.region)?),
         clock: Arc::new(SystemClock),
         soft: Arc::clone(&sessions) as _,

@@ -19,6 +19,10 @@ const CAPABILITIES: &[&str] = &[
     "com.amazonaws.ecs.capability.logging-driver.json-file",
     "com.amazonaws.ecs.capability.logging-driver.awslogs",
     "ecs.capability.execution-role-awslogs",
+    "ecs.capability.secrets.ssm.environment-variables",
+    "ecs.capability.secrets.ssm.bootstrap.log-driver",
+    "ecs.capability.secrets.asm.environment-variables",
+    "ecs.capability.secrets.asm.bootstrap.log-driver",
     "com.amazonaws.ecs.capability.task-iam-role",
     "ecs.capability.task-cpu-mem-limit",
     "ecs.capability.network.awsvpc",
@@ -117,6 +121,9 @@ fn attributes(options: &AgentOptions, first: bool) -> Vec<Attribute> {
         list.extend(options.attributes.iter().map(|(name, value)| attribute(name, Some(value))));
     }
     list.extend(CAPABILITIES.iter().map(|name| attribute(name, None)));
+    if options.object_store.is_some() {
+        list.push(attribute("ecs.capability.env-files.s3", None));
+    }
     for minor in DOCKER_API_MINORS {
         let name = format!("com.amazonaws.ecs.capability.docker-remote-api.1.{minor}");
         list.push(attribute(&name, None));

@@ -13,6 +13,7 @@ use super::listening;
 use crate::awslogs::Shipping;
 use crate::engine::{Failure, Input};
 use crate::launch::{self, Surroundings};
+use crate::secrets::Secrets;
 use crate::task::Task;
 
 /// `ECS_CONTAINER_CREATE_TIMEOUT` of Amazon's agent.
@@ -32,6 +33,7 @@ const SIGTERM: i32 = 15;
 pub(crate) struct Host {
     pub(crate) runtime: Runtime,
     pub(crate) shipping: Shipping,
+    pub(crate) secrets: Secrets,
     pub(crate) images: ImageStore,
     pub(crate) registry: RegistryClient,
     pub(crate) surroundings: Arc<Surroundings>,
@@ -116,6 +118,9 @@ impl Host {
         if self.runtime.sandbox(&task.id).await.is_ok_and(|info| info.shim_pid.is_none()) {
             let _ = self.remove_sandbox(task).await;
         }
+        if let Err(failure) = self.secrets.of(task).await {
+            return Input::SandboxFailed(failure);
+        }
         if let Err(failure) = self.shipping.prepare(task).await {
             return Input::SandboxFailed(failure);
         }
@@ -150,7 +155,8 @@ impl Host {
             Some(image) => image,
             None => self.image(&container.image).await?,
         };
-        let spec = launch::container(task, container, &image, &self.surroundings)?;
+        let values = self.secrets.of(task).await?;
+        let spec = launch::container(task, container, &image, &self.surroundings, &values)?;
         match timeout(CREATE_TIMEOUT, self.create_anew(&task.id, spec)).await {
             Ok(Ok(info)) => {
                 let log = self.runtime.log_path(&task.id, &container.name);
@@ -276,6 +282,7 @@ impl Host {
     }
 
     pub(super) async fn remove_sandbox(&self, task: &Task) -> Input {
+        self.secrets.forget(&task.id);
         match timeout(REMOVE_TIMEOUT, self.runtime.remove_sandbox(&task.id)).await {
             Ok(Ok(()) | Err(wharf_runtime::Error::NoSandbox(_))) => {}
             Ok(Err(error)) => return Input::SandboxRemoveFailed(error.to_string()),

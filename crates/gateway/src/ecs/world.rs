@@ -139,6 +139,7 @@ impl World {
             arns: &self.arns,
             vpc: &self.vpc,
             vault: &self.vault,
+            has_object_store: true,
             endpoint: "http://127.0.0.1:4580",
             soft: &AllConnected,
             history: self.history.as_ref(),

@@ -107,6 +107,7 @@ impl Fixture {
             endpoint: String::new(),
             store: Arc::clone(&store),
             logs: LogStore::open(logs.path(), LogStoreOptions::default()).unwrap(),
+            has_object_store: false,
             vault: Arc::new(Vault::new(&[7; 32]).unwrap()),
             keys: Arc::new(Keys),
             clock: Arc::new(SystemClock),

@@ -1,6 +1,6 @@
 //! `logConfiguration`: what the driver `awslogs` wants, in ECS's words.
 
-use super::{Error, word};
+use super::{Error, secrets, word};
 use std::collections::BTreeMap;
 use wharf_model::TaskDefinition;
 use wharf_model::task_definition::LogConfiguration;
@@ -38,7 +38,8 @@ pub(super) fn parse(sent: &types::LogConfiguration) -> Result<LogConfiguration, 
     if log_driver == AWSLOGS {
         check_awslogs(&options)?;
     }
-    Ok(LogConfiguration { log_driver, options })
+    let secret_options = secrets::secrets(sent.secret_options.as_deref().unwrap_or_default())?;
+    Ok(LogConfiguration { log_driver, options, secret_options })
 }
 
 fn check_awslogs(options: &BTreeMap<String, String>) -> Result<(), Error> {
