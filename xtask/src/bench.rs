@@ -8,7 +8,7 @@ use std::process::Command;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No such bench.
-    #[error("usage: cargo xtask bench launch|api|placement [ARGUMENT ...]")]
+    #[error("usage: cargo xtask bench launch|api|placement|footprint [ARGUMENT ...]")]
     Usage,
     /// A command can't be started.
     #[error("can't run {0}")]
@@ -37,9 +37,9 @@ pub fn run(root: &Path, arguments: &[String]) -> Result<(), Error> {
             program(&release.join("examples/launch"), &[])?;
             program(&release.join("launch"), &[&[wharf], rest].concat())
         }
-        "api" => {
-            cargo(root, &["-p", "wharf", "-p", "wharf-bench", "--bin", "wharf", "--bin", "api"])?;
-            program(&release.join("api"), &[&[wharf], rest].concat())
+        "api" | "footprint" => {
+            cargo(root, &["-p", "wharf", "-p", "wharf-bench", "--bin", "wharf", "--bin", what])?;
+            program(&release.join(what), &[&[wharf], rest].concat())
         }
         "placement" => {
             cargo(root, &["-p", "wharf-scheduler", "--example", "placement"])?;

@@ -6,12 +6,14 @@
 //! depends on this crate.
 
 pub mod client;
+pub mod docker;
 pub mod etcd;
 pub mod hosts;
 pub mod peers;
 pub mod processes;
 pub mod rounds;
 pub mod trace;
+pub mod up;
 
 /// What ends a bench: the text is for whoever runs it.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;

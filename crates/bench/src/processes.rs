@@ -72,3 +72,15 @@ pub fn version(program: &str, argument: &str) -> Option<String> {
     let text = [output.stdout, output.stderr].concat();
     Some(String::from_utf8_lossy(&text).lines().next()?.to_owned())
 }
+
+/// Runs a command to its end.
+///
+/// # Errors
+/// If it fails; what it printed to its error output is the text.
+pub fn run(command: &mut Command) -> Result<()> {
+    let output = command.stdin(Stdio::null()).output().map_err(|e| format!("{command:?}: {e}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr)).into())
+}

@@ -1,138 +1,26 @@
 //! The bench of whole launches: `cargo xtask bench launch`.
 //!
 //! RunTask to RUNNING through a real `wharf up`, with the image local, beside `docker run -d`; then
-//! many at once. `launch WHARF [ROUNDS [AT-ONCE]]`, as root. dockerd is started by hand on a socket
-//! and data root of its own, in a network namespace of its own: it would change the host's
-//! firewall.
+//! many at once. `launch WHARF [ROUNDS [AT-ONCE]]`, as root.
 
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use wharf_bench::Result;
-use wharf_bench::client::{Client, Key};
-use wharf_bench::processes::{Process, free_address, version};
+use wharf_bench::docker::Docker;
+use wharf_bench::processes::run;
 use wharf_bench::rounds::{Round, median, print_row, ratio};
+use wharf_bench::up::{Up, run_tasks, stop, wait_for};
 
 const DEFAULT_ROUNDS: usize = 30;
 const DEFAULT_AT_ONCE: usize = 100;
 const WARM_UP: usize = 3;
-const POLL: Duration = Duration::from_millis(2);
-/// Asking for a hundred tasks takes the processors that their starts need.
-const POLL_MANY: Duration = Duration::from_millis(25);
-const DEADLINE: Duration = Duration::from_secs(120);
 const PHASES: [(&str, &str, &str); 3] = [
     ("placed to pull", "createdAt", "pullStartedAt"),
     ("image", "pullStartedAt", "pullStoppedAt"),
     ("network, create, start, report", "pullStoppedAt", "startedAt"),
 ];
-
-/// A `wharf up` that is taken down when dropped.
-struct Up {
-    program: PathBuf,
-    data_dir: PathBuf,
-    address: String,
-    key: Key,
-}
-
-impl Up {
-    async fn start(program: &Path, directory: &Path) -> Result<Self> {
-        let (data_dir, address) = (directory.join("wharf"), free_address()?);
-        let vpc = "100.125.0.0/20";
-        let program = program.to_owned();
-        let mut up = Self { program, data_dir, address, key: Key::new_empty() };
-        up.wharf(&["up", "--listen", &up.address, "--vpc-cidr", vpc])?;
-        up.wharf(&["image", "build", "--name", "bench:latest", "/bin/busybox"])?;
-        up.key = Key::of(&up.data_dir)?;
-        let mut client = up.client().await?;
-        let definition = json!({
-            "family": "bench", "networkMode": "bridge",
-            "containerDefinitions": [{
-                "name": "app", "image": "bench:latest", "memory": 8, "essential": true,
-                "command": ["sleep", "1000"], "stopTimeout": 2,
-            }],
-        });
-        client.json("RegisterTaskDefinition", definition).await?;
-        Ok(up)
-    }
-
-    fn wharf(&self, arguments: &[&str]) -> Result<()> {
-        run(Command::new(&self.program).arg("--data-dir").arg(&self.data_dir).args(arguments))
-    }
-
-    async fn client(&self) -> Result<Client> {
-        Client::connect(&self.address, &self.key).await
-    }
-}
-
-impl Drop for Up {
-    fn drop(&mut self) {
-        if let Err(error) = self.wharf(&["down", "--tasks", "--timeout", "60"]) {
-            eprintln!("wharf down: {error}");
-        }
-    }
-}
-
-/// Debian's docker on a socket of its own.
-struct Docker {
-    socket: String,
-    _daemon: Process,
-}
-
-impl Docker {
-    async fn start(directory: &Path) -> Result<Self> {
-        let at = directory.display();
-        let socket = format!("unix://{at}/docker.sock");
-        let daemon = format!(
-            "ip link set lo up && exec dockerd --data-root {at}/docker --exec-root {at}/exec \
-             -H {socket} -p {at}/docker.pid --storage-driver overlay2"
-        );
-        let mut command = Command::new("unshare");
-        command.args(["--net", "sh", "-c", &daemon]);
-        let log = directory.join("docker.log");
-        let docker = Self { socket, _daemon: Process::start(&mut command, &log)? };
-        let start = Instant::now();
-        while docker.docker(&["version"]).is_err() {
-            if start.elapsed() > Duration::from_secs(30) {
-                return Err(std::fs::read_to_string(log)?.into());
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-        let tar = directory.join("busybox.tar");
-        run(Command::new("tar").args(["-C", "/bin", "-cf"]).arg(&tar).arg("busybox"))?;
-        docker.docker(&["import", &tar.to_string_lossy(), "bench:latest"])?;
-        Ok(docker)
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new("docker");
-        command.args(["-H", &self.socket]).args(arguments);
-        command
-    }
-
-    fn docker(&self, arguments: &[&str]) -> Result<()> {
-        run(&mut self.command(arguments))
-    }
-
-    fn run_detached(&self, name: &str) -> Command {
-        let limits = ["run", "-d", "--memory", "8m", "--name", name];
-        let mut command = self.command(&limits);
-        command.args(["bench:latest", "/busybox", "sleep", "1000"]);
-        command
-    }
-
-    fn remove(&self, names: &[String]) -> Result<()> {
-        run(self.command(&["rm", "-f"]).args(names))
-    }
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let output = command.stdin(Stdio::null()).output().map_err(|e| format!("{command:?}: {e}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr)).into())
-}
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -142,54 +30,29 @@ async fn main() -> Result<()> {
     let at_once = arguments.next().map_or(Ok(DEFAULT_AT_ONCE), |text| text.parse())?;
     let directory = tempfile::tempdir()?;
     let up = Up::start(Path::new(&program), directory.path()).await?;
-    let docker = match version("dockerd", "--version") {
-        Some(version) => {
-            println!("{version}");
-            Some(Docker::start(directory.path()).await?)
-        }
-        None => {
-            println!("docker is not installed: wharf alone (Debian: apt install docker.io)");
-            None
-        }
-    };
+    register(&up).await?;
+    let docker = Docker::start(directory.path()).await?;
     one_by_one(&up, docker.as_ref(), rounds).await?;
     many(&up, docker.as_ref(), at_once).await
 }
 
-/// Runs `count` tasks; answers their ARNs.
-async fn run_tasks(client: &mut Client, count: usize) -> Result<Vec<String>> {
-    let answer = client.json("RunTask", json!({"taskDefinition": "bench", "count": count})).await?;
-    let tasks = answer["tasks"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let arns: Vec<_> =
-        tasks.iter().filter_map(|t| t["taskArn"].as_str()).map(str::to_owned).collect();
-    if arns.len() == count { Ok(arns) } else { Err(answer.to_string().into()) }
-}
-
-/// Waits until all tasks have `status`; answers them.
-async fn wait_for(client: &mut Client, arns: &[String], status: &str) -> Result<Vec<Value>> {
-    let start = Instant::now();
-    loop {
-        let mut answer = client.json("DescribeTasks", json!({"tasks": arns})).await?;
-        let Value::Array(tasks) = answer["tasks"].take() else { return Err("no tasks".into()) };
-        if tasks.iter().all(|task| task["lastStatus"] == status) {
-            return Ok(tasks);
-        }
-        let stopped = tasks.iter().find(|t| status != "STOPPED" && t["lastStatus"] == "STOPPED");
-        if let Some(task) = stopped {
-            return Err(task.to_string().into());
-        }
-        if start.elapsed() > DEADLINE {
-            return Err(format!("not {status} within {DEADLINE:?}").into());
-        }
-        tokio::time::sleep(if arns.len() > 1 { POLL_MANY } else { POLL }).await;
-    }
-}
-
-async fn stop(client: &mut Client, arns: &[String]) -> Result<()> {
-    for arn in arns {
-        client.json("StopTask", json!({"task": arn})).await?;
-    }
+async fn register(up: &Up) -> Result<()> {
+    let definition = json!({
+        "family": "bench", "networkMode": "bridge",
+        "containerDefinitions": [{
+            "name": "app", "image": "bench:latest", "memory": 8, "essential": true,
+            "command": ["sleep", "1000"], "stopTimeout": 2,
+        }],
+    });
+    up.client().await?.json("RegisterTaskDefinition", definition).await?;
     Ok(())
+}
+
+fn run_detached(docker: &Docker, name: &str) -> Command {
+    let limits = ["run", "-d", "--memory", "8m", "--name", name];
+    let mut command = docker.command(&limits);
+    command.args(["bench:latest", "/busybox", "sleep", "1000"]);
+    command
 }
 
 async fn one_by_one(up: &Up, docker: Option<&Docker>, rounds: usize) -> Result<()> {
@@ -207,7 +70,7 @@ async fn one_by_one(up: &Up, docker: Option<&Docker>, rounds: usize) -> Result<(
         let begun = Instant::now();
         let mut peer_took = Duration::ZERO;
         if let Some(docker) = docker {
-            run(&mut docker.run_detached(&name))?;
+            run(&mut run_detached(docker, &name))?;
             peer_took = begun.elapsed();
             docker.remove(&[name])?;
         }
@@ -278,7 +141,7 @@ async fn many(up: &Up, docker: Option<&Docker>, count: usize) -> Result<()> {
     let begun = Instant::now();
     let children = names
         .iter()
-        .map(|name| docker.run_detached(name).stdout(Stdio::null()).spawn())
+        .map(|name| run_detached(docker, name).stdout(Stdio::null()).spawn())
         .collect::<std::io::Result<Vec<_>>>()?;
     for mut child in children {
         if !child.wait()?.success() {
