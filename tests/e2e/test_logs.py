@@ -57,7 +57,7 @@ def test_every_line_is_there_in_order_when_the_task_shows_stopped(wharf):
     counter["dependsOn"] = [{"containerName": "stack", "condition": "COMPLETE"}]
     began = time.time()
     # With an execution role the host needs one attribute more.
-    role = "arn:aws:iam::123456789012:role/execution"
+    role = "arn:aws:iam::123456789012:role/ecsTaskExecutionRole"
     arn = wharf.start(wharf.register("lines", counter, stack, executionRoleArn=role))
     # The very first answer that says STOPPED.
     task = eventually(

@@ -16,6 +16,7 @@ from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from conftest import Wharf, eventually
+from test_identity import allow, make_role
 
 REGION = "us-east-1"
 ROLE = "arn:aws:iam::123456789012:role/execution"
@@ -84,6 +85,13 @@ def wharf(tmp_path_factory):
     try:
         instance.up()
         instance.build_shell()
+        ours = f"arn:aws:%s:{REGION}:123456789012:%s"
+        make_role(
+            instance, "execution",
+            allow("ssm:GetParameters", ours % ("ssm", "parameter/*")),
+            allow("secretsmanager:GetSecretValue", ours % ("secretsmanager", "secret:*")),
+        )
+        make_role(instance, "narrow", allow("ssm:GetParameters", ours % ("ssm", "parameter/app/*")))
         yield instance
     finally:
         store.shutdown()
@@ -223,6 +231,22 @@ def test_what_a_task_names_its_containers_have(wharf, values, running):
     assert lines[-1] == "done" and len(lines) < 1000, len(lines)
     # The check runs with the container's environment.
     eventually("healthy", lambda: wharf.task(running)["healthStatus"] == "HEALTHY", timeout=20)
+
+
+def test_a_role_fetches_what_it_may_and_nothing_else(wharf, values):
+    def start(name, reference):
+        app = shell("app", SHOW + 'show value "$VALUE"; echo done', secrets=secrets(VALUE=reference))
+        return wharf.start(wharf.register(name, app, executionRoleArn="narrow"))
+
+    allowed, denied = start("may", "/app/secure:old"), start("may-not", "plain")
+    assert shown(wharf, allowed, "app")["value"] == digest(planted("old"))
+    who = f"arn:aws:sts::123456789012:assumed-role/narrow/{denied.rsplit('/', 1)[1]}"
+    assert wharf.stopped(denied)["stoppedReason"] == (
+        f"Fetching secret data from SSM Parameter Store in {REGION}: AccessDeniedException: User: "
+        f"{who} is not authorized to perform: ssm:GetParameters on resource: "
+        f"arn:aws:ssm:{REGION}:123456789012:parameter/plain because no identity-based policy allows "
+        "the ssm:GetParameters action"
+    )
 
 
 def test_the_next_task_has_the_next_value(wharf, values):

@@ -17,6 +17,7 @@ use crate::discover::Discovery;
 use crate::endpoints::{self, Endpoints};
 use crate::launch::Surroundings;
 use crate::options::AgentOptions;
+use crate::roles::ExecutionRoles;
 use crate::secrets::Secrets;
 use crate::stats::Sampler;
 use crate::store::{self, Identity, Store};
@@ -101,9 +102,11 @@ impl Agent {
         // Workers end with this function, also when it fails.
         let stop = shutdown.child_token();
         let _guard = stop.clone().drop_guard();
-        let shipping = Shipping::new(client.clone(), stop.clone());
-        let secrets = Secrets::new(&options, client.clone())?;
-        let host = open_host(&options, shipping, secrets).await?;
+        let roles = ExecutionRoles::new(client.clone());
+        let secrets = Secrets::new(&options, roles.clone())?;
+        let by_role = options.awslogs_execution_role_override;
+        let shipping = Shipping::new(client.clone(), roles.clone(), by_role, stop.clone());
+        let host = open_host(&options, shipping, secrets, roles).await?;
         let reporter = Reporter::new(client.clone(), &options.cluster);
         let tasks = Tasks::new(host, store.clone(), reporter, stop.clone());
         let sampler = Sampler::default();
@@ -166,6 +169,7 @@ async fn open_host(
     options: &AgentOptions,
     shipping: Shipping,
     secrets: Secrets,
+    roles: ExecutionRoles,
 ) -> Result<Host, Error> {
     let root = options.data_dir.join("runtime");
     let mut runtime_options =
@@ -178,6 +182,7 @@ async fn open_host(
         runtime,
         shipping,
         secrets,
+        roles,
         images: ImageStore::open(options.data_dir.join("images"))?,
         registry: RegistryClient::new(options.registry.clone()),
         surroundings: Arc::new(Surroundings {

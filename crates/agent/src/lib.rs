@@ -10,6 +10,7 @@
 //! - `tasks`, `launch`: the engine's effects on images and containers.
 //! - [`store`]: what survives kill -9.
 //! - [`api`], `discover`: calls to the control plane.
+//! - `roles`: what is done in the name of a task's execution role.
 //! - `awslogs`: containers' output on its way into the log store.
 //! - `stats`: what containers use.
 //! - `websocket`, `acs`, `tcs`: the sessions.
@@ -24,6 +25,7 @@ pub mod endpoints;
 pub mod engine;
 mod launch;
 pub mod options;
+mod roles;
 mod secrets;
 mod stats;
 pub mod store;

@@ -65,6 +65,9 @@ pub struct AgentOptions {
     pub reserved_ports_udp: Vec<u16>,
     /// Custom attributes (`ECS_INSTANCE_ATTRIBUTES`).
     pub attributes: BTreeMap<String, String>,
+    /// Containers' logs of launch type EC2 go by the task's execution role
+    /// (`ECS_ENABLE_AWSLOGS_EXECUTIONROLE_OVERRIDE`), not by the agent's own key.
+    pub awslogs_execution_role_override: bool,
     /// Takes an OCI runtime that is older than its known holes.
     pub allow_old_runtime: bool,
     /// How registries are reached.
@@ -98,6 +101,7 @@ impl AgentOptions {
             reserved_ports: DEFAULT_RESERVED_PORTS.to_vec(),
             reserved_ports_udp: Vec::new(),
             attributes: BTreeMap::new(),
+            awslogs_execution_role_override: false,
             allow_old_runtime: false,
             registry: RegistryOptions::default(),
             object_store: None,

@@ -1,21 +1,32 @@
 //! The server's side of ACS: tells one agent what should run, until the websocket ends.
 
 use crate::delivery::{Delivery, RESEND_AFTER};
+use crate::roles::RoleType;
 use crate::sessions::Sessions;
-use crate::{payload, seed};
+use crate::{Options, payload, roles, seed};
 use futures_util::{SinkExt as _, StreamExt as _};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{self, Message};
-use wharf_model::{Arn, ContainerInstanceKey, IdSource, TaskKey, TaskStatus, arn};
+use wharf_journal::StoreError;
+use wharf_model::status::StopCode;
+use wharf_model::{
+    Arn, ContainerInstanceKey, IdSource, Snapshot, Task, TaskId, TaskKey, TaskStatus, Timestamp,
+    arn,
+};
+use wharf_scheduler::task;
 use wharf_wire::acs::{
-    AcsMessage, HeartbeatMessage, PayloadMessage, TaskIdentifier, TaskManifestMessage,
-    TaskStopVerificationAck, TaskStopVerificationMessage,
+    AcsMessage, HeartbeatMessage, IAMRoleCredentialsMessage, PayloadMessage, TaskIdentifier,
+    TaskManifestMessage, TaskStopVerificationAck, TaskStopVerificationMessage,
 };
 
 /// Agents reconnect when nothing comes for a minute; Amazon sends one every 30–60 s.
 const HEARTBEAT: Duration = Duration::from_secs(30);
+
+/// How often stopping a task is decided anew when something else changed it.
+const GIVE_UP_TRIES: usize = 16;
 
 /// Why a session ended before its agent closed it.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +48,8 @@ struct AcsSession<'a, S> {
     ids: IdSource,
     /// Highest sequence number sent in this session.
     sequence: i64,
+    /// When the credentials end that the agent has of each task's roles.
+    credentials_end: BTreeMap<TaskId, Timestamp>,
     /// The manifest whose verification may still come.
     manifest_id: Option<String>,
 }
@@ -57,6 +70,7 @@ impl Sessions {
             delivery: Delivery::default(),
             ids: IdSource::new(seed()),
             sequence: 0,
+            credentials_end: BTreeMap::new(),
             manifest_id: None,
         };
         let result = acs.run(&session).await;
@@ -74,6 +88,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> AcsSession<'_, S> {
     async fn run(&mut self, session: &crate::sessions::Session) -> Result<(), Error> {
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
         let mut resend = tokio::time::interval(RESEND_AFTER);
+        let mut renewal = tokio::time::interval(self.renewal_interval());
         self.send_manifest().await?;
         self.look_at_all();
         loop {
@@ -97,6 +112,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> AcsSession<'_, S> {
                     let message_id = Some(self.ids.uuid());
                     self.send(HeartbeatMessage { healthy: Some(true), message_id }).await?;
                 }
+                _ = renewal.tick() => self.renew_credentials().await?,
                 _ = resend.tick(), if self.delivery.is_waiting() => {}
                 () = session.closed.cancelled() => return Ok(()),
             }
@@ -162,22 +178,112 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> AcsSession<'_, S> {
             if tasks.is_empty() {
                 return Ok(());
             }
-            let form = |task: &std::sync::Arc<wharf_model::Task>| {
-                payload::task(&snapshot, &options.arns, &options.vpc, task)
-            };
+            let mut wire = Vec::with_capacity(tasks.len());
+            for task in &tasks {
+                let form = payload::task(&snapshot, &options.arns, &options.vpc, task);
+                let Some(form) = form else { continue };
+                wire.extend(self.with_credentials(&snapshot, task, form, now).await);
+            }
+            if wire.is_empty() {
+                continue;
+            }
             let (cluster_arn, container_instance_arn) = self.arns();
             let seq_num = self.next_sequence();
             self.send(PayloadMessage {
                 cluster_arn: Some(cluster_arn),
                 container_instance_arn: Some(container_instance_arn),
                 message_id: Some(message_id),
-                tasks: Some(tasks.iter().filter_map(form).collect()),
+                tasks: Some(wire),
                 generated_at: Some(now.as_millis()),
                 seq_num: Some(seq_num),
                 ..PayloadMessage::default()
             })
             .await?;
         }
+    }
+
+    /// The task's wire form with the credentials of its roles. A task that never ran and whose role
+    /// can't be assumed is given up instead; one that runs goes on without new ones.
+    async fn with_credentials(
+        &mut self,
+        snapshot: &Snapshot,
+        task: &Task,
+        form: wharf_wire::acs::Task,
+        now: Timestamp,
+    ) -> Option<wharf_wire::acs::Task> {
+        if task.desired_status == TaskStatus::Stopped {
+            self.credentials_end.remove(&task.id);
+            return Some(form);
+        }
+        match roles::issue(&self.sessions.options, snapshot, task, now) {
+            Ok(credentials) => {
+                let end = credentials.expires_at;
+                end.map(|end| self.credentials_end.insert(task.id.clone(), end));
+                Some(wharf_wire::acs::Task {
+                    role_credentials: credentials.application,
+                    execution_role_credentials: credentials.execution,
+                    ..form
+                })
+            }
+            Err(unassumable) if task.last_status < TaskStatus::Running => {
+                give_up(&self.sessions.options, &task.key(), &unassumable.reason()).await;
+                None
+            }
+            Err(unassumable) => {
+                tracing::warn!(task = %task.key(), role = unassumable.arn, "its role is gone");
+                Some(form)
+            }
+        }
+    }
+
+    /// Often enough to renew credentials at half of their life.
+    fn renewal_interval(&self) -> Duration {
+        (self.sessions.options.credentials_life / 8).max(Duration::from_millis(50))
+    }
+
+    /// Sends new credentials to the tasks whose own have passed half of their life.
+    async fn renew_credentials(&mut self) -> Result<(), Error> {
+        let options = self.sessions.options.clone();
+        let (snapshot, now) = (options.store.snapshot(), (options.clock)());
+        let soon = now.plus(options.credentials_life / 2);
+        let due: Vec<TaskId> = self
+            .credentials_end
+            .iter()
+            .filter(|(_, end)| **end <= soon)
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in due {
+            self.credentials_end.remove(&id);
+            let key = TaskKey { cluster: self.instance.cluster.clone(), id };
+            let Some(task) = snapshot.task(&key).filter(|t| !t.last_status.is_stopped()) else {
+                continue;
+            };
+            let credentials = match roles::issue(&options, &snapshot, task, now) {
+                Ok(credentials) => credentials,
+                Err(unassumable) => {
+                    tracing::warn!(task = %key, role = unassumable.arn, "its role is gone");
+                    continue;
+                }
+            };
+            let sets = [
+                (RoleType::Application, credentials.application),
+                (RoleType::Execution, credentials.execution),
+            ];
+            for (role_type, credentials) in sets {
+                let Some(credentials) = credentials else { continue };
+                let message_id = self.ids.uuid();
+                self.send(IAMRoleCredentialsMessage {
+                    message_id: Some(message_id),
+                    task_arn: Some(options.arns.task(&key)),
+                    task_cluster_arn: Some(options.arns.cluster(&key.cluster)),
+                    role_type: Some(role_type.as_str().to_owned()),
+                    role_credentials: Some(credentials),
+                })
+                .await?;
+            }
+            credentials.expires_at.map(|end| self.credentials_end.insert(key.id, end));
+        }
+        Ok(())
     }
 
     async fn receive(&mut self, text: &str) -> Result<(), Error> {
@@ -238,5 +344,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> AcsSession<'_, S> {
             stop_tasks: Some(stop_tasks),
         })
         .await
+    }
+}
+
+/// Stops a task that can't start. Its agent, which may never have heard of it, reports the end.
+async fn give_up(options: &Options, task: &TaskKey, reason: &str) {
+    for _ in 0..GIVE_UP_TRIES {
+        let now = (options.clock)();
+        let code = StopCode::TaskFailedToStart;
+        let stop = task::stop(&options.store.snapshot(), task, code, reason, now);
+        // A task that is gone needs no end.
+        let Ok(transaction) = stop else { return };
+        if transaction.is_empty() {
+            return;
+        }
+        match options.store.commit(transaction).await {
+            Ok(_) => return,
+            Err(StoreError::Conflict { .. }) => {}
+            Err(error) => {
+                tracing::error!(%task, %error, "a task that can't start wasn't stopped");
+                return;
+            }
+        }
     }
 }

@@ -7,6 +7,7 @@
 //!
 //! - [`services`]: one reconciliation per service that may have something to do.
 //! - [`acs`], [`tcs`]: sessions with agents; [`delivery`] knows what an agent must still be told.
+//! - [`roles`]: credentials of tasks' roles.
 //! - [`history`]: follows the changes and keeps tasks' timelines.
 //! - [`expiry`]: forgets what the API no longer shows.
 
@@ -16,6 +17,7 @@ mod docker_settings;
 mod expiry;
 mod history;
 pub mod payload;
+pub mod roles;
 mod services;
 mod sessions;
 pub mod tcs;
@@ -45,6 +47,10 @@ pub struct Options {
     pub vpc: BuiltinVpc,
     /// The clock.
     pub clock: Clock,
+    /// Makes credentials of tasks' roles.
+    pub issue_credentials: roles::IssueCredentials,
+    /// How long those are good: [`roles::LIFE`].
+    pub credentials_life: std::time::Duration,
 }
 
 /// The control plane, not yet running.

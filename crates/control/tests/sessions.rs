@@ -55,6 +55,10 @@ impl World {
             arns: ArnScope { region: "us-east-1".into(), account: "123456789012".into() },
             vpc: BuiltinVpc::new(Ipv4Range::parse("10.113.0.0/16").unwrap(), "us-east-1"),
             clock: Arc::new(now),
+            issue_credentials: Arc::new(|role, task, role_type, expires_at, _| {
+                issued(role, task, role_type, expires_at)
+            }),
+            credentials_life: Duration::from_secs(4),
         });
         let sessions = control.sessions();
         let shutdown = CancellationToken::new();
@@ -109,6 +113,21 @@ impl World {
             }
         };
         tokio::time::timeout(DEADLINE, wait).await.unwrap_or_else(|_| panic!("never: {what}"));
+    }
+}
+
+/// Credentials that say what they were made for.
+fn issued(
+    role: &wharf_model::iam::Role,
+    task: &wharf_model::TaskKey,
+    role_type: wharf_control::roles::RoleType,
+    expires_at: Timestamp,
+) -> wharf_wire::acs::IAMRoleCredentials {
+    wharf_wire::acs::IAMRoleCredentials {
+        credentials_id: Some(format!("{}-{}", task.id, role_type.as_str())),
+        role_arn: Some(role.arn("123456789012")),
+        access_key_id: Some(format!("ASIA{}", expires_at.as_millis())),
+        ..Default::default()
     }
 }
 
@@ -412,4 +431,77 @@ async fn a_placement_report_is_remembered_once_until_it_changes() {
     let kept = reports().await;
     assert_eq!(kept.len(), 2, "{kept:?}");
     assert_eq!(kept[1].payload()["hosts"][0]["verdict"], "agentDisconnected");
+}
+
+/// A role that trusts `service`.
+fn role(name: &str, service: &str) -> wharf_model::iam::Role {
+    let trust = json!({ "Version": "2012-10-17", "Statement": [{
+        "Effect": "Allow", "Principal": { "Service": service }, "Action": "sts:AssumeRole" }] });
+    serde_json::from_value(json!({
+        "name": name, "path": "/", "id": format!("AROA{name}"), "created_at": 0,
+        "trust_policy": trust.to_string(), "max_session_seconds": 3600 }))
+    .unwrap()
+}
+
+async fn with_roles(world: &World, task_role: &str, execution_role: &str) {
+    let mut transaction = Transaction::new();
+    transaction.put(TaskDefinition {
+        task_role_arn: Some(task_role.to_owned()),
+        execution_role_arn: Some(execution_role.to_owned()),
+        ..task_definition()
+    });
+    transaction.put(role("app", "ecs-tasks.amazonaws.com"));
+    transaction.put(role("pull", "ecs-tasks.amazonaws.com"));
+    transaction.put(role("host", "ec2.amazonaws.com"));
+    world.store.commit(transaction).await.unwrap();
+}
+
+#[tokio::test]
+async fn credentials_come_with_the_task_and_again_before_they_end() {
+    let world = World::new().await;
+    with_roles(&world, "arn:aws:iam::123456789012:role/app", "pull").await;
+    world.put_service(1).await;
+    let mut agent = world.connect().await;
+    let payload = agent.next("PayloadMessage").await;
+    agent.acknowledge(&payload).await;
+    let task = &payload["tasks"][0];
+    let (application, execution) = (&task["roleCredentials"], &task["executionRoleCredentials"]);
+    assert_eq!(application["roleArn"], "arn:aws:iam::123456789012:role/app");
+    assert_eq!(execution["roleArn"], "arn:aws:iam::123456789012:role/pull");
+    assert_ne!(application["credentialsId"], execution["credentialsId"]);
+    // Of four seconds of life two are left when the next ones come, under the same id.
+    for _ in 0..2 {
+        let renewed = agent.next("IAMRoleCredentialsMessage").await;
+        assert_eq!(renewed["taskArn"], task["arn"]);
+        let before = match renewed["roleType"].as_str() {
+            Some("TaskApplication") => application,
+            Some("TaskExecution") => execution,
+            other => panic!("{other:?}"),
+        };
+        let new = &renewed["roleCredentials"];
+        assert_eq!(new["credentialsId"], before["credentialsId"]);
+        assert_ne!(new["accessKeyId"], before["accessKeyId"]);
+    }
+}
+
+#[tokio::test]
+async fn a_task_whose_role_cant_be_assumed_never_starts() {
+    for bad in ["arn:aws:iam::123456789012:role/none", "host"] {
+        let world = World::new().await;
+        with_roles(&world, "app", bad).await;
+        world.put_service(1).await;
+        let mut agent = world.connect().await;
+        // The agent hears of it as of something to stop.
+        let payload = agent.next("PayloadMessage").await;
+        assert_eq!(payload["tasks"][0]["desiredStatus"], "STOPPED");
+        let key = ServiceKey::new("default", "web");
+        let snapshot = world.store.snapshot();
+        let task = snapshot.service_tasks(&key).next().unwrap();
+        assert_eq!(task.stop_code, Some(wharf_model::status::StopCode::TaskFailedToStart));
+        let arn = format!("arn:aws:iam::123456789012:role/{}", bad.rsplit('/').next().unwrap());
+        let reason = task.stopped_reason.clone().unwrap();
+        assert!(reason.starts_with(&format!(
+            "ECS was unable to assume the role '{arn}' that was provided for this task."
+        )));
+    }
 }

@@ -6,6 +6,7 @@ use crate::error::ApiError;
 use crate::identity::Verified;
 use crate::metrics::Metrics;
 use crate::placing::Placing;
+use crate::seal::SealKey;
 use crate::sigv4::{Clock, Gate, KeySource};
 use crate::vault::Vault;
 use std::sync::{Arc, OnceLock};
@@ -44,6 +45,8 @@ pub struct Parts {
     pub vault: Arc<Vault>,
     /// The operator has named a store for environment files.
     pub has_object_store: bool,
+    /// The server's own key, which seals secrets.
+    pub seal: Arc<SealKey>,
     /// Keys that sign requests.
     pub keys: Arc<dyn KeySource>,
     /// The server's clock.
@@ -67,6 +70,7 @@ pub struct App {
     logs: LogStore,
     vault: Arc<Vault>,
     has_object_store: bool,
+    seal: Arc<SealKey>,
     gate: Gate,
     clock: Arc<dyn Clock>,
     soft: Arc<dyn SoftState>,
@@ -94,6 +98,7 @@ impl App {
             logs: parts.logs,
             vault: parts.vault,
             has_object_store: parts.has_object_store,
+            seal: parts.seal,
             clock: parts.clock,
             soft: parts.soft,
             history: parts.history,
@@ -168,6 +173,7 @@ impl App {
             vault: &self.vault,
             has_object_store: self.has_object_store,
             endpoint: self.endpoint(),
+            seal: &self.seal,
             soft: self.soft.as_ref(),
             history: self.history.as_ref(),
         }

@@ -7,6 +7,7 @@
 //! snapshot.
 
 use crate::identity::Verified;
+use crate::seal::SealKey;
 use crate::vault::Vault;
 use serde_json::value::RawValue;
 use std::sync::Arc;
@@ -37,6 +38,8 @@ pub struct Context<'a> {
     pub has_object_store: bool,
     /// Base URL of this server as agents reach it, such as `http://127.0.0.1:4580`.
     pub endpoint: &'a str,
+    /// Makes secrets, and seals them.
+    pub seal: &'a SealKey,
     /// What is known but is no record: live sessions, health of the moment.
     pub soft: &'a dyn SoftState,
     /// What has been: events, old tasks.

@@ -4,26 +4,31 @@
 //! 1. [`http`] takes it in within its limits and refuses what a browser's page sends.
 //! 2. [`sigv4`] is the one gate: it yields the [`identity::Verified`] that everything behind takes.
 //! 3. `http::route` finds the service and the operation, [`protocol`] decodes the body.
-//! 4. `dispatch` runs the operation ([`ecs`], [`sts`], [`ec2`], `ssm`, `secretsmanager`: pure functions) on
+//! 4. `authorize` holds it against the caller's policies.
+//! 5. `dispatch` runs the operation ([`ecs`], [`iam`], [`sts`], [`ec2`], `ssm`, `secretsmanager`: pure functions) on
 //!    a snapshot, commits what it wants, and on a conflict runs it anew. `logs` asks the log store.
-//! 5. [`protocol`] encodes the answer or the [`error::ApiError`].
+//! 6. [`protocol`] encodes the answer or the [`error::ApiError`].
 //!
 //! The crate keeps no state of its own and does no I/O inside an operation.
 
 pub mod agent_sessions;
 pub mod app;
+mod authorize;
 pub mod context;
+pub mod credentials;
 mod dispatch;
 pub mod ec2;
 pub mod ecs;
 pub mod error;
 pub mod http;
+pub mod iam;
 pub mod identity;
 mod logs;
 pub mod metrics;
 mod placing;
 pub mod protocol;
 mod query_services;
+pub mod seal;
 mod secretsmanager;
 pub mod sigv4;
 mod ssm;

@@ -1,19 +1,22 @@
-//! The services that are called by a form with `Action`: STS by Query, EC2 by its own dialect.
+//! The services that are called by a form with `Action`: STS and IAM by Query, EC2 by its own dialect.
 
 use crate::app::App;
+use crate::authorize::{Asked, authorize};
 use crate::dispatch::Call;
 use crate::error::ApiError;
 use crate::identity::Verified;
 use crate::protocol::Protocol;
-use crate::{ec2, sts};
+use crate::{ec2, iam, sts};
 use std::sync::Arc;
 use wharf_wire::{DecodeError, Document, Form, Schema, Service, ec2query, query};
 
-/// One of the two services.
+/// One of these services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum QueryService {
     /// Security Token Service.
     Sts,
+    /// Identity and Access Management.
+    Iam,
     /// The part of EC2 that shows the built-in network.
     Ec2,
 }
@@ -22,6 +25,7 @@ pub(crate) enum QueryService {
 #[derive(Debug, Clone, Copy)]
 enum Operation {
     Sts(wharf_wire::sts::Operation),
+    Iam(wharf_wire::iam::Operation),
     Ec2(wharf_wire::ec2::Operation),
 }
 
@@ -30,6 +34,7 @@ impl QueryService {
     pub(crate) fn of(signing_name: &str) -> Option<Self> {
         match signing_name {
             "sts" => Some(Self::Sts),
+            "iam" => Some(Self::Iam),
             "ec2" => Some(Self::Ec2),
             _ => None,
         }
@@ -38,7 +43,7 @@ impl QueryService {
     /// Its protocol.
     pub(crate) const fn protocol(self) -> Protocol {
         match self {
-            Self::Sts => Protocol::Query,
+            Self::Sts | Self::Iam => Protocol::Query,
             Self::Ec2 => Protocol::Ec2Query,
         }
     }
@@ -47,6 +52,7 @@ impl QueryService {
     pub(crate) const fn service(self) -> Service {
         match self {
             Self::Sts => wharf_wire::sts::SERVICE,
+            Self::Iam => wharf_wire::iam::SERVICE,
             Self::Ec2 => wharf_wire::ec2::SERVICE,
         }
     }
@@ -54,20 +60,23 @@ impl QueryService {
     fn operation(self, action: &str) -> Option<Operation> {
         match self {
             Self::Sts => action.parse().ok().map(Operation::Sts),
+            Self::Iam => action.parse().ok().map(Operation::Iam),
             Self::Ec2 => action.parse().ok().map(Operation::Ec2),
         }
     }
 
     fn decode(self, schema: &'static Schema, form: &Form) -> Result<Document, DecodeError> {
         match self {
-            Self::Sts => query::decode(schema, form),
+            Self::Sts | Self::Iam => query::decode(schema, form),
             Self::Ec2 => ec2query::decode(schema, form),
         }
     }
 
     fn encode(self, name: &str, schema: &Schema, output: &Document, request_id: &str) -> Vec<u8> {
         match self {
-            Self::Sts => query::encode(&self.service(), name, schema, output, request_id),
+            Self::Sts | Self::Iam => {
+                query::encode(&self.service(), name, schema, output, request_id)
+            }
             Self::Ec2 => ec2query::encode(&self.service(), name, schema, output, request_id),
         }
     }
@@ -77,6 +86,7 @@ impl Operation {
     fn name(self) -> &'static str {
         match self {
             Self::Sts(operation) => operation.as_str(),
+            Self::Iam(operation) => operation.as_str(),
             Self::Ec2(operation) => operation.as_str(),
         }
     }
@@ -84,6 +94,7 @@ impl Operation {
     fn input_schema(self) -> &'static Schema {
         match self {
             Self::Sts(operation) => operation.input_schema(),
+            Self::Iam(operation) => operation.input_schema(),
             Self::Ec2(operation) => operation.input_schema(),
         }
     }
@@ -124,6 +135,12 @@ pub(crate) async fn call(
     *name = operation.name();
     let input = operation.input_schema();
     let input = service.decode(input, &form).map_err(|e| malformed(service, &e))?;
+    let asked = Asked {
+        service: service.service().signing_name,
+        operation: operation.name(),
+        input: &input,
+    };
+    authorize(&app.store().snapshot(), app.arns(), identity, asked)?;
     let (name, request_id) = (operation.name(), request_id.to_owned());
     let encode = Box::new(move |schema: &Schema, output: &Document| {
         service.encode(name, schema, output, &request_id)
@@ -131,6 +148,7 @@ pub(crate) async fn call(
     let call = Call { app, identity, now: app.now(), seed: rand::random(), input, encode };
     match operation {
         Operation::Sts(operation) => sts::dispatch(operation, call).await,
+        Operation::Iam(operation) => iam::dispatch(operation, call).await,
         Operation::Ec2(operation) => ec2::dispatch(operation, call).await,
     }
 }
@@ -139,7 +157,13 @@ pub(crate) async fn call(
 fn invalid_action(service: QueryService, action: &str, version: &str) -> ApiError {
     let action: String = action.chars().take(128).collect();
     match service {
-        QueryService::Sts => ApiError::new(
+        QueryService::Iam if wharf_wire::iam::OTHER_OPERATIONS.contains(&action.as_str()) => {
+            iam::not_built(&action)
+        }
+        QueryService::Sts if wharf_wire::sts::OTHER_OPERATIONS.contains(&action.as_str()) => {
+            iam::not_built(&action)
+        }
+        QueryService::Sts | QueryService::Iam => ApiError::new(
             "InvalidAction",
             400,
             format!("Could not find operation {action} for version {version} on this server."),
@@ -157,7 +181,7 @@ fn invalid_action(service: QueryService, action: &str, version: &str) -> ApiErro
 
 fn malformed(service: QueryService, error: &DecodeError) -> ApiError {
     let code = match service {
-        QueryService::Sts => "MalformedInput",
+        QueryService::Sts | QueryService::Iam => "MalformedInput",
         QueryService::Ec2 => "InvalidParameterValue",
     };
     ApiError::new(code, 400, error.to_string())

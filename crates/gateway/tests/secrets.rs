@@ -1,4 +1,4 @@
-//! Parameter Store and Secrets Manager over HTTP: what isn't built, what an agent's key may do, and
+//! Parameter Store and Secrets Manager over HTTP: what isn't built, that an agent's key fetches nothing, and
 //! that no value is where it isn't asked for.
 #![allow(clippy::unwrap_used)] // tests
 
@@ -38,7 +38,7 @@ async fn what_isnt_built_says_so() {
 }
 
 #[tokio::test]
-async fn an_agent_fetches_values_and_does_nothing_else() {
+async fn an_agents_own_key_fetches_nothing() {
     let fixture = Fixture::start().await;
     let secret = json!({"Name": "s", "SecretString": "hunter2-secret"});
     let parameter = json!({"Name": "p", "Type": "SecureString", "Value": "hunter2-parameter"});
@@ -50,11 +50,13 @@ async fn an_agent_fetches_values_and_does_nothing_else() {
     let value = json!({"SecretId": "s"});
     let names = json!({"Names": ["p"], "WithDecryption": true});
     let fetched = [
-        fixture.json_call(HOST, secretsmanager::SERVICE, "GetSecretValue", value).await,
-        fixture.json_call(HOST, ssm::SERVICE, "GetParameters", names).await,
+        fixture.json_call(ROOT, secretsmanager::SERVICE, "GetSecretValue", value.clone()).await,
+        fixture.json_call(ROOT, ssm::SERVICE, "GetParameters", names.clone()).await,
     ];
     assert!(fetched.iter().all(|reply| reply.body.contains("hunter2")), "{fetched:?}");
     for (service, operation, input) in [
+        (secretsmanager::SERVICE, "GetSecretValue", value),
+        (ssm::SERVICE, "GetParameters", names),
         (secretsmanager::SERVICE, "ListSecrets", json!({})),
         (secretsmanager::SERVICE, "PutSecretValue", json!({"SecretId": "s", "SecretString": "x"})),
         (secretsmanager::SERVICE, "DeleteSecret", json!({"SecretId": "s"})),

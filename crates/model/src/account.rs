@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub enum Principal {
     /// The account's root.
     Root,
-    /// An IAM user by name.
+    /// An IAM user: its name, with its path before it if it has one (`a/b/jo`).
     User(String),
     /// One container instance's agent, by the instance's host key name.
     Instance(String),
@@ -17,6 +17,15 @@ pub enum Principal {
 }
 
 impl Principal {
+    /// The name of the user or role, without path.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::User(name) => name.rsplit('/').next(),
+            Self::RoleSession(role, _) => Some(role),
+            Self::Root | Self::Instance(_) => None,
+        }
+    }
+
     /// The principal's ARN in `account`.
     pub fn arn(&self, account: &str) -> String {
         match self {
@@ -41,6 +50,9 @@ pub struct AccessKey {
     pub principal: Principal,
     /// When it was made.
     pub created_at: Timestamp,
+    /// Switched off (`Inactive`): it signs nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_inactive: bool,
 }
 
 /// An account setting (PutAccountSetting, PutAccountSettingDefault).

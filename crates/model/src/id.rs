@@ -166,6 +166,13 @@ impl IdSource {
         self.hex32().into()
     }
 
+    /// `prefix` and 17 letters or digits: the unique ids of IAM (`AROA…`).
+    pub fn iam_id(&mut self, prefix: &str) -> String {
+        const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+        let letters = (0..17).map(|_| char::from(ALPHABET[self.0.usize(..ALPHABET.len())]));
+        prefix.chars().chain(letters).collect()
+    }
+
     /// A number below `bound`; 0 if `bound` is 0.
     pub fn below(&mut self, bound: usize) -> usize {
         if bound == 0 { 0 } else { self.0.usize(..bound) }

@@ -1,5 +1,5 @@
-//! What wharf knows: records, ids and ARNs, the in-memory snapshot, transactions, and the
-//! cluster query language.
+//! What wharf knows: records, ids and ARNs, the in-memory snapshot, transactions, the cluster
+//! query language, and the language of IAM's policies.
 //!
 //! Everything here is pure: no I/O, no clock, no random source. Time comes in as [`Timestamp`],
 //! randomness as a seed for [`IdSource`]. The crate knows nothing of the wire's shapes; gateway,
@@ -11,9 +11,11 @@ pub mod cluster;
 pub mod container_instance;
 pub mod container_settings;
 pub mod cql;
+pub mod iam;
 pub mod id;
 pub mod network;
 pub mod own_volume;
+pub mod policy;
 pub mod record;
 pub mod resources;
 pub mod secret;

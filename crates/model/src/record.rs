@@ -3,6 +3,7 @@
 use crate::account::{AccessKey, AccountSetting, ClientToken};
 use crate::cluster::Cluster;
 use crate::container_instance::{ContainerInstance, Reservation};
+use crate::iam::{self, InstanceProfile, ManagedPolicy, Role, User};
 use crate::id::{
     ClusterName, ContainerInstanceKey, Family, ServiceKey, TaskDefinitionKey, TaskKey,
 };
@@ -159,6 +160,14 @@ records! {
     /// A version of a secret: the secret's id, its own.
     SecretVersion("secret-version", (String, String)) = SecretVersion
         => |r| (r.secret_id.clone(), r.id.clone());
+    /// A role, by its name in lower case; so are users, policies and instance profiles.
+    Role("iam-role", String) = Role => |r| iam::key(&r.name);
+    /// A user.
+    User("iam-user", String) = User => |r| iam::key(&r.name);
+    /// A policy of the account's own.
+    ManagedPolicy("iam-policy", String) = ManagedPolicy => |r| iam::key(&r.name);
+    /// An instance profile.
+    InstanceProfile("iam-instance-profile", String) = InstanceProfile => |r| iam::key(&r.name);
 }
 
 fn encode<T: Serialize>(record: &T) -> Vec<u8> {

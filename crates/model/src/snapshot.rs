@@ -6,6 +6,7 @@
 use crate::account::{AccessKey, AccountSetting, ClientToken};
 use crate::cluster::Cluster;
 use crate::container_instance::{ContainerInstance, Reservation};
+use crate::iam::{self, InstanceProfile, ManagedPolicy, Role, User};
 use crate::id::{
     ClusterName, ContainerInstanceKey, Family, ServiceKey, TaskDefinitionKey, TaskId, TaskKey,
 };
@@ -66,6 +67,10 @@ pub struct Snapshot {
     parameter_versions: Table<(String, u64), ParameterVersion>,
     secrets: Table<String, Secret>,
     secret_versions: Table<(String, String), SecretVersion>,
+    roles: Table<String, Role>,
+    users: Table<String, User>,
+    policies: Table<String, ManagedPolicy>,
+    instance_profiles: Table<String, InstanceProfile>,
     usage: OrdMap<ContainerInstanceKey, Arc<InstanceUsage>>,
     service_tasks: OrdMap<ServiceKey, OrdSet<TaskId>>,
     addresses: OrdMap<Ipv4Addr, TaskKey>,
@@ -119,6 +124,14 @@ lookups! {
     secret, secrets: String => Secret;
     /// The secret's version: the secret's id, its own.
     secret_version, secret_versions: (String, String) => SecretVersion;
+    /// The role with this name in lower case.
+    role, roles: String => Role;
+    /// The user with this name in lower case.
+    user, users: String => User;
+    /// The account's own policy with this name in lower case.
+    policy, policies: String => ManagedPolicy;
+    /// The instance profile with this name in lower case.
+    instance_profile, instance_profiles: String => InstanceProfile;
 }
 
 fn values<'a, K: Ord + Clone, T>(
@@ -156,6 +169,10 @@ impl Snapshot {
             RecordKey::ParameterVersion(k) => of(&self.parameter_versions, k),
             RecordKey::Secret(k) => of(&self.secrets, k),
             RecordKey::SecretVersion(k) => of(&self.secret_versions, k),
+            RecordKey::Role(k) => of(&self.roles, k),
+            RecordKey::User(k) => of(&self.users, k),
+            RecordKey::ManagedPolicy(k) => of(&self.policies, k),
+            RecordKey::InstanceProfile(k) => of(&self.instance_profiles, k),
         }
     }
 
@@ -287,6 +304,26 @@ impl Snapshot {
         values(&self.access_keys)
     }
 
+    /// All roles by name.
+    pub fn roles(&self) -> impl Iterator<Item = &Arc<Role>> {
+        values(&self.roles)
+    }
+
+    /// All users by name.
+    pub fn users(&self) -> impl Iterator<Item = &Arc<User>> {
+        values(&self.users)
+    }
+
+    /// All of the account's own policies by name.
+    pub fn policies(&self) -> impl Iterator<Item = &Arc<ManagedPolicy>> {
+        values(&self.policies)
+    }
+
+    /// All instance profiles by name.
+    pub fn instance_profiles(&self) -> impl Iterator<Item = &Arc<InstanceProfile>> {
+        values(&self.instance_profiles)
+    }
+
     /// All client tokens.
     pub fn client_tokens(&self) -> impl Iterator<Item = &Arc<ClientToken>> {
         values(&self.client_tokens)
@@ -381,6 +418,10 @@ impl Snapshot {
             Record::SecretVersion(r) => {
                 insert!(secret_versions, (r.secret_id.clone(), r.id.clone()), r);
             }
+            Record::Role(r) => insert!(roles, iam::key(&r.name), r),
+            Record::User(r) => insert!(users, iam::key(&r.name), r),
+            Record::ManagedPolicy(r) => insert!(policies, iam::key(&r.name), r),
+            Record::InstanceProfile(r) => insert!(instance_profiles, iam::key(&r.name), r),
         }
     }
 
@@ -407,6 +448,10 @@ impl Snapshot {
             RecordKey::ParameterVersion(k) => drop(self.parameter_versions.remove(k)),
             RecordKey::Secret(k) => drop(self.secrets.remove(k)),
             RecordKey::SecretVersion(k) => drop(self.secret_versions.remove(k)),
+            RecordKey::Role(k) => drop(self.roles.remove(k)),
+            RecordKey::User(k) => drop(self.users.remove(k)),
+            RecordKey::ManagedPolicy(k) => drop(self.policies.remove(k)),
+            RecordKey::InstanceProfile(k) => drop(self.instance_profiles.remove(k)),
         }
     }
 

@@ -1,42 +1,14 @@
 //! Joins the layers: gives the gateway what it asks of control, history and keys.
 
-use crate::credentials::Credentials;
 use async_trait::async_trait;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use wharf_control::{SERVICE_EVENT, Sessions};
 use wharf_gateway::agent_sessions::{AgentSessions, AgentStream, SessionRequest};
 use wharf_gateway::app::HistoryWriter;
 use wharf_gateway::context::{HistoryEntry, HistoryReader, RecentEntry, ServiceEvent, SoftState};
-use wharf_gateway::sigv4::{Key, KeySource, Secret};
 use wharf_journal::{Event, History};
-use wharf_model::{ArnScope, ContainerInstanceKey, Principal, ServiceKey, Timestamp};
+use wharf_model::{ArnScope, ContainerInstanceKey, ServiceKey, Timestamp};
 use wharf_scheduler::Connectivity;
-
-/// The keys that sign requests on this server: the root's and this host's agent's.
-pub struct Keys(BTreeMap<String, (String, Principal)>);
-
-impl Keys {
-    /// The given keys with their owners.
-    pub fn new(keys: impl IntoIterator<Item = (Credentials, Principal)>) -> Self {
-        let entry = |(key, principal): (Credentials, Principal)| {
-            (key.access_key_id, (key.secret_access_key, principal))
-        };
-        Self(keys.into_iter().map(entry).collect())
-    }
-}
-
-impl KeySource for Keys {
-    fn find(&self, access_key_id: &str, session_token: Option<&str>) -> Option<Key> {
-        let (secret, principal) = self.0.get(access_key_id)?;
-        session_token.is_none().then(|| Key {
-            secret: Secret::new(secret.clone()),
-            principal: principal.clone(),
-            expires_at: None,
-            session: None,
-        })
-    }
-}
 
 /// Control's sessions as the gateway sees them.
 pub struct ControlSessions(pub Arc<Sessions>);

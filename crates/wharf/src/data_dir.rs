@@ -67,10 +67,10 @@ paths! {
     credentials = "credentials";
     /// The agent's key, mode 0600.
     agent_credentials = "agent/credentials";
+    /// The server's own key, which seals secrets and sessions, mode 0600.
+    seal_key = "seal-key";
     /// What the agent was started with, for the one who cleans up after it.
     agent_settings = "run/agent-settings.json";
-    /// The key that secrets are sealed with, mode 0600.
-    seal_key = "seal-key";
     /// The journal.
     journal = "journal";
     /// The image store.

@@ -1,11 +1,13 @@
-//! The key that secrets are sealed with: a file of its own in the data directory, made on the first
-//! start. The journal without this file gives no secret away; whoever backs one up needs both.
+//! The server's own key, which seals secrets and sessions: a file of its own in the data directory,
+//! made on the first start. The journal without this file gives no secret away; whoever backs one up
+//! needs both.
 
+use crate::credentials;
 use crate::data_dir::{self, DataDir};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use wharf_gateway::Vault;
-use wharf_gateway::vault::KEY_BYTES;
+use wharf_gateway::seal::{KEY_BYTES, SealKey};
 use wharf_model::{Sealed, Snapshot};
 use zeroize::Zeroizing;
 
@@ -25,7 +27,10 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The file holds no key.
-    #[error("{0} holds no key: it has 64 hexadecimal digits. Put the right file back")]
+    #[error(
+        "{0} holds no key: it has 64 hexadecimal digits. Restore it from a backup; without it \
+         sessions end, and users' access keys and all secrets are lost"
+    )]
     Form(PathBuf),
     /// The file is gone, and what was sealed with its key isn't.
     #[error(
@@ -42,18 +47,21 @@ pub enum Error {
         count: usize,
     },
     /// The kernel gave no random bytes.
-    #[error("can't get random bytes for a new key")]
-    Random(#[source] std::io::Error),
+    #[error(transparent)]
+    Random(#[from] credentials::Error),
     /// No cipher takes the key.
     #[error(transparent)]
     Vault(#[from] wharf_gateway::vault::Error),
 }
 
-/// The vault with the key of the data directory, which is made if nothing was sealed yet.
+/// What values of secrets are sealed with, of all that follows from the key.
+const VALUES: &str = "values";
+
+/// The key of the data directory, which is made if no secret was sealed yet, and the vault for secrets.
 ///
 /// # Errors
 /// If the key is missing although it is needed, or can't be read or made.
-pub fn vault(data_dir: &DataDir, snapshot: &Snapshot) -> Result<Vault, Error> {
+pub fn open(data_dir: &DataDir, snapshot: &Snapshot) -> Result<(SealKey, Vault), Error> {
     let path = data_dir.seal_key();
     let key = match std::fs::read(&path).map(Zeroizing::new) {
         Ok(text) => parse(&text).ok_or_else(|| Error::Form(path.clone()))?,
@@ -62,14 +70,15 @@ pub fn vault(data_dir: &DataDir, snapshot: &Snapshot) -> Result<Vault, Error> {
                 let key = Vault::key_of(first).unwrap_or("of an unknown name").to_owned();
                 return Err(Error::Lost { path, key, count: sealed(snapshot).count() });
             }
-            let key = random()?;
+            let key = Zeroizing::new(credentials::random_bytes::<KEY_BYTES>()?);
             let text = Zeroizing::new(format!("{}\n", hex(&key).as_str()));
             data_dir::write_private(&path, text.as_bytes())?;
             key
         }
         Err(source) => return Err(Error::Read { path, source }),
     };
-    let vault = Vault::new(&key)?;
+    let seal = SealKey::new(*key);
+    let vault = Vault::new(&seal.derive(VALUES, &[]))?;
     let others: BTreeSet<&str> =
         sealed(snapshot).filter_map(Vault::key_of).filter(|id| *id != vault.key_id()).collect();
     if !others.is_empty() {
@@ -80,23 +89,13 @@ pub fn vault(data_dir: &DataDir, snapshot: &Snapshot) -> Result<Vault, Error> {
             "secrets were sealed with another key: they can't be read until it is put back"
         );
     }
-    Ok(vault)
+    Ok((seal, vault))
 }
 
 /// All that is sealed.
 fn sealed(snapshot: &Snapshot) -> impl Iterator<Item = &Sealed> {
     let parameters = snapshot.parameter_versions().map(|version| &version.value);
     parameters.chain(snapshot.secret_versions().map(|version| &version.value))
-}
-
-fn random() -> Result<Zeroizing<[u8; KEY_BYTES]>, Error> {
-    let mut key = Zeroizing::new([0; KEY_BYTES]);
-    let flags = rustix::rand::GetRandomFlags::empty();
-    let got = rustix::rand::getrandom(key.as_mut_slice(), flags);
-    match got.map_err(|error| Error::Random(error.into()))? {
-        KEY_BYTES => Ok(key),
-        _ => Err(Error::Random(std::io::ErrorKind::UnexpectedEof.into())),
-    }
 }
 
 fn hex(key: &[u8; KEY_BYTES]) -> Zeroizing<String> {
@@ -141,6 +140,9 @@ mod tests {
     fn a_key_is_made_once_and_missed_when_it_is_needed() {
         let directory = tempfile::tempdir().unwrap();
         let data_dir = DataDir::open(Some(directory.path())).unwrap();
+        let vault = |data_dir: &DataDir, snapshot: &Snapshot| {
+            open(data_dir, snapshot).map(|(_, vault)| vault)
+        };
         let one = vault(&data_dir, &Snapshot::default()).unwrap();
         let path = data_dir.seal_key();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
@@ -151,11 +153,12 @@ mod tests {
         assert_eq!(*again.open(&version.seal_name(), &version.value).unwrap(), b"hunter2");
 
         std::fs::remove_file(&path).unwrap();
-        let error = vault(&data_dir, &snapshot).unwrap_err();
+        let error = open(&data_dir, &snapshot).map(|_| ()).unwrap_err();
         assert!(matches!(&error, Error::Lost { count: 1, key, .. } if key == one.key_id()));
         assert!(!path.exists(), "no other key may be made in its place");
         std::fs::write(&path, "7".repeat(63)).unwrap();
-        assert!(matches!(vault(&data_dir, &snapshot).unwrap_err(), Error::Form(_)));
+        let error = open(&data_dir, &snapshot).map(|_| ()).unwrap_err();
+        assert!(matches!(error, Error::Form(_)));
         std::fs::write(&path, "7".repeat(64)).unwrap();
         let other = vault(&data_dir, &snapshot).unwrap();
         assert!(other.open(&version.seal_name(), &version.value).is_err());

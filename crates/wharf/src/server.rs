@@ -1,6 +1,6 @@
 //! `wharf server`: opens the state, starts the control plane and serves the API.
 
-use crate::adapters::{ControlSessions, GatewayHistory, Keys};
+use crate::adapters::{ControlSessions, GatewayHistory};
 use crate::cli::ServerArgs;
 use crate::credentials::{self, Credentials};
 use crate::data_dir::{self, DataDir};
@@ -9,9 +9,12 @@ use crate::seal_key;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
-use wharf_control::{Control, Options as ControlOptions};
+use wharf_control::{Control, Options as ControlOptions, roles};
+use wharf_gateway::credentials::{Keys, task_credentials};
 use wharf_gateway::http::{Options as HttpOptions, Server};
-use wharf_gateway::sigv4::{Clock as _, SystemClock};
+use wharf_gateway::iam::first_start;
+use wharf_gateway::seal::SealKey;
+use wharf_gateway::sigv4::{Clock as _, Secret, SystemClock};
 use wharf_gateway::{App, Parts};
 use wharf_journal::{EmbeddedJournal, History, HistoryOptions, Store};
 use wharf_logs::{LogStore, LogStoreOptions};
@@ -41,7 +44,7 @@ pub enum Error {
     /// The history can't be opened.
     #[error(transparent)]
     History(#[from] wharf_journal::HistoryError),
-    /// The key that secrets are sealed with.
+    /// The server's own key.
     #[error(transparent)]
     SealKey(#[from] seal_key::Error),
     /// The log store can't be opened.
@@ -80,14 +83,18 @@ pub async fn run(
     };
     let history = Arc::new(History::open(data_dir.path(), history_options)?);
     let logs = LogStore::open(data_dir.path(), LogStoreOptions::default())?;
-    let vault = Arc::new(seal_key::vault(data_dir, &store.snapshot())?);
     ensure_default_cluster(&store).await?;
+    ensure_roles(&store).await?;
+    let (seal, vault) = seal_key::open(data_dir, &store.snapshot())?;
+    let (seal, vault) = (Arc::new(seal), Arc::new(vault));
     let control = Control::new(ControlOptions {
         store: Arc::clone(&store),
         history: Arc::clone(&history),
         arns: arns.clone(),
         vpc: vpc.clone(),
         clock: Arc::new(|| SystemClock.now()),
+        issue_credentials: issue_credentials(&seal, &arns),
+        credentials_life: roles::LIFE,
     });
     let sessions = Arc::new(ControlSessions(control.sessions()));
     let gateway_history = Arc::new(GatewayHistory { history, arns });
@@ -97,11 +104,12 @@ pub async fn run(
         account: args.account.clone(),
         vpc,
         endpoint: endpoint.clone(),
+        keys: Arc::new(keys(data_dir, &endpoint, &args.region, &store, &seal)?),
+        seal,
         store,
         logs: logs.clone(),
         vault,
         has_object_store: args.s3_endpoint.is_some(),
-        keys: Arc::new(keys(data_dir, &endpoint, &args.region)?),
         clock: Arc::new(SystemClock),
         soft: Arc::clone(&sessions) as _,
         history: Arc::clone(&gateway_history) as _,
@@ -134,12 +142,41 @@ async fn expire_logs(logs: LogStore, shutdown: CancellationToken) {
     }
 }
 
-/// The root's key, made on the first start, and this host's agent's, if it has one.
-fn keys(data_dir: &DataDir, endpoint: &str, region: &str) -> Result<Keys, Error> {
+/// The root's key, made on the first start, and this host's agent's, if it has one; beside them
+/// whatever the state and the seal know.
+fn keys(
+    data_dir: &DataDir,
+    endpoint: &str,
+    region: &str,
+    store: &Arc<Store>,
+    seal: &Arc<SealKey>,
+) -> Result<Keys, Error> {
     let root = Credentials::load_or_create(&data_dir.credentials(), endpoint, region)?;
     let agent: Option<Credentials> = data_dir::read_json(&data_dir.agent_credentials())?;
     let agent = agent.map(|key| (key, Principal::Instance("local".to_owned())));
-    Ok(Keys::new([(root, Principal::Root)].into_iter().chain(agent)))
+    let fixed = [(root, Principal::Root)]
+        .into_iter()
+        .chain(agent)
+        .map(|(key, owner)| (key.access_key_id, Secret::new(key.secret_access_key), owner));
+    Ok(Keys::new(fixed, Arc::clone(store), Arc::clone(seal)))
+}
+
+/// How the control plane comes by credentials of tasks' roles.
+fn issue_credentials(seal: &Arc<SealKey>, arns: &ArnScope) -> roles::IssueCredentials {
+    let (seal, arns) = (Arc::clone(seal), arns.clone());
+    Arc::new(move |role, task, role_type, expires_at, salt| {
+        task_credentials(&seal, &arns, role, task, role_type.as_str(), expires_at, salt)
+    })
+}
+
+/// The roles that an account has from the start.
+async fn ensure_roles(store: &Store) -> Result<(), Error> {
+    let seed = u64::from_ne_bytes(credentials::random_bytes()?);
+    let transaction = first_start::roles(&store.snapshot(), SystemClock.now(), seed);
+    if !transaction.is_empty() {
+        store.commit(transaction).await?;
+    }
+    Ok(())
 }
 
 /// The cluster `default` exists from the first start; one that was deleted stays deleted.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::model::{Kind, Member, Model, Shape};
-use super::names::{field, screaming, snake, variant};
+use super::names::{field, screaming, snake, type_name, variant};
 use super::{Error, Service};
 
 type Files = BTreeMap<PathBuf, String>;
@@ -113,8 +113,8 @@ fn module(model: &Model, version: &str) -> String {
         model.metadata("targetPrefix"),
         model.metadata("xmlNamespace"),
     );
-    // awsJson names its operations in a header; there, one that isn't built can be told from none.
-    if !model.metadata("targetPrefix").is_empty() && !model.others.is_empty() {
+    // So that one that isn't built can be told from none. EC2 has far too many.
+    if model.metadata("protocol") != "ec2" && !model.others.is_empty() {
         text.push_str("/// The service's operations that aren't generated.\n");
         let _ = writeln!(text, "pub const OTHER_OPERATIONS: &[&str] = &{:?};\n", model.others);
     }
@@ -243,8 +243,9 @@ fn write_group(
 
 fn structure_type(model: &Model, name: &str, members: &[Member]) -> Result<String, Error> {
     let mut text = format!(
-        "structure! {{\n    /// `{name}` of the {} model.\n    {name}: schemas::{} {{\n",
+        "structure! {{\n    /// `{name}` of the {} model.\n    {}: schemas::{} {{\n",
         model.service.to_uppercase(),
+        type_name(name),
         screaming(name)
     );
     for member in members {
@@ -260,8 +261,9 @@ fn structure_type(model: &Model, name: &str, members: &[Member]) -> Result<Strin
 
 fn enum_type(model: &Model, name: &str, values: &[String]) -> Result<String, Error> {
     let mut text = format!(
-        "enumeration! {{\n    /// `{name}` of the {} model.\n    {name} {{\n",
-        model.service.to_uppercase()
+        "enumeration! {{\n    /// `{name}` of the {} model.\n    {} {{\n",
+        model.service.to_uppercase(),
+        type_name(name)
     );
     let mut seen = BTreeMap::new();
     for value in values {
@@ -282,7 +284,7 @@ fn rust_type(model: &Model, name: &str) -> Result<String, Error> {
     let unknown = |text: &str| Error::Model { service: model.service, text: text.to_owned() };
     let shape = model.shapes.get(name).ok_or_else(|| unknown(name))?;
     Ok(match &shape.kind {
-        Kind::Structure(_) | Kind::Enum(_) => name.to_owned(),
+        Kind::Structure(_) | Kind::Enum(_) => type_name(name),
         Kind::Document => "Document".to_owned(),
         Kind::List(element) => format!("Vec<{}>", rust_type(model, element)?),
         Kind::Map(_, value) => format!("BTreeMap<String, {}>", rust_type(model, value)?),

@@ -30,6 +30,12 @@ pub fn snake(name: &str) -> String {
     out
 }
 
+/// A type's name: `statusType` → `StatusType`.
+pub fn type_name(name: &str) -> String {
+    let mut letters = name.chars();
+    letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect()
+}
+
 /// A member's field: its snake case, raw where that is a keyword.
 pub fn field(name: &str) -> String {
     let snake = snake(name);
@@ -81,6 +87,7 @@ mod tests {
             assert_eq!(snake(name), expected);
         }
         assert_eq!(field("type"), "r#type");
+        assert_eq!(type_name("statusType"), "StatusType");
     }
 
     #[test]

@@ -20,7 +20,7 @@ use hyper_util::rt::TokioExecutor;
 use rustls_pki_types::pem::PemObject;
 use wharf_wire::{OperationShape, Service, ecs, json, logs};
 
-use crate::options::AgentOptions;
+use crate::options::{AgentCredentials, AgentOptions};
 use sign::Signer;
 
 /// How long one call may take.
@@ -112,6 +112,11 @@ impl EcsClient {
             .build(connector);
         let signer = Signer::new(&options.credentials, &options.region);
         Ok(Self { http, endpoint, signer, tls })
+    }
+
+    /// The same way to the server, signed with another key.
+    pub(crate) fn signed_by(&self, credentials: &AgentCredentials) -> Self {
+        Self { signer: self.signer.with_key(credentials), ..self.clone() }
     }
 
     /// The signer, for websocket upgrades.

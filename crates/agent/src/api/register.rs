@@ -24,6 +24,7 @@ const CAPABILITIES: &[&str] = &[
     "ecs.capability.secrets.asm.environment-variables",
     "ecs.capability.secrets.asm.bootstrap.log-driver",
     "com.amazonaws.ecs.capability.task-iam-role",
+    "com.amazonaws.ecs.capability.task-iam-role-network-host",
     "ecs.capability.task-cpu-mem-limit",
     "ecs.capability.network.awsvpc",
     "ecs.capability.external",

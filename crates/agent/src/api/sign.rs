@@ -52,6 +52,11 @@ impl Signer {
         settings
     }
 
+    /// A signer with another key for the same region.
+    pub(crate) fn with_key(&self, credentials: &AgentCredentials) -> Self {
+        Self::new(credentials, &self.region)
+    }
+
     /// Adds `x-amz-date`, `authorization` and, where there is one, the session token.
     pub fn sign<B>(&self, request: &mut http::Request<B>, body: &[u8]) -> Result<(), Error> {
         self.sign_for(SERVICE, request, body)

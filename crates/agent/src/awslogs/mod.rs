@@ -19,11 +19,13 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wharf_runtime::SandboxId;
+use wharf_wire::OperationShape;
 use wharf_wire::logs::operation::{CreateLogGroup, CreateLogStream};
 use wharf_wire::logs::types::{CreateLogGroupRequest, CreateLogStreamRequest};
 
 use crate::api::{EcsClient, Error};
 use crate::engine::{Failure, Machine};
+use crate::roles::ExecutionRoles;
 use crate::task::{Container, Task};
 use crate::tasks::locked;
 use ship::{Shipper, Stage};
@@ -38,6 +40,25 @@ const CREATE_AGAIN: Duration = Duration::from_millis(500);
 
 type Key = (SandboxId, String);
 
+/// Whose key signs the calls for one task's logs.
+#[derive(Clone)]
+struct Caller {
+    agent: EcsClient,
+    role: Option<(ExecutionRoles, Arc<Task>)>,
+}
+
+impl Caller {
+    async fn call<O: OperationShape>(&self, input: O::Input) -> Result<O::Output, Error> {
+        let client = match &self.role {
+            None => None,
+            Some((roles, task)) => roles.client(task).await.map_err(|failure| {
+                Error::Unreachable { operation: O::NAME, reason: failure.text }
+            })?,
+        };
+        client.as_ref().unwrap_or(&self.agent).call_logs::<O>(input).await
+    }
+}
+
 struct Entry {
     stage: watch::Receiver<Stage>,
     /// True once the container has ended: what is in the file then is all.
@@ -47,6 +68,9 @@ struct Entry {
 
 struct Inner {
     client: EcsClient,
+    roles: ExecutionRoles,
+    /// On EC2, too, logs go by the execution role.
+    is_overridden: bool,
     tracker: TaskTracker,
     shutdown: CancellationToken,
     entries: Mutex<BTreeMap<Key, Entry>>,
@@ -82,9 +106,25 @@ pub(crate) fn shown(task: &Task, container: &Container) -> BTreeMap<String, Stri
 }
 
 impl Shipping {
-    pub(crate) fn new(client: EcsClient, shutdown: CancellationToken) -> Self {
+    pub(crate) fn new(
+        client: EcsClient,
+        roles: ExecutionRoles,
+        is_overridden: bool,
+        shutdown: CancellationToken,
+    ) -> Self {
         let (tracker, entries) = (TaskTracker::new(), Mutex::default());
-        Self { inner: Arc::new(Inner { client, tracker, shutdown, entries }) }
+        let inner = Inner { client, roles, is_overridden, tracker, shutdown, entries };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// By whose key the task's logs go: on FARGATE by its execution role's; on EC2 by the
+    /// agent's, as the instance's role does for Amazon's agent.
+    fn caller(&self, task: &Task) -> Caller {
+        let by_role = task.launch_type.as_deref() == Some("FARGATE") || self.inner.is_overridden;
+        Caller {
+            agent: self.inner.client.clone(),
+            role: by_role.then(|| (self.inner.roles.clone(), Arc::new(task.clone()))),
+        }
     }
 
     /// Makes the streams whose names are known before anything of the task is made: a missing group
@@ -94,7 +134,7 @@ impl Shipping {
             let Some(settings) = settings(container) else { continue };
             let settings = settings?;
             let Some(stream) = settings.stream(task, &container.name) else { continue };
-            self.create(&settings, &stream).await.map_err(|error| {
+            self.create(task, &settings, &stream).await.map_err(|error| {
                 Failure::new(
                     "ResourceInitializationError",
                     format!(
@@ -121,7 +161,7 @@ impl Shipping {
         let stream = match settings.stream(task, &container.name) {
             Some(stream) => stream,
             None => {
-                self.create(&settings, runtime_id).await.map_err(|error| {
+                self.create(task, &settings, runtime_id).await.map_err(|error| {
                     Failure::new(
                         "CannotStartContainerError",
                         format!(
@@ -168,8 +208,8 @@ impl Shipping {
         let stop = self.inner.shutdown.child_token();
         entries.insert(key, Entry { stage: stages, ended, stop: stop.clone() });
         drop(entries);
-        let client = self.inner.client.clone();
-        let shipper = Shipper { client, settings, stream, log, ended: has_ended, stage };
+        let caller = self.caller(task);
+        let shipper = Shipper { caller, settings, stream, log, ended: has_ended, stage };
         self.inner.tracker.spawn(async move {
             tokio::select! {
                 () = shipper.run() => {}
@@ -233,21 +273,20 @@ impl Shipping {
     }
 
     /// Makes a stream, and its group where the definition says so. One that is there does.
-    async fn create(&self, settings: &Settings, stream: &str) -> Result<(), Error> {
+    async fn create(&self, task: &Task, settings: &Settings, stream: &str) -> Result<(), Error> {
+        let caller = self.caller(task);
         if settings.create_group {
             let input = CreateLogGroupRequest {
                 log_group_name: Some(settings.group.clone()),
                 ..Default::default()
             };
-            exists(
-                patiently(|| self.inner.client.call_logs::<CreateLogGroup>(input.clone())).await,
-            )?;
+            exists(patiently(|| caller.call::<CreateLogGroup>(input.clone())).await)?;
         }
         let input = CreateLogStreamRequest {
             log_group_name: Some(settings.group.clone()),
             log_stream_name: Some(stream.to_owned()),
         };
-        exists(patiently(|| self.inner.client.call_logs::<CreateLogStream>(input.clone())).await)
+        exists(patiently(|| caller.call::<CreateLogStream>(input.clone())).await)
     }
 
     /// Waits for the shippers after the shutdown was asked for.

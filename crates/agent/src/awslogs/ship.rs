@@ -9,10 +9,11 @@ use wharf_runtime::logs::{LogReader, Position};
 use wharf_wire::logs::operation::{DescribeLogStreams, PutLogEvents};
 use wharf_wire::logs::types::{DescribeLogStreamsRequest, InputLogEvent, PutLogEventsRequest};
 
+use super::Caller;
 use super::cursor::Cursor;
 use super::events::{Assembler, Made};
 use super::options::Settings;
-use crate::api::{EcsClient, Error};
+use crate::api::Error;
 
 /// Limits of PutLogEvents. As JSON a message may grow; a batch stays well below what is taken.
 const MAX_EVENTS: usize = 10_000;
@@ -35,7 +36,7 @@ pub(super) enum Stage {
 }
 
 pub(super) struct Shipper {
-    pub(super) client: EcsClient,
+    pub(super) caller: Caller,
     pub(super) settings: Settings,
     pub(super) stream: String,
     pub(super) log: PathBuf,
@@ -135,7 +136,7 @@ impl Shipper {
         };
         let mut wait = FIRST_RETRY;
         loop {
-            match self.client.call_logs::<PutLogEvents>(input.clone()).await {
+            match self.caller.call::<PutLogEvents>(input.clone()).await {
                 Ok(output) => {
                     cursor.token = output.next_sequence_token.unwrap_or_default();
                     break;
@@ -183,7 +184,7 @@ impl Shipper {
             ..Default::default()
         };
         loop {
-            match self.client.call_logs::<DescribeLogStreams>(input.clone()).await {
+            match self.caller.call::<DescribeLogStreams>(input.clone()).await {
                 Ok(output) => {
                     let stream = output.log_streams.unwrap_or_default().into_iter().next()?;
                     let is_it = stream.log_stream_name.as_ref() == Some(&self.stream);

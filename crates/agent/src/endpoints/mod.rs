@@ -3,15 +3,18 @@
 //!
 //! Tasks reach it at 169.254.170.2:80 and 169.254.170.4:80, which the runtime leads to ports on the
 //! bridge's own address; it never listens on all addresses. Introspection is a unix socket in the agent's
-//! directory. Credentials answer only to an address of the task that they belong to.
+//! directory. Credentials answer only to the task that they belong to: to its address, in network mode
+//! host to its processes.
 
 mod api;
 mod documents;
+mod host_mode;
 mod protection;
 mod routes;
 mod stats;
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -68,6 +71,8 @@ pub(crate) struct Context {
     sampler: Sampler,
     instance: Arc<Mutex<Instance>>,
     client: EcsClient,
+    /// The cgroup above all tasks'.
+    cgroup: Arc<str>,
 }
 
 impl Context {
@@ -112,8 +117,13 @@ impl Endpoints {
             availability_zone: options.availability_zone.clone(),
             container_instance_arn: None,
         }));
-        let context =
-            Context { tasks, sampler, instance: instance.clone(), client: client.clone() };
+        let context = Context {
+            tasks,
+            sampler,
+            instance: instance.clone(),
+            client: client.clone(),
+            cgroup: format!("/wharf-{}", options.instance).into(),
+        };
         tokio::spawn(serve_tasks(tcp, context.clone(), stop.clone()));
         tokio::spawn(api::serve(api, client.clone(), stop.clone()));
         tokio::spawn(serve_host(unix, context, stop));
@@ -167,7 +177,8 @@ where
 
 async fn serve_tasks(listener: TcpListener, context: Context, stop: CancellationToken) {
     accept(listener, stop, |stream, peer| {
-        let (context, peer) = (context.clone(), peer.ip().to_canonical());
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let context = context.clone();
         serve(stream, move |asked| {
             let context = context.clone();
             async move { routes::for_task(&context, peer, &asked).await }

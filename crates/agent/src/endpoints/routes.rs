@@ -1,14 +1,15 @@
 //! Which path answers what.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use http::Method;
 use serde_json::{Value, json};
+use wharf_runtime::SandboxId;
 use wharf_wire::ecs::operation;
 use wharf_wire::ecs::types::ListTagsForResourceRequest;
 
-use super::{Answer, Asked, Context, Instance, documents, protection, stats};
+use super::{Answer, Asked, Context, Instance, documents, host_mode, protection, stats};
 use crate::engine::Machine;
 use crate::launch::metadata_id;
 use crate::task::{Network, RoleCredentials};
@@ -22,7 +23,8 @@ pub(super) enum Version {
 }
 
 /// A request from a task's address.
-pub(super) async fn for_task(context: &Context, peer: IpAddr, asked: &Asked) -> Answer {
+pub(super) async fn for_task(context: &Context, from: SocketAddr, asked: &Asked) -> Answer {
+    let peer = from.ip();
     let (path, query) = (asked.path.as_str(), asked.query.as_str());
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     match *parts.as_slice() {
@@ -32,11 +34,13 @@ pub(super) async fn for_task(context: &Context, peer: IpAddr, asked: &Asked) -> 
         _ if asked.method != Method::GET => method_not_allowed("GET"),
         ["v1", "credentials"] => {
             let id = query.split('&').find_map(|pair| pair.strip_prefix("id="));
-            credentials(context, peer, id.unwrap_or_default(), "CredentialsV1Request")
+            credentials(context, from, id.unwrap_or_default(), "CredentialsV1Request").await
         }
-        ["v2", "credentials"] => credentials(context, peer, "", "CredentialsV2Request"),
-        ["v2", "credentials", id] => credentials(context, peer, id, "CredentialsV2Request"),
-        ["v2", "metadata" | "stats", ..] => by_address(context, peer, &parts).await,
+        ["v2", "credentials"] => credentials(context, from, "", "CredentialsV2Request").await,
+        ["v2", "credentials", id] => credentials(context, from, id, "CredentialsV2Request").await,
+        ["v2", "metadata" | "metadataWithTags" | "stats", ..] => {
+            by_address(context, peer, &parts).await
+        }
         ["v3", id, ref rest @ ..] => by_id(context, Version::V3, id, rest).await,
         ["v4", id, ref rest @ ..] => by_id(context, Version::V4, id, rest).await,
         ["api", _, ..] => Answer {
@@ -170,14 +174,50 @@ async fn by_address(context: &Context, peer: IpAddr, parts: &[&str]) -> Answer {
     };
     match parts {
         ["v2", "metadata"] => Answer::ok(document),
+        ["v2", "metadataWithTags"] => {
+            let mut answer = Answer::ok(document);
+            add_tags(context, &instance, &mut answer.body).await;
+            answer
+        }
         ["v2", "stats"] => Answer::ok(stats::task(context, &task).await),
+        ["v2", what, container] => by_runtime_id(context, &instance, &task, what, container).await,
         _ => not_found(&parts.join("/")),
     }
 }
 
-/// Credentials go only to an address of the task that they are for. A wrong id and a wrong
-/// address answer alike.
-fn credentials(context: &Context, peer: IpAddr, id: &str, who: &str) -> Answer {
+/// A container of the task, by the id that the documents show for it.
+async fn by_runtime_id(
+    context: &Context,
+    instance: &Instance,
+    task: &SandboxId,
+    what: &str,
+    id: &str,
+) -> Answer {
+    let name = find(context, |machine| {
+        let mut containers = machine.containers();
+        let found = containers.find(|(_, state)| state.runtime_id.as_deref() == Some(id));
+        let (container, _) = found.filter(|_| machine.task.id == *task)?;
+        let name = container.name.clone();
+        let document = documents::container_by_name(machine, &name, instance, Version::V2);
+        Some((name, document))
+    });
+    let Some((name, document)) = name else {
+        let text = format!("Unable to get container from the request: no container {id}");
+        return Answer { status: 400, body: json!(text) };
+    };
+    match what {
+        "metadata" => Answer::ok(document),
+        "stats" => match stats::container(context, &(task.clone(), name)).await {
+            Some(stats) => Answer::ok(stats),
+            None => Answer { status: 500, body: json!("Unable to get container stats") },
+        },
+        _ => not_found(what),
+    }
+}
+
+/// Credentials go only to the task that they are for: to its address, or in network mode host to
+/// a process of it. A wrong id and a wrong caller are answered alike.
+async fn credentials(context: &Context, from: SocketAddr, id: &str, who: &str) -> Answer {
     let error = |status: u16, code: &str, message: &str| Answer {
         status,
         body: json!({ "code": code, "message": format!("{who}: {message}") }),
@@ -187,12 +227,25 @@ fn credentials(context: &Context, peer: IpAddr, id: &str, who: &str) -> Answer {
     }
     let found = find(context, |machine| {
         let credentials = machine.task.role_credentials.as_ref()?;
-        let same = credentials.id.expose() == id && machine.is_live() && owns(machine, peer);
-        same.then(|| credentials.clone())
+        let same = credentials.id.expose() == id && machine.is_live();
+        let task = &machine.task;
+        match task.network {
+            _ if !same => None,
+            Network::Host => Some((credentials.clone(), Some(task.id.clone()))),
+            _ => owns(machine, from.ip()).then(|| (credentials.clone(), None)),
+        }
     });
+    let found = match found {
+        Some((credentials, Some(task))) => {
+            let cgroup = format!("{}/{task}", context.cgroup);
+            let held = tokio::task::spawn_blocking(move || host_mode::is_held_by(&cgroup, from));
+            held.await.unwrap_or(false).then_some(credentials)
+        }
+        found => found.map(|(credentials, _)| credentials),
+    };
     match found {
         None => error(400, "InvalidIdInRequest", "Credentials not found"),
-        Some(credentials) if credentials.access_key_id.is_empty() => {
+        Some(credentials) if !credentials.is_complete() => {
             error(503, "CredentialsUninitialized", "Credentials uninitialized for ID")
         }
         Some(credentials) => Answer::ok(credentials_document(&credentials)),

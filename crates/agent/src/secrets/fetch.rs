@@ -34,6 +34,13 @@ impl Secrets {
     /// Fetches all that a task names.
     pub(super) async fn fetch(&self, task: &Task) -> Result<Values, Failure> {
         let wording = Wording::of(task);
+        let (references, files) = (self.references(task, &wording), self.files(task, &wording));
+        let (by_reference, by_container) = tokio::try_join!(references, files)?;
+        Ok(Values { by_reference, by_container })
+    }
+
+    /// Parameters and secrets. A task that names none needs no role either.
+    async fn references(&self, task: &Task, wording: &Wording) -> Result<Map, Failure> {
         let mut parameters = Vec::new();
         let mut versions: BTreeMap<Version, Vec<(String, Option<String>)>> = BTreeMap::new();
         for text in references(task) {
@@ -46,17 +53,18 @@ impl Secrets {
                 Err(error) => return Err(wording.reference(text, &error)),
             }
         }
-        let client = self.client_of(task).await?;
+        if parameters.is_empty() && versions.is_empty() {
+            return Ok(Map::new());
+        }
+        let client = &self.client_of(task).await?;
         let batches = parameters.chunks(PARAMETERS);
-        let batches = try_join_all(batches.map(|names| self.parameters(&client, names, &wording)));
+        let batches = try_join_all(batches.map(|names| self.parameters(client, names, wording)));
         let secrets = versions.into_iter();
         let secrets = try_join_all(
-            secrets.map(|(version, wanted)| self.secret(&client, version, wanted, &wording)),
+            secrets.map(|(version, wanted)| self.secret(client, version, wanted, wording)),
         );
-        let files = self.files(task, &wording);
-        let (batches, secrets, by_container) = tokio::try_join!(batches, secrets, files)?;
-        let by_reference = batches.into_iter().chain(secrets).flatten().collect();
-        Ok(Values { by_reference, by_container })
+        let (batches, secrets) = tokio::try_join!(batches, secrets)?;
+        Ok(batches.into_iter().chain(secrets).flatten().collect())
     }
 
     /// A call, again and again while the server can't be reached.

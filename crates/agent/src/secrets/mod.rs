@@ -18,6 +18,7 @@ use wharf_runtime::SandboxId;
 use crate::api::{EcsClient, Error};
 use crate::engine::Failure;
 use crate::options::AgentOptions;
+use crate::roles::ExecutionRoles;
 use crate::task::{Container, LogConfig, Secret, Task, VolumeSource};
 use crate::tasks::locked;
 use object_store::ObjectStore;
@@ -70,7 +71,7 @@ impl Values {
 }
 
 struct Inner {
-    client: EcsClient,
+    roles: ExecutionRoles,
     objects: Option<ObjectStore>,
     permits: Semaphore,
     values: Mutex<BTreeMap<SandboxId, Arc<Values>>>,
@@ -83,12 +84,12 @@ pub(crate) struct Secrets {
 }
 
 impl Secrets {
-    /// Fetches by `client`, and files from the store that the options name.
-    pub(crate) fn new(options: &AgentOptions, client: EcsClient) -> Result<Self, Error> {
+    /// Fetches in the name of tasks' roles, and files from the store that the options name.
+    pub(crate) fn new(options: &AgentOptions, roles: ExecutionRoles) -> Result<Self, Error> {
         let objects = options.object_store.as_ref();
         let objects = objects.map(|store| ObjectStore::new(store, &options.region)).transpose()?;
         let (permits, values) = (Semaphore::new(PARALLEL), Mutex::default());
-        Ok(Self { inner: Arc::new(Inner { client, objects, permits, values }) })
+        Ok(Self { inner: Arc::new(Inner { roles, objects, permits, values }) })
     }
 
     /// The task's values: those that were fetched, or else fetched now.
@@ -102,9 +103,13 @@ impl Secrets {
         Ok(known.entry(task.id.clone()).or_insert(values).clone())
     }
 
-    /// The client that fetches for a task. This is the one place that says in whose name.
-    async fn client_of(&self, _task: &Task) -> Result<EcsClient, Failure> {
-        Ok(self.inner.client.clone())
+    /// The client that fetches for a task: in the name of its execution role alone.
+    async fn client_of(&self, task: &Task) -> Result<EcsClient, Failure> {
+        let client = self.inner.roles.client(task).await?;
+        client.ok_or_else(|| {
+            let text = "unable to find execution role credentials";
+            Failure::new("ResourceInitializationError", text)
+        })
     }
 
     /// Drops a task's values.

@@ -118,6 +118,9 @@ pub struct Interface {
 }
 
 /// Credentials of a role, handed to the task's processes on request (ACS `IAMRoleCredentials`).
+///
+/// What they are good for stays in memory: on disk are the id, which the container's environment
+/// holds too, and the role. After a restart the control plane sends the rest again.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct RoleCredentials {
     /// The id under which they are asked for; unguessable.
@@ -125,13 +128,24 @@ pub struct RoleCredentials {
     /// The role's ARN.
     pub role_arn: String,
     /// Access key id.
+    #[serde(skip)]
     pub access_key_id: String,
     /// Secret access key.
+    #[serde(skip)]
     pub secret_access_key: Secret,
     /// Session token.
+    #[serde(skip)]
     pub session_token: Secret,
     /// When they expire (RFC 3339).
+    #[serde(skip)]
     pub expiration: String,
+}
+
+impl RoleCredentials {
+    /// False after a restart, until they have been sent again.
+    pub fn is_complete(&self) -> bool {
+        !self.access_key_id.is_empty() && !self.secret_access_key.expose().is_empty()
+    }
 }
 
 /// A container of a task (ACS `Container`).

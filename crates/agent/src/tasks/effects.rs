@@ -13,6 +13,7 @@ use super::listening;
 use crate::awslogs::Shipping;
 use crate::engine::{Failure, Input};
 use crate::launch::{self, Surroundings};
+use crate::roles::ExecutionRoles;
 use crate::secrets::Secrets;
 use crate::task::Task;
 
@@ -34,6 +35,7 @@ pub(crate) struct Host {
     pub(crate) runtime: Runtime,
     pub(crate) shipping: Shipping,
     pub(crate) secrets: Secrets,
+    pub(crate) roles: ExecutionRoles,
     pub(crate) images: ImageStore,
     pub(crate) registry: RegistryClient,
     pub(crate) surroundings: Arc<Surroundings>,

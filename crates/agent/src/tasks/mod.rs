@@ -279,6 +279,7 @@ impl Tasks {
         }
         for id in old {
             self.inner.host.shipping.forget(&id);
+            self.inner.host.roles.forget(&id);
             if let Err(error) = self.inner.store.remove_task(&id) {
                 tracing::warn!(%error, "could not forget a task");
             }
@@ -306,6 +307,7 @@ impl Tasks {
             }
         };
         if self.knows(&id) {
+            self.renew(arn, wire);
             if stop {
                 self.stop(&id).await;
             }
@@ -317,7 +319,12 @@ impl Tasks {
             return Taken::Yes;
         }
         match task::parse(wire) {
-            Ok(task) => self.add(task).await,
+            Ok(task) => {
+                if let Some(credentials) = &task.execution_role_credentials {
+                    self.inner.host.roles.set(&task.id, credentials);
+                }
+                self.add(task).await
+            }
             Err(error) => self.refuse(arn, &error),
         }
     }
@@ -379,6 +386,24 @@ impl Tasks {
         let _ = taken.await;
     }
 
+    /// Takes the credentials of a task that is here already: an agent that was started again has
+    /// lost those that it had.
+    fn renew(&self, arn: &str, wire: &acs::Task) {
+        let sent = [
+            (false, "roleCredentials", &wire.role_credentials),
+            (true, "executionRoleCredentials", &wire.execution_role_credentials),
+        ];
+        for (execution, member, credentials) in sent {
+            match task::parse::credentials(member, credentials.as_ref()) {
+                Ok(Some(credentials)) => {
+                    self.refresh_credentials(arn, execution, credentials);
+                }
+                Ok(None) => {}
+                Err(error) => tracing::warn!(task = arn, %error, "credentials were not taken"),
+            }
+        }
+    }
+
     /// Gives fresh credentials to a task; false when it isn't here.
     pub(crate) fn refresh_credentials(
         &self,
@@ -391,7 +416,10 @@ impl Tasks {
         let Some(entry) = entries.get(&id) else { return false };
         let mut machine = locked(&entry.machine);
         match execution {
-            true => machine.task.execution_role_credentials = Some(credentials),
+            true => {
+                self.inner.host.roles.set(&id, &credentials);
+                machine.task.execution_role_credentials = Some(credentials);
+            }
             false => machine.task.role_credentials = Some(credentials),
         }
         true

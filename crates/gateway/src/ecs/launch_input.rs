@@ -93,6 +93,13 @@ fn container(
         value => Ok(value.map(i64::from)),
     };
     let environment = sent.environment.iter().flatten();
+    let secrets = definition.container(&name).map(|c| c.secrets.as_slice()).unwrap_or_default();
+    let shared = secrets
+        .iter()
+        .find(|(secret, _)| environment.clone().any(|e| e.name.as_ref() == Some(secret)));
+    if let Some((secret, _)) = shared {
+        return Err(ApiError::client(Error::SecretNameTwice(secret.clone()).to_string()));
+    }
     Ok(ContainerOverride {
         cpu: positive("cpu", sent.cpu, 0)?,
         memory: positive("memory", sent.memory, 6)?,

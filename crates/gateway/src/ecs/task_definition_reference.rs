@@ -6,7 +6,7 @@ use crate::error::ApiError;
 use std::sync::Arc;
 use wharf_model::arn::Resource;
 use wharf_model::task_definition::TaskDefinitionStatus;
-use wharf_model::{Arn, TaskDefinition, TaskDefinitionKey};
+use wharf_model::{Arn, Snapshot, TaskDefinition, TaskDefinitionKey};
 
 /// What DescribeTaskDefinition says of a task definition that isn't there.
 pub const CANNOT_DESCRIBE: &str = "Unable to describe task definition.";
@@ -65,12 +65,26 @@ impl Reference {
         let snapshot = context.snapshot;
         match self {
             Self::Revision(key) => snapshot.task_definition(key),
-            Self::Latest(family) => snapshot
-                .family_revisions(family)
-                .rev()
-                .find(|d| d.status == TaskDefinitionStatus::Active),
+            Self::Latest(family) => latest(snapshot, family),
         }
     }
+}
+
+/// What `text` names in the state alone: a family's latest ACTIVE revision, or one revision.
+pub(crate) fn find<'a>(snapshot: &'a Snapshot, text: &str) -> Option<&'a Arc<TaskDefinition>> {
+    let name = text.split_once(":task-definition/").map_or(text, |(_, name)| name);
+    match name.split_once(':') {
+        None => latest(snapshot, name),
+        Some((family, revision)) => {
+            let key = TaskDefinitionKey { family: family.into(), revision: revision.parse().ok()? };
+            snapshot.task_definition(&key)
+        }
+    }
+}
+
+/// A family's latest ACTIVE revision.
+pub(crate) fn latest<'a>(snapshot: &'a Snapshot, family: &str) -> Option<&'a Arc<TaskDefinition>> {
+    snapshot.family_revisions(family).rev().find(|d| d.status == TaskDefinitionStatus::Active)
 }
 
 fn family_of_arn<'t>(context: &Context<'_>, text: &'t str) -> Result<&'t str, ApiError> {

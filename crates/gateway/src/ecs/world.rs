@@ -3,6 +3,7 @@
 
 use crate::context::{Context, HistoryReader, NoHistory, Result as OperationResult};
 use crate::identity::Verified;
+use crate::seal::SealKey;
 use crate::vault::{KEY_BYTES, Vault};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -29,6 +30,7 @@ pub(crate) struct World {
     arns: ArnScope,
     vpc: BuiltinVpc,
     vault: Vault,
+    seal: SealKey,
 }
 
 impl World {
@@ -45,6 +47,7 @@ impl World {
             revision: 0,
             vpc: BuiltinVpc::new(range, &region),
             vault: Vault::new(&[7; KEY_BYTES]).unwrap(),
+            seal: SealKey::new([1; 32]),
             arns: ArnScope { region, account: "123456789012".to_owned() },
         };
         world.put(Cluster::new("default", START));
@@ -141,6 +144,7 @@ impl World {
             vault: &self.vault,
             has_object_store: true,
             endpoint: "http://127.0.0.1:4580",
+            seal: &self.seal,
             soft: &AllConnected,
             history: self.history.as_ref(),
         };

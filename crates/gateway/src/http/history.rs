@@ -8,12 +8,14 @@
 
 use super::answer::{Answer, answer};
 use crate::app::App;
+use crate::authorize::{allows, denied};
 use crate::context::RecentEntry;
 use crate::ecs::present;
 use crate::error::ApiError;
-use crate::identity::{Kind, Verified};
+use crate::identity::Verified;
 use hyper::Method;
 use serde_json::{Value, json};
+use wharf_model::policy::Decision;
 use wharf_model::{Snapshot, Task};
 
 /// Where it is.
@@ -69,19 +71,17 @@ pub(super) fn call(
     head: &http::request::Parts,
     identity: &Verified,
 ) -> Result<Answer, ApiError> {
-    if !matches!(identity.kind(), Kind::Root | Kind::User) {
-        return Err(ApiError::new(
-            "AccessDeniedException",
-            400,
-            format!("User: {} is not authorized to read the history.", identity.principal_arn()),
-        ));
+    // It tells of everything: whoever may describe every task may read it.
+    let action = "ecs:DescribeTasks";
+    let snapshot = app.store().snapshot();
+    if allows(&snapshot, app.arns(), identity, action, "*") != Decision::Allowed {
+        return Err(denied(identity, "ecs", action, Some("*"), false));
     }
     if head.method != Method::GET {
         let message = format!("The method {} is not GET.", head.method);
         return Err(ApiError::new("MethodNotAllowedException", 405, message));
     }
     let asked = Asked::parse(head.uri.query().unwrap_or_default())?;
-    let snapshot = app.store().snapshot();
     let entries = find(app, &asked);
     let events: Vec<Value> =
         entries.into_iter().map(|entry| shown(app, &snapshot, identity, entry)).collect();

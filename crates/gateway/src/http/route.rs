@@ -4,6 +4,7 @@ use super::answer::{Answer, answer};
 use super::history;
 use super::service::{Failed, Trace};
 use crate::app::App;
+use crate::authorize::{Asked, authorize};
 use crate::dispatch::Call;
 use crate::ecs;
 use crate::error::ApiError;
@@ -54,6 +55,7 @@ impl Hint {
         };
         let namespace = match protocol {
             Protocol::Query if *service == "sts" => wharf_wire::sts::SERVICE.xml_namespace,
+            Protocol::Query if *service == "iam" => wharf_wire::iam::SERVICE.xml_namespace,
             _ => "",
         };
         Self { protocol, namespace }
@@ -158,7 +160,7 @@ fn absent_service(protocol: Protocol, service: &str) -> ApiError {
         400,
         format!(
             "The AWS service '{service}' is not available at this endpoint: this server has ecs, \
-             logs, secretsmanager, sts, and parts of ssm and ec2."
+             iam, logs, secretsmanager, sts, and parts of ssm and ec2."
         ),
     )
 }
@@ -174,7 +176,8 @@ async fn ecs_call(
     let (protocol, name) = json_target(head, wharf_wire::ecs::SERVICE)?;
     let operation: wharf_wire::ecs::Operation = name.parse().map_err(|_| no_operation(name))?;
     trace.operation = operation.as_str();
-    let call = json_call(app, identity, operation.input_schema(), body)?;
+    let named = ("ecs", operation.as_str());
+    let call = json_call(app, identity, named, operation.input_schema(), body)?;
     let bytes = ecs::dispatch(operation, call).await?;
     Ok(answer(200, protocol.content_type(), bytes))
 }
@@ -193,7 +196,8 @@ async fn logs_call(
     }
     let operation: wharf_wire::logs::Operation = name.parse().map_err(|_| no_operation(name))?;
     trace.operation = operation.as_str();
-    let call = json_call(app, identity, operation.input_schema(), body)?;
+    let named = ("logs", operation.as_str());
+    let call = json_call(app, identity, named, operation.input_schema(), body)?;
     let bytes = logs::dispatch(operation, call).await?;
     Ok(answer(200, protocol.content_type(), bytes))
 }
@@ -212,7 +216,8 @@ async fn ssm_call(
     }
     let operation: wharf_wire::ssm::Operation = name.parse().map_err(|_| no_operation(name))?;
     trace.operation = operation.as_str();
-    let call = json_call(app, identity, operation.input_schema(), body)?;
+    let named = ("ssm", operation.as_str());
+    let call = json_call(app, identity, named, operation.input_schema(), body)?;
     let bytes = ssm::dispatch(operation, call).await?;
     Ok(answer(200, protocol.content_type(), bytes))
 }
@@ -232,19 +237,24 @@ async fn secrets_call(
     let operation: wharf_wire::secretsmanager::Operation =
         name.parse().map_err(|_| no_operation(name))?;
     trace.operation = operation.as_str();
-    let call = json_call(app, identity, operation.input_schema(), body)?;
+    let named = ("secretsmanager", operation.as_str());
+    let call = json_call(app, identity, named, operation.input_schema(), body)?;
     let bytes = secretsmanager::dispatch(operation, call).await?;
     Ok(answer(200, protocol.content_type(), bytes))
 }
 
-/// A call whose input and output are JSON.
+/// A call whose input and output are JSON, if the caller may make it: `named` are the service's
+/// signing name and the operation's.
 fn json_call<'a>(
     app: &'a Arc<App>,
     identity: &'a Verified,
+    named: (&str, &str),
     schema: &'static Schema,
     body: &[u8],
 ) -> Result<Call<'a>, ApiError> {
     let input = json::decode(schema, body).map_err(|e| undecodable(&e))?;
+    let asked = Asked { service: named.0, operation: named.1, input: &input };
+    authorize(&app.store().snapshot(), app.arns(), identity, asked)?;
     let (now, seed, encode) = (app.now(), rand::random(), Box::new(json::encode));
     Ok(Call { app, identity, now, seed, input, encode })
 }

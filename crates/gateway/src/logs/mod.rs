@@ -14,7 +14,6 @@ mod tags;
 
 use crate::dispatch::{Call, Encoded};
 use crate::error::ApiError;
-use crate::identity::{Kind, Verified};
 use wharf_logs::{Error, LogStore};
 use wharf_model::ArnScope;
 use wharf_wire::logs::{Operation, operation};
@@ -29,40 +28,10 @@ pub(crate) struct Logs<'a> {
     pub now_ms: i64,
 }
 
-/// What an agent's key may do: make groups and streams, put events, and ask where a stream stands.
-const AGENTS: &[Operation] = &[
-    Operation::CreateLogGroup,
-    Operation::CreateLogStream,
-    Operation::DescribeLogStreams,
-    Operation::PutLogEvents,
-];
-
-/// Refuses what a principal may not do.
-fn authorize(operation: Operation, identity: &Verified) -> Result<(), ApiError> {
-    let allowed = match identity.kind() {
-        Kind::Root | Kind::User => true,
-        Kind::ContainerInstance => AGENTS.contains(&operation),
-        Kind::RoleSession => false,
-    };
-    if allowed {
-        return Ok(());
-    }
-    let name = operation.as_str();
-    Err(client(
-        "AccessDeniedException",
-        format!(
-            "User: {} is not authorized to perform: logs:{name} because no identity-based policy \
-             allows the logs:{name} action",
-            identity.principal_arn()
-        ),
-    ))
-}
-
 macro_rules! dispatch_table {
     ($( $name:ident => $function:path; )*) => {
         /// Runs the operation.
         pub(crate) async fn dispatch(operation: Operation, call: Call<'_>) -> Encoded {
-            authorize(operation, call.identity)?;
             match operation {
                 $( Operation::$name => {
                     let app = call.app;

@@ -23,38 +23,13 @@ mod update;
 use crate::dispatch::{Call, Encoded};
 use crate::ecs::page;
 use crate::error::ApiError;
-use crate::identity::{Kind, Verified};
+use wharf_model::{ArnScope, Snapshot};
 use wharf_wire::secretsmanager::{Operation, operation};
-
-/// What an agent's key may do: fetch the values that tasks on its host are given.
-const AGENTS: &[Operation] = &[Operation::GetSecretValue];
-
-/// Refuses what a principal may not do.
-fn authorize(operation: Operation, identity: &Verified) -> Result<(), ApiError> {
-    let allowed = match identity.kind() {
-        Kind::Root | Kind::User => true,
-        Kind::ContainerInstance => AGENTS.contains(&operation),
-        Kind::RoleSession => false,
-    };
-    if allowed {
-        return Ok(());
-    }
-    let name = operation.as_str();
-    Err(client(
-        "AccessDeniedException",
-        format!(
-            "User: {} is not authorized to perform: secretsmanager:{name} because no \
-             identity-based policy allows the secretsmanager:{name} action",
-            identity.principal_arn()
-        ),
-    ))
-}
 
 macro_rules! dispatch_table {
     ($( $name:ident => $function:path; )*) => {
         /// Runs the operation.
         pub(crate) async fn dispatch(operation: Operation, call: Call<'_>) -> Encoded {
-            authorize(operation, call.identity)?;
             match operation {
                 $( Operation::$name => call.run::<operation::$name>($function).await, )*
             }
@@ -78,6 +53,12 @@ dispatch_table! {
     TagResource => tags::tag;
     UntagResource => tags::untag;
     GetRandomPassword => password::get_random_password;
+}
+
+/// The whole ARN of the secret that a name or an ARN names, if there is one.
+pub(crate) fn arn(snapshot: &Snapshot, arns: &ArnScope, id: &str) -> Option<String> {
+    let found = resolve::by_id(snapshot, arns, id)?;
+    Some(resolve::arn(arns, found))
 }
 
 /// An error that the caller can mend.

@@ -4,7 +4,7 @@ use super::{invalid_request, not_found};
 use crate::context::Context;
 use crate::error::ApiError;
 use std::sync::Arc;
-use wharf_model::{ArnScope, IdSource, RecordKey, Secret, Snapshot, Timestamp, Transaction};
+use wharf_model::{ArnScope, IdSource, RecordKey, Secret, Snapshot, Transaction};
 
 /// Characters of an ARN's end.
 const SUFFIX: usize = 6;
@@ -30,15 +30,14 @@ pub(super) fn arn(arns: &ArnScope, secret: &Secret) -> String {
     arn_of(arns, &secret.name, &secret.suffix)
 }
 
-/// The secret that a name, an ARN, or an ARN without its end names.
-pub(super) fn lookup<'a>(
+/// The secret that a name, an ARN, or an ARN without its end names, also one whose time is over.
+pub(super) fn by_id<'a>(
     snapshot: &'a Snapshot,
     arns: &ArnScope,
     id: &str,
-    now: Timestamp,
 ) -> Option<&'a Arc<Secret>> {
     let by_name = |name: &str| snapshot.secret(&name.to_owned());
-    let found = match id.strip_prefix("arn:") {
+    match id.strip_prefix("arn:") {
         None => by_name(id),
         Some(_) => {
             let rest = id.strip_prefix(&prefix(arns))?;
@@ -48,8 +47,7 @@ pub(super) fn lookup<'a>(
             // An ARN that names another secret of that name, which was deleted, names none.
             whole.or_else(|| by_name(rest))
         }
-    };
-    found.filter(|secret| !secret.is_gone(now))
+    }
 }
 
 /// The secret that a request names.
@@ -58,7 +56,8 @@ pub(super) fn find<'a>(
     id: Option<&String>,
 ) -> Result<&'a Arc<Secret>, ApiError> {
     let id = id.map(String::as_str).unwrap_or_default();
-    lookup(context.snapshot, context.arns, id, context.now).ok_or_else(not_found)
+    let found = by_id(context.snapshot, context.arns, id);
+    found.filter(|secret| !secret.is_gone(context.now)).ok_or_else(not_found)
 }
 
 /// As [`find`], for what isn't done with a deleted secret.

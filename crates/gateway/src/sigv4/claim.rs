@@ -315,7 +315,9 @@ impl Claim {
                 self.date.as_str()
             )));
         }
-        if self.scope.region != region {
+        // Services of the whole partition are signed for in its first region.
+        let is_global = matches!(self.scope.service.as_str(), "iam" | "sts");
+        if self.scope.region != region && !(is_global && self.scope.region == GLOBAL_REGION) {
             return Err(Error::Scope(format!(
                 "Credential should be scoped to a valid region: this endpoint serves '{region}'. "
             )));
@@ -352,6 +354,9 @@ impl Claim {
         Ok(())
     }
 }
+
+/// Where services are signed for that have no region.
+const GLOBAL_REGION: &str = "us-east-1";
 
 fn incomplete(text: impl Into<String>) -> Error {
     Error::Incomplete(text.into())

@@ -20,40 +20,14 @@ use crate::context::Context;
 use crate::dispatch::{Call, Encoded};
 use crate::ecs::page;
 use crate::error::ApiError;
-use crate::identity::{Kind, Verified};
 use std::sync::Arc;
 use wharf_model::{Parameter, ParameterVersion};
 use wharf_wire::ssm::{Operation, operation};
-
-/// What an agent's key may do: fetch the values that tasks on its host are given.
-const AGENTS: &[Operation] = &[Operation::GetParameters];
-
-/// Refuses what a principal may not do.
-fn authorize(operation: Operation, identity: &Verified) -> Result<(), ApiError> {
-    let allowed = match identity.kind() {
-        Kind::Root | Kind::User => true,
-        Kind::ContainerInstance => AGENTS.contains(&operation),
-        Kind::RoleSession => false,
-    };
-    if allowed {
-        return Ok(());
-    }
-    let name = operation.as_str();
-    Err(client(
-        "AccessDeniedException",
-        format!(
-            "User: {} is not authorized to perform: ssm:{name} because no identity-based policy \
-             allows the ssm:{name} action",
-            identity.principal_arn()
-        ),
-    ))
-}
 
 macro_rules! dispatch_table {
     ($( $name:ident => $function:path; )*) => {
         /// Runs the operation.
         pub(crate) async fn dispatch(operation: Operation, call: Call<'_>) -> Encoded {
-            authorize(operation, call.identity)?;
             match operation {
                 $( Operation::$name => call.run::<operation::$name>($function).await, )*
             }

@@ -109,6 +109,7 @@ impl Fixture {
             logs: LogStore::open(logs.path(), LogStoreOptions::default()).unwrap(),
             has_object_store: false,
             vault: Arc::new(Vault::new(&[7; 32]).unwrap()),
+            seal: Arc::new(wharf_gateway::seal::SealKey::new([1; 32])),
             keys: Arc::new(Keys),
             clock: Arc::new(SystemClock),
             soft: Arc::new(AllConnected),

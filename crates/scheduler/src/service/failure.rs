@@ -8,6 +8,7 @@
 use super::MAX_COUNTED;
 use super::event::SEE;
 use super::reconcile::Step;
+use crate::task::UNASSUMABLE;
 use std::sync::Arc;
 use std::time::Duration;
 use wharf_model::status::StopCode;
@@ -62,6 +63,14 @@ impl Step<'_> {
             let record = RecordKey::Task(task.key());
             self.transaction.read(record.clone(), self.snapshot.revision_of(&record));
             self.transaction.put(Task { settled: true, ..Task::clone(&task) });
+            if let Some(reason) = task.stopped_reason.as_deref()
+                && reason.starts_with(UNASSUMABLE)
+            {
+                self.tell_once(
+                    "unassumable",
+                    &format!("failed to launch a task with (error {reason})."),
+                );
+            }
             let of_task = |id: &String| Some(id) == task.started_by.as_ref();
             let deployments = &mut self.service.deployments;
             let Some(deployment) = deployments.iter_mut().find(|d| of_task(&d.id)) else {

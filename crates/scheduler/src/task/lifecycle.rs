@@ -10,6 +10,8 @@ use wharf_model::{
 pub const ESSENTIAL_EXITED: &str = "Essential container in task exited";
 /// `stoppedReason` of a task that never ran and whose agent gave no reason.
 pub const FAILED_TO_START: &str = "Task failed to start";
+/// How `stoppedReason` begins for a task whose role can't be assumed, in ECS's words.
+pub const UNASSUMABLE: &str = "ECS was unable to assume the role";
 /// Most tasks that are given up in one transaction.
 const MAX_LOST: usize = 90;
 

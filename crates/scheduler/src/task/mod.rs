@@ -17,7 +17,8 @@ pub use launch::{
 };
 pub use lifecycle::{
     Applied, ContainerStateChange, Error as LifecycleError, TaskEvent, TaskStateChange,
-    apply_health, apply_state_change, instance_deregistered, instance_lost, stop, stopped,
+    UNASSUMABLE, apply_health, apply_state_change, instance_deregistered, instance_lost, stop,
+    stopped,
 };
 
 #[cfg(test)]

@@ -3,8 +3,7 @@
 //!
 //! Only attributes that both wharf's and Amazon's agents register where they can carry out the
 //! member are named here: an attribute that none registers would make the task definition
-//! unplaceable. So `task-iam-role-network-host`, which the real service asks for in host mode, is
-//! left out: wharf's agent serves credentials in every network mode.
+//! unplaceable.
 
 use super::{launch_types, secrets, size};
 use std::collections::BTreeSet;
@@ -31,6 +30,7 @@ const TASK_ENI: &str = "ecs.capability.task-eni";
 const TASK_ROLE: &str = "com.amazonaws.ecs.capability.task-iam-role";
 const SECRETS: &str = "ecs.capability.secrets.";
 const ENV_FILES: &str = "ecs.capability.env-files.s3";
+const HOST_TASK_ROLE: &str = "com.amazonaws.ecs.capability.task-iam-role-network-host";
 const LOG_DRIVER: &str = "com.amazonaws.ecs.capability.logging-driver.";
 
 /// Attributes that an instance must have, by name.
@@ -41,7 +41,8 @@ pub(super) fn required_attributes(definition: &TaskDefinition) -> Vec<String> {
         attributes.extend([TASK_ENI.to_owned(), API_1_18.to_owned()]);
     }
     if definition.task_role_arn.is_some() {
-        attributes.extend([TASK_ROLE.to_owned(), API_1_17.to_owned()]);
+        let role = if mode == NetworkMode::Host { HOST_TASK_ROLE } else { TASK_ROLE };
+        attributes.extend([role.to_owned(), API_1_17.to_owned()]);
     }
     if definition.pid_mode.is_some() || definition.ipc_mode.is_some() {
         attributes.insert(SHARING.to_owned());

@@ -18,8 +18,21 @@ pub const SERVICE: crate::Service = crate::Service {
     xml_namespace: "https://sts.amazonaws.com/doc/2011-06-15/",
 };
 
+/// The service's operations that aren't generated.
+pub const OTHER_OPERATIONS: &[&str] = &[
+    "AssumeRoleWithSAML",
+    "AssumeRoleWithWebIdentity",
+    "AssumeRoot",
+    "DecodeAuthorizationMessage",
+    "GetDelegatedAccessToken",
+    "GetFederationToken",
+    "GetSessionToken",
+    "GetWebIdentityToken",
+];
+
 operations! {
     AssumeRole(AssumeRoleRequest, AssumeRoleResponse);
+    GetAccessKeyInfo(GetAccessKeyInfoRequest, GetAccessKeyInfoResponse);
     GetCallerIdentity(GetCallerIdentityRequest, GetCallerIdentityResponse);
 }
 

@@ -27,4 +27,9 @@ pub static ASSUME_ROLE_REQUEST: Schema = Schema::structure(
     ],
 );
 
+pub static GET_ACCESS_KEY_INFO_REQUEST: Schema = Schema::structure(
+    "GetAccessKeyInfoRequest",
+    &[Member::new("AccessKeyId", &ACCESS_KEY_ID_TYPE).required()],
+);
+
 pub static GET_CALLER_IDENTITY_REQUEST: Schema = Schema::structure("GetCallerIdentityRequest", &[]);

@@ -19,6 +19,9 @@ pub static ASSUME_ROLE_RESPONSE: Schema = Schema::structure(
     ],
 );
 
+pub static GET_ACCESS_KEY_INFO_RESPONSE: Schema =
+    Schema::structure("GetAccessKeyInfoResponse", &[Member::new("Account", &prelude::STRING)]);
+
 pub static GET_CALLER_IDENTITY_RESPONSE: Schema = Schema::structure(
     "GetCallerIdentityResponse",
     &[

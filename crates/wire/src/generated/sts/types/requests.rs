@@ -33,6 +33,13 @@ structure! {
 }
 
 structure! {
+    /// `GetAccessKeyInfoRequest` of the STS model.
+    GetAccessKeyInfoRequest: schemas::GET_ACCESS_KEY_INFO_REQUEST {
+        access_key_id: String = "AccessKeyId",
+    }
+}
+
+structure! {
     /// `GetCallerIdentityRequest` of the STS model.
     GetCallerIdentityRequest: schemas::GET_CALLER_IDENTITY_REQUEST {
     }

@@ -25,6 +25,13 @@ structure! {
 }
 
 structure! {
+    /// `GetAccessKeyInfoResponse` of the STS model.
+    GetAccessKeyInfoResponse: schemas::GET_ACCESS_KEY_INFO_RESPONSE {
+        account: String = "Account",
+    }
+}
+
+structure! {
     /// `GetCallerIdentityResponse` of the STS model.
     GetCallerIdentityResponse: schemas::GET_CALLER_IDENTITY_RESPONSE {
         user_id: String = "UserId",
