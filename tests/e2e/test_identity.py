@@ -10,7 +10,7 @@ import sys
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from conftest import Wharf, eventually
+from conftest import HELLO, Wharf, eventually
 from test_terraform import Terraform
 
 ACCOUNT = "123456789012"
@@ -94,8 +94,12 @@ def python_task(wharf, family, script, shared, **members):
 
 @pytest.fixture(scope="module")
 def wharf():
-    instance = Wharf()
+    instance = Wharf(start=False)
+    # As an operator of Amazon's agent has it who wants execution roles for logs on EC2, too.
+    instance.environment["ECS_ENABLE_AWSLOGS_EXECUTIONROLE_OVERRIDE"] = "true"
     try:
+        instance.up()
+        instance.run("image", "build", "--name", "hello:latest", HELLO)
         build_python(instance)
         yield instance
     finally:
@@ -120,9 +124,10 @@ for other in told:
                 answers[other.stem] = json.load(answer)
         except urllib.error.HTTPError as error:
             answers[other.stem] = json.load(error)
-import boto3, botocore.exceptions
 made = {}
-for service, operation in (("sts", "get_caller_identity"), ("ecs", "list_clusters"),
+if name in CALLERS:
+    import boto3, botocore.exceptions
+for service, operation in () if name not in CALLERS else (("sts", "get_caller_identity"), ("ecs", "list_clusters"),
                            ("ecs", "list_task_definitions"), ("ecs", "describe_clusters")):
     try:
         answer = getattr(boto3.client(service), operation)()
@@ -146,7 +151,9 @@ def test_credentials_answer_on_the_diagonal_alone(wharf, tmp_path):
     with_role = names[:6]
     subnet = wharf.client("ec2").describe_subnets()["Subnets"][0]["SubnetId"]
     network = {"networkConfiguration": {"awsvpcConfiguration": {"subnets": [subnet]}}}
-    script = ASKER.replace("COUNT", str(len(names)))
+    # One of each mode calls the API, and one without a role.
+    callers = [names[n] for n in (0, 2, 4, 6)]
+    script = ASKER.replace("COUNT", str(len(names))).replace("CALLERS", repr(callers))
     tasks = {}
     for name, mode in zip(names, modes):
         members = {"networkMode": mode}
@@ -174,7 +181,10 @@ def test_credentials_answer_on_the_diagonal_alone(wharf, tmp_path):
         assert sorted(told["answers"]) == with_role
         made = told["made"]
         if name not in with_role:
-            assert told["uri"] == "" and set(made.values()) == {"none"}, told
+            assert told["uri"] == "" and set(made.values()) <= {"none"}, told
+            continue
+        assert told["uri"].startswith("/v2/credentials/")
+        if name not in callers:
             continue
         # An unmodified boto3 finds them, and may what the role may.
         session = f"arn:aws:sts::{ACCOUNT}:assumed-role/{name}/{task_id}"
@@ -242,6 +252,53 @@ def test_credentials_outlive_a_kill_and_end_with_their_role(wharf, tmp_path):
     wharf.stopped(arn)
 
 
+# Every document of the metadata endpoint, by its path.
+METADATA = '''
+import json, os, urllib.request
+base = "http://169.254.170.2"
+def get(url):
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return json.load(answer)
+told = {"v2/metadata": get(base + "/v2/metadata")}
+own = told["v2/metadata"]["Containers"][0]["DockerId"]
+for path in ("v2/metadataWithTags", "v2/stats", "v2/metadata/" + own, "v2/stats/" + own):
+    told[path.replace(own, "ID")] = get(base + "/" + path)
+for version, name in (("v3", "ECS_CONTAINER_METADATA_URI"), ("v4", "ECS_CONTAINER_METADATA_URI_V4")):
+    for path in ("", "/task", "/taskWithTags", "/stats", "/task/stats"):
+        told[version + path] = get(os.environ[name] + path)
+print(json.dumps(told | {"own": own}))
+'''
+
+
+def test_metadata_answers_in_every_version(wharf, tmp_path):
+    definition = python_task(wharf, "metadata", METADATA, tmp_path, networkMode="awsvpc")
+    subnet = wharf.client("ec2").describe_subnets()["Subnets"][0]["SubnetId"]
+    arn = wharf.start(
+        definition, tags=[{"key": "team", "value": "harbour"}],
+        networkConfiguration={"awsvpcConfiguration": {"subnets": [subnet]}},
+    )
+    wharf.stopped(arn)
+    told = json.loads(wharf.run("logs", arn).stdout)
+    own = told["own"]
+    for path in ("v2/metadata", "v2/metadataWithTags", "v3/task", "v3/taskWithTags", "v4/task",
+                 "v4/taskWithTags"):
+        document = told[path]
+        assert (document["TaskARN"], document["Family"]) == (arn, "metadata"), path
+        assert [c["DockerId"] for c in document["Containers"]] == [own]
+        assert document.get("TaskTags") == ({"team": "harbour"} if "Tags" in path else None), path
+    for path in ("v2/metadata/ID", "v3", "v4"):
+        document = told[path]
+        assert (document["DockerId"], document["Name"], document["Type"]) == (own, "app", "NORMAL")
+        assert document["Networks"][0]["NetworkMode"] == "awsvpc"
+    assert told["v4"]["ContainerARN"] and told["v4"]["Networks"][0]["MACAddress"]
+    # docker's own form.
+    for path in ("v2/stats/ID", "v3/stats", "v4/stats"):
+        assert told[path]["cpu_stats"]["cpu_usage"]["total_usage"] > 0, path
+        assert told[path]["memory_stats"]["usage"] > 0, path
+    for path in ("v2/stats", "v3/task/stats", "v4/task/stats"):
+        assert list(told[path]) == [own] and told[path][own]["read"], path
+
+
 def test_an_execution_role_writes_the_logs_of_fargate(wharf):
     logs = wharf.client("logs")
     logs.create_log_group(logGroupName="/ecs/execution")
@@ -261,17 +318,22 @@ def test_an_execution_role_writes_the_logs_of_fargate(wharf):
     # The role of AWS's tutorials is there from the first start.
     good = start("execution", "ecsTaskExecutionRole")
     weak = start("weak", make_role(wharf, "weak", allow("logs:PutLogEvents")))
+    on_ec2 = wharf.start(
+        wharf.register("weak-ec2", container | {"memory": 64}, executionRoleArn=ROLE + "weak")
+    )
     nobody = start("nobody", ROLE + "nobody")
     wrong = start("wrong", make_role(wharf, "wrong", principal={"Service": "ec2.amazonaws.com"}))
     wharf.running(good)
     stream = f"app/app/{good.rsplit('/', 1)[1]}"
     found = lambda: logs.get_log_events(logGroupName="/ecs/execution", logStreamName=stream)["events"]  # noqa: E731
     eventually("its lines", found)
-    task = wharf.stopped(weak)
-    assert task["stopCode"] == "TaskFailedToStart"
-    assert task["stoppedReason"].startswith("ResourceInitializationError: ")
-    session = f"arn:aws:sts::{ACCOUNT}:assumed-role/weak/{weak.rsplit('/', 1)[1]}"
-    assert f"User: {session} is not authorized to perform: logs:CreateLogStream" in task["stoppedReason"]
+    for arn in (weak, on_ec2):
+        task = wharf.stopped(arn)
+        assert task["stopCode"] == "TaskFailedToStart"
+        assert task["stoppedReason"].startswith("ResourceInitializationError: ")
+        session = f"arn:aws:sts::{ACCOUNT}:assumed-role/weak/{arn.rsplit('/', 1)[1]}"
+        text = f"User: {session} is not authorized to perform: logs:CreateLogStream on resource: "
+        assert text in task["stoppedReason"]
     for arn, role in ((nobody, "nobody"), (wrong, "wrong")):
         task = wharf.stopped(arn)
         assert task["stopCode"] == "TaskFailedToStart"
@@ -405,10 +467,10 @@ def test_a_user_a_role_and_its_session(wharf):
 
 
 def test_the_stock_cli_makes_roles_and_policies(wharf):
+    iam = wharf.client("iam")
     for name in ("ecsTaskExecutionRole", "ecsInstanceRole"):
-        attached = wharf.aws("iam", "list-attached-role-policies", "--role-name", name)
-        assert len(attached["AttachedPolicies"]) == 1
-    own = wharf.aws("iam", "get-role", "--role-name", "AWSServiceRoleForECS")["Role"]
+        assert len(iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]) == 1
+    own = iam.get_role(RoleName="AWSServiceRoleForECS")["Role"]
     assert own["Arn"] == f"{ROLE}aws-service-role/ecs.amazonaws.com/AWSServiceRoleForECS"
     made = wharf.aws(
         "iam", "create-policy", "--policy-name", "cli", "--policy-document",
@@ -419,13 +481,13 @@ def test_the_stock_cli_makes_roles_and_policies(wharf):
     # The CLI decodes documents.
     assert shown["PolicyVersion"]["Document"] == json.loads(document(allow("ecs:List*")))
     wharf.aws("iam", "create-role", "--role-name", "cli", "--assume-role-policy-document", trust(TASKS))
-    wharf.aws("iam", "attach-role-policy", "--role-name", "cli", "--policy-arn", arn)
-    entities = wharf.aws("iam", "list-entities-for-policy", "--policy-arn", arn)
+    iam.attach_role_policy(RoleName="cli", PolicyArn=arn)
+    entities = iam.list_entities_for_policy(PolicyArn=arn)
     assert [role["RoleName"] for role in entities["PolicyRoles"]] == ["cli"]
-    managed = f"arn:aws:iam::aws:policy/service-role/AmazonECSTaskExecutionRolePolicy"
-    assert wharf.aws("iam", "get-policy", "--policy-arn", managed)["Policy"]["IsAttachable"]
-    listed = wharf.aws("iam", "list-policies", "--scope", "AWS", "--query", "Policies[].Arn")
-    assert managed in listed
+    managed = "arn:aws:iam::aws:policy/service-role/AmazonECSTaskExecutionRolePolicy"
+    assert iam.get_policy(PolicyArn=managed)["Policy"]["IsAttachable"]
+    pages = iam.get_paginator("list_policies").paginate(Scope="AWS", PaginationConfig={"PageSize": 5})
+    assert managed in [policy["Arn"] for page in pages for policy in page["Policies"]]
     result = wharf.aws("iam", "delete-policy", "--policy-arn", arn, check=False)
     assert "(DeleteConflict)" in result.stderr and result.returncode != 0
     result = wharf.aws("iam", "get-role", "--role-name", "nobody", check=False)
@@ -433,9 +495,9 @@ def test_the_stock_cli_makes_roles_and_policies(wharf):
     assert "The role with name nobody cannot be found." in result.stderr
     result = wharf.aws("iam", "create-group", "--group-name", "g", check=False)
     assert "The operation CreateGroup is not supported by this server." in result.stderr
-    wharf.aws("iam", "detach-role-policy", "--role-name", "cli", "--policy-arn", arn)
-    wharf.aws("iam", "delete-policy", "--policy-arn", arn)
-    wharf.aws("iam", "delete-role", "--role-name", "cli")
+    iam.detach_role_policy(RoleName="cli", PolicyArn=arn)
+    iam.delete_policy(PolicyArn=arn)
+    iam.delete_role(RoleName="cli")
 
 
 def test_terraform_makes_roles_and_takes_them_away(wharf, tmp_path):
@@ -451,8 +513,5 @@ def test_terraform_makes_roles_and_takes_them_away(wharf, tmp_path):
     arn = wharf.start("terraform-identity")
     wharf.running(arn)
     wharf.client().stop_task(task=arn)
-    terraform("apply", "-auto-approve", description="changed")
-    terraform("plan", "-detailed-exitcode", description="changed")
-    assert iam.get_role(RoleName="terraform-task")["Role"]["Description"] == "changed"
     terraform("destroy", "-auto-approve")
     assert refused(iam.get_role, RoleName="terraform-task")[0] == "NoSuchEntity"

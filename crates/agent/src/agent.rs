@@ -17,6 +17,7 @@ use crate::discover::Discovery;
 use crate::endpoints::{self, Endpoints};
 use crate::launch::Surroundings;
 use crate::options::AgentOptions;
+use crate::own_registry::OwnRegistry;
 use crate::roles::ExecutionRoles;
 use crate::secrets::Secrets;
 use crate::stats::Sampler;
@@ -106,7 +107,11 @@ impl Agent {
         let secrets = Secrets::new(&options, roles.clone())?;
         let by_role = options.awslogs_execution_role_override;
         let shipping = Shipping::new(client.clone(), roles.clone(), by_role, stop.clone());
-        let host = open_host(&options, shipping, secrets, roles).await?;
+        let own_registry = OwnRegistry::new(client.clone(), &options);
+        if let Some(identity) = &identity {
+            own_registry.registered(&identity.container_instance_arn);
+        }
+        let host = open_host(&options, shipping, secrets, roles, own_registry.clone()).await?;
         let reporter = Reporter::new(client.clone(), &options.cluster);
         let tasks = Tasks::new(host, store.clone(), reporter, stop.clone());
         let sampler = Sampler::default();
@@ -125,6 +130,7 @@ impl Agent {
             }
         };
         let arn = registration.container_instance_arn;
+        own_registry.registered(&arn);
         let identity = match identity {
             Some(old) if old.container_instance_arn == arn => old,
             _ => Identity {
@@ -170,6 +176,7 @@ async fn open_host(
     shipping: Shipping,
     secrets: Secrets,
     roles: ExecutionRoles,
+    own_registry: OwnRegistry,
 ) -> Result<Host, Error> {
     let root = options.data_dir.join("runtime");
     let mut runtime_options =
@@ -185,6 +192,7 @@ async fn open_host(
         roles,
         images: ImageStore::open(options.data_dir.join("images"))?,
         registry: RegistryClient::new(options.registry.clone()),
+        own_registry,
         surroundings: Arc::new(Surroundings {
             cluster: options.cluster.clone(),
             region: options.region.clone(),

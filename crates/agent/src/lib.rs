@@ -25,6 +25,7 @@ pub mod endpoints;
 pub mod engine;
 mod launch;
 pub mod options;
+mod own_registry;
 mod roles;
 mod secrets;
 mod stats;
@@ -41,3 +42,4 @@ pub use agent::{Agent, Error};
 pub const QUIET_TARGETS: &[&str] = &["tungstenite"];
 
 pub use options::{AgentCredentials, AgentOptions, ObjectStore};
+pub use own_registry::OwnRegistry;

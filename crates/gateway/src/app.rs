@@ -6,6 +6,7 @@ use crate::error::ApiError;
 use crate::identity::Verified;
 use crate::metrics::Metrics;
 use crate::placing::Placing;
+use crate::registry::{ImageRegistry, RegistryParts};
 use crate::seal::SealKey;
 use crate::sigv4::{Clock, Gate, KeySource};
 use crate::vault::Vault;
@@ -47,6 +48,8 @@ pub struct Parts {
     pub has_object_store: bool,
     /// The server's own key, which seals secrets.
     pub seal: Arc<SealKey>,
+    /// The image registry's blobs and key.
+    pub registry: RegistryParts,
     /// Keys that sign requests.
     pub keys: Arc<dyn KeySource>,
     /// The server's clock.
@@ -71,6 +74,7 @@ pub struct App {
     vault: Arc<Vault>,
     has_object_store: bool,
     seal: Arc<SealKey>,
+    registry: ImageRegistry,
     gate: Gate,
     clock: Arc<dyn Clock>,
     soft: Arc<dyn SoftState>,
@@ -99,6 +103,7 @@ impl App {
             vault: parts.vault,
             has_object_store: parts.has_object_store,
             seal: parts.seal,
+            registry: ImageRegistry::new(parts.registry),
             clock: parts.clock,
             soft: parts.soft,
             history: parts.history,
@@ -117,6 +122,11 @@ impl App {
     /// What containers wrote.
     pub(crate) fn logs(&self) -> &LogStore {
         &self.logs
+    }
+
+    /// The image registry.
+    pub(crate) fn registry(&self) -> &ImageRegistry {
+        &self.registry
     }
 
     /// The gate.
@@ -199,8 +209,8 @@ impl App {
     /// A value that the model forbids, as the addressed service says it.
     pub(crate) fn validation_error(&self, service: &str, text: String) -> ApiError {
         match service {
-            "ecs" | "logs" => ApiError::invalid_parameter(text),
             "ssm" | "secretsmanager" => ApiError::new("ValidationException", 400, text),
+            "ecs" | "ecr" | "logs" => ApiError::invalid_parameter(text),
             _ => ApiError::new("ValidationError", 400, text),
         }
     }

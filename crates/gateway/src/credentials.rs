@@ -206,3 +206,73 @@ impl KeySource for Keys {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wharf_journal::MemoryJournal;
+    use wharf_model::{TaskKey, Transaction};
+
+    fn role(id: &str) -> Role {
+        serde_json::from_value(serde_json::json!({
+            "name": "Web", "path": "/", "id": id, "created_at": 0, "trust_policy": "{}",
+            "max_session_seconds": 3600 }))
+        .unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_session_is_good_with_its_own_token_and_role_until_its_end() {
+        let store = Arc::new(Store::open(Arc::new(MemoryJournal::new())).await.unwrap());
+        let put = async |role: Role| {
+            let mut transaction = Transaction::new();
+            transaction.put(role);
+            store.commit(transaction).await.unwrap();
+        };
+        put(role("AROAONE")).await;
+        let seal = Arc::new(SealKey::new([3; 32]));
+        let end = Timestamp(1_000);
+        let key = role_session(&seal, &role("AROAONE"), "s", end, b"1");
+        let other = role_session(&seal, &role("AROAONE"), "s", end, b"2");
+        assert_ne!(key.access_key_id, other.access_key_id);
+        assert_ne!(key.secret.expose(), other.secret.expose());
+        let keys = Keys::new([], Arc::clone(&store), Arc::clone(&seal));
+        let found = keys.find(&key.access_key_id, Some(&key.session_token)).unwrap();
+        assert_eq!(found.secret.expose(), key.secret.expose());
+        assert_eq!(found.principal, Principal::RoleSession("Web".into(), "s".into()));
+        // The gate holds it against the clock.
+        assert_eq!(found.expires_at, Some(end));
+        for (id, token) in [
+            (&key.access_key_id, None),
+            (&key.access_key_id, Some(other.session_token.as_str())),
+            (&other.access_key_id, Some(key.session_token.as_str())),
+            (&key.access_key_id, Some("")),
+            (&key.access_key_id, Some("%%%")),
+        ] {
+            assert!(keys.find(id, token).is_none());
+        }
+        // After a restart with the same key file; with another one, never.
+        let again = Keys::new([], Arc::clone(&store), Arc::new(SealKey::new([3; 32])));
+        assert!(again.find(&key.access_key_id, Some(&key.session_token)).is_some());
+        let foreign = Keys::new([], Arc::clone(&store), Arc::new(SealKey::new([4; 32])));
+        assert!(foreign.find(&key.access_key_id, Some(&key.session_token)).is_none());
+        put(role("AROATWO")).await;
+        assert!(keys.find(&key.access_key_id, Some(&key.session_token)).is_none());
+    }
+
+    #[test]
+    fn a_tasks_credentials_keep_their_id_and_change_their_key() {
+        let seal = SealKey::new([3; 32]);
+        let arns = ArnScope { region: "us-east-1".into(), account: "123456789012".into() };
+        let make = |task: &str, role_type: &str, salt: &[u8]| {
+            let key = TaskKey::new("default", task);
+            task_credentials(&seal, &arns, &role("AROAONE"), &key, role_type, Timestamp(0), salt)
+        };
+        let first = make("1", "TaskApplication", b"a");
+        let renewed = make("1", "TaskApplication", b"b");
+        assert_eq!(first.credentials_id, renewed.credentials_id);
+        assert_ne!(first.secret_access_key, renewed.secret_access_key);
+        assert_ne!(first.credentials_id, make("1", "TaskExecution", b"a").credentials_id);
+        assert_ne!(first.credentials_id, make("2", "TaskApplication", b"a").credentials_id);
+        assert_eq!(first.expiration.as_deref(), Some("1970-01-01T00:00:00Z"));
+    }
+}

@@ -27,6 +27,20 @@ pub struct Session {
     pub expires_at: Timestamp,
 }
 
+/// Who was given a token of the registry, as the token says it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Grant {
+    /// The key that asked for it.
+    #[serde(rename = "k")]
+    pub access_key_id: String,
+    /// Whose key that is.
+    #[serde(rename = "p")]
+    pub principal: Principal,
+    /// When the token ends.
+    #[serde(rename = "e")]
+    pub expires_at: Timestamp,
+}
+
 /// A verified identity. Only the gate makes one, so whoever holds it may rely on it.
 #[derive(Debug, Clone)]
 pub struct Verified {
@@ -48,6 +62,25 @@ impl Verified {
             region: claim.scope.region,
             service: claim.scope.service,
             session: key.session,
+        }
+    }
+
+    /// For the gate alone, after a token of the registry has been found right and still good.
+    pub(crate) fn by_token(grant: Grant, account: &str, region: &str) -> Self {
+        let Grant { access_key_id, principal, expires_at } = grant;
+        let session = match &principal {
+            Principal::RoleSession(role, name) => {
+                Some(Session { role: role.clone(), name: name.clone(), expires_at })
+            }
+            _ => None,
+        };
+        Self {
+            access_key_id,
+            principal,
+            account: account.to_owned(),
+            region: region.to_owned(),
+            service: "ecr".to_owned(),
+            session,
         }
     }
 

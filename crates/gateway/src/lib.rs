@@ -6,7 +6,8 @@
 //! 3. `http::route` finds the service and the operation, [`protocol`] decodes the body.
 //! 4. `authorize` holds it against the caller's policies.
 //! 5. `dispatch` runs the operation ([`ecs`], [`iam`], [`sts`], [`ec2`], `ssm`, `secretsmanager`: pure functions) on
-//!    a snapshot, commits what it wants, and on a conflict runs it anew. `logs` asks the log store.
+//!    a snapshot, commits what it wants, and on a conflict runs it anew. `logs` asks the log store,
+//!    `ecr` and `http`'s registry below `/v2/` ask [`registry`].
 //! 6. [`protocol`] encodes the answer or the [`error::ApiError`].
 //!
 //! The crate keeps no state of its own and does no I/O inside an operation.
@@ -18,6 +19,7 @@ pub mod context;
 pub mod credentials;
 mod dispatch;
 pub mod ec2;
+mod ecr;
 pub mod ecs;
 pub mod error;
 pub mod http;
@@ -28,6 +30,7 @@ pub mod metrics;
 mod placing;
 pub mod protocol;
 mod query_services;
+pub mod registry;
 pub mod seal;
 mod secretsmanager;
 pub mod sigv4;

@@ -140,7 +140,7 @@ pub(crate) async fn call(
         operation: operation.name(),
         input: &input,
     };
-    authorize(&app.store().snapshot(), app.arns(), identity, asked)?;
+    authorize(app, identity, asked)?;
     let (name, request_id) = (operation.name(), request_id.to_owned());
     let encode = Box::new(move |schema: &Schema, output: &Document| {
         service.encode(name, schema, output, &request_id)

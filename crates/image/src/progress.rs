@@ -1,4 +1,4 @@
-//! Progress of pulls, loads and builds, told to whoever draws it.
+//! Progress of pulls, pushes, loads and builds, told to whoever draws it.
 
 use crate::digest::Digest;
 
@@ -10,6 +10,8 @@ pub trait Progress: Send + Sync {
     fn exists(&self, _layer: &Digest) {}
     /// `done` of `total` bytes of the layer have arrived.
     fn downloaded(&self, _layer: &Digest, _done: u64, _total: u64) {}
+    /// `done` of `total` bytes of the layer are at the registry.
+    fn uploaded(&self, _layer: &Digest, _done: u64, _total: u64) {}
     /// `done` of `total` compressed bytes of the layer have been unpacked.
     fn unpacked(&self, _layer: &Digest, _done: u64, _total: u64) {}
     /// The layer is ready for use.

@@ -8,7 +8,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +44,11 @@ const WRITE_QUEUE: usize = 16;
 pub struct PullOptions {
     /// Credentials; without them docker's configuration file is asked.
     pub credentials: Option<Credentials>,
+    /// The host (`host[:port]`) that serves the image, where that isn't the one in its name.
+    pub served_by: Option<String>,
+    /// A directory of that registry's blobs on this host, by `<algorithm>/<hex>`: what lies there and
+    /// has the right digest needs no download.
+    pub blobs: Option<PathBuf>,
 }
 
 /// Why a pull failed; displays as the ECS agent's stopped reason.
@@ -158,6 +163,11 @@ impl PullError {
         "CannotPullContainerError"
     }
 
+    /// True when the registry wanted credentials, or other ones.
+    pub fn is_denied(&self) -> bool {
+        matches!(self.source, Cause::Denied { .. })
+    }
+
     /// True when trying again later may help, as far as anybody knows.
     pub fn is_transient(&self) -> bool {
         self.source.is_transient()
@@ -236,6 +246,9 @@ struct Pull {
     store: ImageStore,
     client: RegistryClient,
     reference: Reference,
+    /// As the registry is asked: the same repository, maybe at another host.
+    asked: Reference,
+    blobs: Option<PathBuf>,
     credentials: Option<Credentials>,
     progress: Arc<dyn Progress>,
 }
@@ -256,7 +269,12 @@ impl ImageStore {
             .credentials(&reference, options.credentials.as_ref())
             .map_err(|error| fail(error.into()))?;
         let (store, client) = (self.clone(), client.clone());
-        Pull { store, client, reference, credentials, progress }.run().await
+        let asked = match &options.served_by {
+            Some(host) => reference.at(host),
+            None => reference.clone(),
+        };
+        let blobs = options.blobs.clone();
+        Pull { store, client, reference, asked, blobs, credentials, progress }.run().await
     }
 }
 
@@ -293,7 +311,7 @@ impl Pull {
             return Ok(None);
         };
         let here = known.repo_digest.as_ref().and_then(|r| r.digest().copied());
-        let there = self.client.head_manifest(&self.reference, self.credentials.as_ref()).await;
+        let there = self.client.head_manifest(&self.asked, self.credentials.as_ref()).await;
         // Whatever went wrong will go wrong again with GET, and is reported then.
         Ok(there.ok().flatten().filter(|digest| Some(*digest) == here).map(|_| known))
     }
@@ -302,7 +320,7 @@ impl Pull {
         let mut retry = Retry::new();
         loop {
             let credentials = self.credentials.as_ref();
-            match self.client.manifest(&self.reference, pinned, credentials).await {
+            match self.client.manifest(&self.asked, pinned, credentials).await {
                 Ok(fetched) => return Ok(fetched),
                 Err(error) => {
                     let cause = resolve_cause(&self.reference, error);
@@ -394,6 +412,10 @@ impl Pull {
             self.progress.exists(&blob.digest);
             return Ok(());
         }
+        if self.take(blob).await {
+            self.progress.exists(&blob.digest);
+            return Ok(());
+        }
         let mut retry = Retry::new();
         loop {
             let before = partial_size(self.store.layout().download(&blob.digest).as_path());
@@ -403,6 +425,27 @@ impl Pull {
                 retry.progressed();
             }
             retry.again(Phase::Content, cause, self.progress.as_ref()).await?;
+        }
+    }
+
+    /// Takes a blob from the registry's own directory, if it lies on this host: its digest is checked,
+    /// and both stores have the one file. False if it must be downloaded.
+    async fn take(&self, blob: &Descriptor) -> bool {
+        let Some(directory) = &self.blobs else { return false };
+        let source = directory.join("sha256").join(blob.digest.hex());
+        let (store, descriptor) = (self.store.clone(), blob.clone());
+        let taken = blocking(move || {
+            let fail = |error| Cause::Write { digest: descriptor.digest, error };
+            let layout = store.layout();
+            store::link_blob(layout, &source, &descriptor.digest, descriptor.size).map_err(fail)
+        });
+        match taken.await {
+            Ok(taken) => taken,
+            // Another file system, or no permission: the registry has it by HTTP as well.
+            Err(cause) => {
+                tracing::debug!(digest = %blob.digest, %cause, "downloading what lies on this host");
+                false
+            }
         }
     }
 
@@ -417,7 +460,7 @@ impl Pull {
         if partial.written() < blob.size || blob.size == 0 {
             let credentials = self.credentials.as_ref();
             let stream =
-                self.client.blob(&self.reference, &digest, partial.written(), credentials).await;
+                self.client.blob(&self.asked, &digest, partial.written(), credentials).await;
             let mut stream = stream.map_err(|error| Cause::Copy { error: error.into() })?;
             if stream.offset != partial.written() {
                 partial = blocking(move || partial.restart().map_err(write_error)).await?;

@@ -138,6 +138,11 @@ impl Reference {
         Self { tag: None, digest: Some(digest), ..self.clone() }
     }
 
+    /// The same repository, tag and digest at another registry, `host[:port]`.
+    pub fn at(&self, registry: &str) -> Self {
+        Self { registry: registry.to_owned(), ..self.clone() }
+    }
+
     /// The short form that docker shows (`busybox:latest` for Docker Hub's library).
     pub fn familiar(&self) -> String {
         let full = self.to_string();

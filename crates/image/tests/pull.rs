@@ -186,7 +186,8 @@ async fn docker_hubs_conventions_with_tls_and_tokens() {
 
     // Wrong credentials are denied at once; a token server elsewhere and an unknown CA refused.
     let store = ImageStore::open(dir.path().join("pulled2")).unwrap();
-    let wrong = PullOptions { credentials: Some(Credentials::basic("u", "no")) };
+    let credentials = Some(Credentials::basic("u", "no"));
+    let wrong = PullOptions { credentials, ..PullOptions::default() };
     let client = RegistryClient::new(options.clone());
     let error = store.pull(&client, "busybox", &wrong, Arc::new(NoProgress)).await.unwrap_err();
     assert!(error.to_string().contains("pull access denied"), "{error}");

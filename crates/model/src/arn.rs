@@ -20,6 +20,11 @@ impl ArnScope {
         format!("arn:aws:ecs:{}:{}:{resource}", self.region, self.account)
     }
 
+    /// `arn:aws:ecr:…:repository/<name>`
+    pub fn repository(&self, name: &str) -> String {
+        format!("arn:aws:ecr:{}:{}:repository/{name}", self.region, self.account)
+    }
+
     /// `arn:aws:ecs:…:cluster/<name>`
     pub fn cluster(&self, name: &ClusterName) -> String {
         self.ecs(format_args!("cluster/{name}"))

@@ -17,6 +17,7 @@ pub mod network;
 pub mod own_volume;
 pub mod policy;
 pub mod record;
+pub mod repository;
 pub mod resources;
 pub mod secret;
 pub mod secret_reference;
@@ -38,6 +39,7 @@ pub use id::{
     ServiceName, TaskDefinitionKey, TaskId, TaskKey,
 };
 pub use record::{Record, RecordKey};
+pub use repository::{ImageTag, RegistryImage, Repository, RepositoryBlob};
 pub use resources::{HostPort, ResourceAmount, TransportProtocol};
 pub use secret::{Parameter, ParameterVersion, Sealed, Secret, SecretVersion};
 pub use service::{Deployment, LaunchSettings, Service, ServiceDeployment, ServiceRevision};

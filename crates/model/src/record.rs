@@ -8,6 +8,7 @@ use crate::id::{
     ClusterName, ContainerInstanceKey, Family, ServiceKey, TaskDefinitionKey, TaskKey,
 };
 use crate::network::SubnetAllocation;
+use crate::repository::{ImageTag, RegistryImage, Repository, RepositoryBlob};
 use crate::secret::{Parameter, ParameterVersion, Secret, SecretVersion};
 use crate::service::{Service, ServiceDeployment, ServiceRevision};
 use crate::task::Task;
@@ -168,6 +169,16 @@ records! {
     ManagedPolicy("iam-policy", String) = ManagedPolicy => |r| iam::key(&r.name);
     /// An instance profile.
     InstanceProfile("iam-instance-profile", String) = InstanceProfile => |r| iam::key(&r.name);
+    /// An image repository.
+    Repository("repository", String) = Repository => |r| r.name.clone();
+    /// A manifest: repository's id and digest.
+    RegistryImage("image", (String, String)) = RegistryImage
+        => |r| (r.repository.clone(), r.digest.clone());
+    /// A tag: repository's id and tag.
+    ImageTag("image-tag", (String, String)) = ImageTag => |r| (r.repository.clone(), r.tag.clone());
+    /// A repository's blob: repository's id and digest.
+    RepositoryBlob("repository-blob", (String, String)) = RepositoryBlob
+        => |r| (r.repository.clone(), r.digest.clone());
 }
 
 fn encode<T: Serialize>(record: &T) -> Vec<u8> {

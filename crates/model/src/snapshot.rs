@@ -12,6 +12,7 @@ use crate::id::{
 };
 use crate::network::SubnetAllocation;
 use crate::record::{Record, RecordKey};
+use crate::repository::{ImageTag, RegistryImage, Repository, RepositoryBlob};
 use crate::resources::ResourceAmount;
 use crate::secret::{Parameter, ParameterVersion, Secret, SecretVersion};
 use crate::service::{Service, ServiceDeployment, ServiceRevision};
@@ -71,6 +72,10 @@ pub struct Snapshot {
     users: Table<String, User>,
     policies: Table<String, ManagedPolicy>,
     instance_profiles: Table<String, InstanceProfile>,
+    repositories: Table<String, Repository>,
+    registry_images: Table<(String, String), RegistryImage>,
+    image_tags: Table<(String, String), ImageTag>,
+    repository_blobs: Table<(String, String), RepositoryBlob>,
     usage: OrdMap<ContainerInstanceKey, Arc<InstanceUsage>>,
     service_tasks: OrdMap<ServiceKey, OrdSet<TaskId>>,
     addresses: OrdMap<Ipv4Addr, TaskKey>,
@@ -132,12 +137,30 @@ lookups! {
     policy, policies: String => ManagedPolicy;
     /// The instance profile with this name in lower case.
     instance_profile, instance_profiles: String => InstanceProfile;
+    /// The image repository with this name.
+    repository, repositories: String => Repository;
+    /// The manifest with this repository's id and digest.
+    registry_image, registry_images: (String, String) => RegistryImage;
+    /// The tag with this repository's id and name.
+    image_tag, image_tags: (String, String) => ImageTag;
+    /// The blob with this repository's id and digest.
+    repository_blob, repository_blobs: (String, String) => RepositoryBlob;
 }
 
 fn values<'a, K: Ord + Clone, T>(
     table: &'a Table<K, T>,
 ) -> impl DoubleEndedIterator<Item = &'a Arc<T>> + use<'a, K, T> {
     table.values().map(|v| &v.value)
+}
+
+/// The records whose key begins with `first`, from `second` on.
+fn within<'a, T>(
+    table: &'a Table<(String, String), T>,
+    first: &'a str,
+    second: &str,
+) -> impl Iterator<Item = &'a Arc<T>> + use<'a, T> {
+    let from = (first.to_owned(), second.to_owned());
+    table.range(from..).take_while(move |((key, _), _)| key == first).map(|(_, v)| &v.value)
 }
 
 impl Snapshot {
@@ -173,6 +196,10 @@ impl Snapshot {
             RecordKey::User(k) => of(&self.users, k),
             RecordKey::ManagedPolicy(k) => of(&self.policies, k),
             RecordKey::InstanceProfile(k) => of(&self.instance_profiles, k),
+            RecordKey::Repository(k) => of(&self.repositories, k),
+            RecordKey::RegistryImage(k) => of(&self.registry_images, k),
+            RecordKey::ImageTag(k) => of(&self.image_tags, k),
+            RecordKey::RepositoryBlob(k) => of(&self.repository_blobs, k),
         }
     }
 
@@ -358,6 +385,51 @@ impl Snapshot {
         values(&self.secret_versions)
     }
 
+    /// All image repositories by name.
+    pub fn repositories(&self) -> impl Iterator<Item = &Arc<Repository>> {
+        values(&self.repositories)
+    }
+
+    /// The manifests of a repository by digest.
+    pub fn registry_images<'a>(
+        &'a self,
+        repository: &'a str,
+    ) -> impl Iterator<Item = &'a Arc<RegistryImage>> {
+        within(&self.registry_images, repository, "")
+    }
+
+    /// The tags of a repository by name, from behind `after` on.
+    pub fn image_tags<'a>(
+        &'a self,
+        repository: &'a str,
+        after: &'a str,
+    ) -> impl Iterator<Item = &'a Arc<ImageTag>> {
+        within(&self.image_tags, repository, after).skip_while(move |tag| tag.tag == after)
+    }
+
+    /// The blobs of a repository by digest.
+    pub fn repository_blobs<'a>(
+        &'a self,
+        repository: &'a str,
+    ) -> impl Iterator<Item = &'a Arc<RepositoryBlob>> {
+        within(&self.repository_blobs, repository, "")
+    }
+
+    /// All manifests of all repositories, also of those that are gone.
+    pub fn all_registry_images(&self) -> impl Iterator<Item = &Arc<RegistryImage>> {
+        values(&self.registry_images)
+    }
+
+    /// All tags of all repositories, also of those that are gone.
+    pub fn all_image_tags(&self) -> impl Iterator<Item = &Arc<ImageTag>> {
+        values(&self.image_tags)
+    }
+
+    /// All blobs of all repositories, also of those that are gone.
+    pub fn all_repository_blobs(&self) -> impl Iterator<Item = &Arc<RepositoryBlob>> {
+        values(&self.repository_blobs)
+    }
+
     /// The task that holds an address of the VPC, if one does.
     pub fn address_holder(&self, address: Ipv4Addr) -> Option<&TaskKey> {
         self.addresses.get(&address)
@@ -422,6 +494,14 @@ impl Snapshot {
             Record::User(r) => insert!(users, iam::key(&r.name), r),
             Record::ManagedPolicy(r) => insert!(policies, iam::key(&r.name), r),
             Record::InstanceProfile(r) => insert!(instance_profiles, iam::key(&r.name), r),
+            Record::Repository(r) => insert!(repositories, r.name.clone(), r),
+            Record::RegistryImage(r) => {
+                insert!(registry_images, (r.repository.clone(), r.digest.clone()), r);
+            }
+            Record::ImageTag(r) => insert!(image_tags, (r.repository.clone(), r.tag.clone()), r),
+            Record::RepositoryBlob(r) => {
+                insert!(repository_blobs, (r.repository.clone(), r.digest.clone()), r);
+            }
         }
     }
 
@@ -452,6 +532,10 @@ impl Snapshot {
             RecordKey::User(k) => drop(self.users.remove(k)),
             RecordKey::ManagedPolicy(k) => drop(self.policies.remove(k)),
             RecordKey::InstanceProfile(k) => drop(self.instance_profiles.remove(k)),
+            RecordKey::Repository(k) => drop(self.repositories.remove(k)),
+            RecordKey::RegistryImage(k) => drop(self.registry_images.remove(k)),
+            RecordKey::ImageTag(k) => drop(self.image_tags.remove(k)),
+            RecordKey::RepositoryBlob(k) => drop(self.repository_blobs.remove(k)),
         }
     }
 

@@ -70,6 +70,7 @@ pub async fn run(
     options.instance = data_dir.instance();
     options.oci_runtime = oci_runtime(&args.runtime);
     options.allow_old_runtime = args.allow_old_runtime;
+    options.awslogs_execution_role_override = args.awslogs_execution_role;
     options.vpc_cidr = args.vpc_cidr.parse()?;
     options.object_store = s3::store(args)?;
     let settings = Settings { vpc_cidr: args.vpc_cidr.clone(), runtime: args.runtime.clone() };

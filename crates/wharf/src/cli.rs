@@ -288,6 +288,16 @@ pub enum Image {
         /// Reference.
         reference: String,
     },
+    /// Push an image to a registry, by default to the one in its name.
+    #[command(after_help = "Examples:\n  \
+        wharf image push localhost:4580/hello:1\n  \
+        wharf image push hello:latest localhost:4580/hello:1")]
+    Push {
+        /// The image on this host.
+        name: String,
+        /// Where to push it and how to call it there; its own name unless given.
+        target: Option<String>,
+    },
 }
 
 /// `wharf image build`.
@@ -364,4 +374,7 @@ pub struct Agent {
     /// AWS_SECRET_ACCESS_KEY of the environment, or no key at all.
     #[arg(long, env = "WHARF_S3_CREDENTIALS", value_name = "FILE")]
     pub s3_credentials: Option<PathBuf>,
+    /// Write the logs of `awslogs` in the name of the task's execution role on launch type EC2, too.
+    #[arg(long, env = "ECS_ENABLE_AWSLOGS_EXECUTIONROLE_OVERRIDE")]
+    pub awslogs_execution_role: bool,
 }

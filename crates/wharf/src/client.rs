@@ -5,7 +5,8 @@ use crate::data_dir::DataDir;
 use crate::history;
 use wharf_agent::api::EcsClient;
 use wharf_agent::task::Secret;
-use wharf_agent::{AgentCredentials, AgentOptions};
+use wharf_agent::{AgentCredentials, AgentOptions, OwnRegistry};
+use wharf_image::PullOptions;
 use wharf_runtime::Zygote;
 use wharf_wire::OperationShape;
 use wharf_wire::ecs::{operation, types};
@@ -42,6 +43,7 @@ pub enum Error {
 /// A client of this wharf's API with the root key, for one cluster.
 pub struct Client {
     ecs: EcsClient,
+    registry: OwnRegistry,
     endpoint: String,
     /// The cluster that the commands work in.
     pub cluster: String,
@@ -64,7 +66,19 @@ impl Client {
             AgentOptions::new(key.endpoint.clone(), cluster, credentials, data_dir.path(), zygote)?;
         options.region = key.region;
         let ecs = EcsClient::new(&options)?;
-        Ok(Self { ecs, endpoint: key.endpoint, cluster: cluster.to_owned() })
+        let registry = OwnRegistry::new(ecs.clone(), &options);
+        Ok(Self { ecs, registry, endpoint: key.endpoint, cluster: cluster.to_owned() })
+    }
+
+    /// How an image of this wharf's own registry is pulled; none for all others.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn pull_options(&self, image: &str) -> Result<Option<PullOptions>, Error> {
+        if image.contains(".dkr.ecr.") {
+            self.registry.ask_account().await.map_err(|error| self.failed(error))?;
+        }
+        self.registry.options(image).await.map_err(Error::NotFound)
     }
 
     /// Calls an operation.

@@ -1,6 +1,7 @@
-//! `wharf image`: builds, loads, pulls, lists and removes images in this host's store.
+//! `wharf image`: builds, loads, pulls, pushes, lists and removes images of this host's store.
 
 use crate::cli::{self, Format};
+use crate::client::{self, Client};
 use crate::data_dir::DataDir;
 use crate::output::Listing;
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
@@ -28,6 +29,12 @@ pub enum Error {
     /// A pull.
     #[error(transparent)]
     Pull(#[from] wharf_image::PullError),
+    /// A push.
+    #[error(transparent)]
+    Push(#[from] wharf_image::PushError),
+    /// This wharf's own registry.
+    #[error(transparent)]
+    Client(#[from] client::Error),
     /// Standard input can't be kept.
     #[error("can't keep standard input in a file")]
     Stdin(#[source] std::io::Error),
@@ -56,10 +63,26 @@ pub async fn run(data_dir: &DataDir, command: cli::Image) -> Result<(), Error> {
         cli::Image::Pull { reference } => {
             let client = RegistryClient::new(RegistryOptions::default());
             let progress = Arc::new(Bars::default());
-            built(&store.pull(&client, &reference, &PullOptions::default(), progress).await?);
+            let options = own_options(data_dir, &reference).await?;
+            built(&store.pull(&client, &reference, &options, progress).await?);
+        }
+        cli::Image::Push { name, target } => {
+            let target = target.unwrap_or_else(|| name.clone());
+            let client = RegistryClient::new(RegistryOptions::default());
+            let progress = Arc::new(Bars::default());
+            let options = own_options(data_dir, &target).await?;
+            let digest = store.push(&client, &name, &target, &options, progress).await?;
+            println!("{target} {digest}");
         }
     }
     Ok(())
+}
+
+/// How an image of this wharf's own registry is reached; for all others docker's configuration says so.
+async fn own_options(data_dir: &DataDir, reference: &str) -> Result<PullOptions, Error> {
+    // Without a wharf that runs here there is no registry of its own either.
+    let Ok(own) = Client::new(data_dir, "default") else { return Ok(PullOptions::default()) };
+    Ok(own.pull_options(reference).await?.unwrap_or_default())
 }
 
 fn built(image: &Image) {
@@ -142,6 +165,13 @@ impl Progress for Bars {
     fn downloaded(&self, layer: &Digest, done: u64, _total: u64) {
         self.with(layer, |bar| {
             bar.set_message("downloading");
+            bar.set_position(done);
+        });
+    }
+
+    fn uploaded(&self, layer: &Digest, done: u64, _total: u64) {
+        self.with(layer, |bar| {
+            bar.set_message("uploading");
             bar.set_position(done);
         });
     }

@@ -13,6 +13,7 @@ use wharf_control::{Control, Options as ControlOptions, roles};
 use wharf_gateway::credentials::{Keys, task_credentials};
 use wharf_gateway::http::{Options as HttpOptions, Server};
 use wharf_gateway::iam::first_start;
+use wharf_gateway::registry::{self, RegistryParts};
 use wharf_gateway::seal::SealKey;
 use wharf_gateway::sigv4::{Clock as _, Secret, SystemClock};
 use wharf_gateway::{App, Parts};
@@ -20,6 +21,7 @@ use wharf_journal::{EmbeddedJournal, History, HistoryOptions, Store};
 use wharf_logs::{LogStore, LogStoreOptions};
 use wharf_model::network::{BuiltinVpc, Ipv4Range};
 use wharf_model::{ArnScope, ClusterName, Principal, RecordKey, Revision, Transaction};
+use wharf_registry::LocalStorage;
 
 /// Milliseconds of a day.
 const DAY_MS: i64 = 24 * 3600 * 1000;
@@ -50,6 +52,9 @@ pub enum Error {
     /// The log store can't be opened.
     #[error(transparent)]
     Logs(#[from] wharf_logs::Error),
+    /// The image registry can't be opened.
+    #[error(transparent)]
+    Registry(#[from] wharf_registry::Error),
     /// The address can't be listened on.
     #[error(transparent)]
     Http(#[from] wharf_gateway::http::Error),
@@ -105,6 +110,10 @@ pub async fn run(
         vpc,
         endpoint: endpoint.clone(),
         keys: Arc::new(keys(data_dir, &endpoint, &args.region, &store, &seal)?),
+        registry: RegistryParts {
+            storage: Arc::new(LocalStorage::open(data_dir.path())?),
+            token_key: *seal.derive("registry tokens", &[]),
+        },
         seal,
         store,
         logs: logs.clone(),
@@ -116,15 +125,17 @@ pub async fn run(
         history_writer: gateway_history,
         sessions,
     });
-    let server = Server::bind(HttpOptions::new(args.listen), Arc::new(app)).await?;
+    let app = Arc::new(app);
+    let server = Server::bind(HttpOptions::new(args.listen), Arc::clone(&app)).await?;
     let address = format!("http://{}", server.local_addr());
     tracing::info!(%address, region = %args.region, "serving");
     ProcessFile::of_this_process("server", vec![address]).write(data_dir)?;
     // On the runtime's workers: waking this thread for each change would cost more than the work.
     let control = tokio::spawn(control.run(shutdown.clone()));
     let expiry = tokio::spawn(expire_logs(logs, shutdown.clone()));
+    let upkeep = tokio::spawn(registry::upkeep(app, shutdown.clone()));
     let server = tokio::spawn(server.run(shutdown));
-    tokio::try_join!(control, server, expiry)?;
+    tokio::try_join!(control, server, expiry, upkeep)?;
     Ok(())
 }
 

@@ -7,10 +7,6 @@ terraform {
 
 provider "aws" {}
 
-variable "description" {
-  default = "for the story"
-}
-
 data "aws_iam_policy_document" "tasks" {
   statement {
     actions = ["sts:AssumeRole"]
@@ -31,7 +27,7 @@ data "aws_iam_policy_document" "read" {
 resource "aws_iam_role" "task" {
   name                 = "terraform-task"
   path                 = "/story/"
-  description          = var.description
+  description          = "for the story"
   max_session_duration = 7200
   assume_role_policy   = data.aws_iam_policy_document.tasks.json
   tags                 = { story = "terraform" }

@@ -18,7 +18,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use rustls_pki_types::pem::PemObject;
-use wharf_wire::{OperationShape, Service, ecs, json, logs};
+use wharf_wire::{OperationShape, Service, ecr, ecs, json, logs};
 
 use crate::options::{AgentCredentials, AgentOptions};
 use sign::Signer;
@@ -137,6 +137,11 @@ impl EcsClient {
     /// Calls an operation of CloudWatch Logs once.
     pub async fn call_logs<O: OperationShape>(&self, input: O::Input) -> Result<O::Output, Error> {
         self.call_service::<O>(logs::SERVICE, input).await
+    }
+
+    /// Calls an operation of ECR once.
+    pub async fn call_ecr<O: OperationShape>(&self, input: O::Input) -> Result<O::Output, Error> {
+        self.call_service::<O>(ecr::SERVICE, input).await
     }
 
     /// Calls an operation of any service once.

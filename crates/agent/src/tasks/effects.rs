@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use wharf_image::store::Source;
-use wharf_image::{Image, ImageStore, NoProgress, PullOptions, RegistryClient};
+use wharf_image::{Image, ImageStore, NoProgress, PullError, RegistryClient};
 use wharf_runtime::{ContainerInfo, ContainerSpec, ContainerStatus, Runtime, SandboxId};
 
 use super::listening;
 use crate::awslogs::Shipping;
 use crate::engine::{Failure, Input};
 use crate::launch::{self, Surroundings};
+use crate::own_registry::OwnRegistry;
 use crate::roles::ExecutionRoles;
 use crate::secrets::Secrets;
 use crate::task::Task;
@@ -38,6 +39,7 @@ pub(crate) struct Host {
     pub(crate) roles: ExecutionRoles,
     pub(crate) images: ImageStore,
     pub(crate) registry: RegistryClient,
+    pub(crate) own_registry: OwnRegistry,
     pub(crate) surroundings: Arc<Surroundings>,
 }
 
@@ -73,9 +75,24 @@ impl Host {
         match cached {
             Some(image) if image.source == Source::Local || name.contains('@') => Ok(image),
             cached => {
-                let options = PullOptions::default();
+                let own = self.own_registry.options(name).await.map_err(|error| failed(&error));
+                let own = match own {
+                    Ok(own) => own,
+                    // The registry is away, as the control plane is.
+                    Err(failure) => return cached.ok_or(failure),
+                };
+                let options = own.clone().unwrap_or_default();
                 let progress = Arc::new(NoProgress);
-                match (self.images.pull(&self.registry, name, &options, progress).await, cached) {
+                let mut pulled = self.images.pull(&self.registry, name, &options, progress).await;
+                if own.is_some() && pulled.as_ref().is_err_and(PullError::is_denied) {
+                    // The token may have ended early: with the server's key, or with the agent's.
+                    self.own_registry.forget_token().await;
+                    if let Ok(Some(options)) = self.own_registry.options(name).await {
+                        let progress = Arc::new(NoProgress);
+                        pulled = self.images.pull(&self.registry, name, &options, progress).await;
+                    }
+                }
+                match (pulled, cached) {
                     (Ok(image), _) => Ok(image),
                     (Err(error), Some(image)) => {
                         tracing::warn!(image = name, %error, "pull failed: using the cached image");

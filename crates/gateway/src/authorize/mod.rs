@@ -4,33 +4,45 @@
 //! agent does. Users and roles' sessions may do what their policies allow of the action on every
 //! resource that the request names ([`resources`], by the Service Authorization Reference);
 //! whoever hands a role on needs `iam:PassRole` on it, too. Runs after decoding and before
-//! anything is looked at, so that an operation can't forget it.
+//! anything is looked at, so that an operation can't forget it. ECR's operations ask
+//! [`crate::registry::access`], which knows the repositories' own policies.
 
 mod facts;
 mod resources;
 #[cfg(test)]
 mod tests;
 
+use crate::app::App;
 use crate::error::ApiError;
 use crate::iam::built_in;
 use crate::identity::Verified;
 pub(crate) use facts::RequestFacts;
 pub(crate) use resources::Target;
 use wharf_model::iam;
-use wharf_model::policy::{Decision, Kind, Policy, Request, evaluate};
+use wharf_model::policy::{Caller, Decision, Kind, Policy, Request, by_resource, evaluate};
 use wharf_model::{ArnScope, Principal, Snapshot};
 use wharf_wire::Document;
 
+/// What of ECS an agent's key may do: what the policy AmazonEC2ContainerServiceforEC2Role grants,
+/// and what the endpoints of its tasks ask for. Not RunTask: it would hand any role to anybody who
+/// has a host.
+const AGENT_ECS: &[&str] = &[
+    "CreateCluster",
+    "DeregisterContainerInstance",
+    "DiscoverPollEndpoint",
+    "GetTaskProtection",
+    "ListTagsForResource",
+    "RegisterContainerInstance",
+    "SubmitAttachmentStateChanges",
+    "SubmitContainerStateChange",
+    "SubmitTaskStateChange",
+    "TagResource",
+    "UpdateContainerInstancesState",
+    "UpdateTaskProtection",
+];
 /// What of CloudWatch Logs an agent's key may do.
 const AGENT_LOGS: &[&str] =
     &["CreateLogGroup", "CreateLogStream", "DescribeLogStreams", "PutLogEvents"];
-/// What of ECR: an agent pulls images.
-const AGENT_ECR: &[&str] = &[
-    "BatchCheckLayerAvailability",
-    "BatchGetImage",
-    "GetAuthorizationToken",
-    "GetDownloadUrlForLayer",
-];
 /// Operations that anybody may call who has a key.
 const FREE: &[(&str, &str)] = &[
     ("sts", "GetCallerIdentity"),
@@ -53,7 +65,14 @@ pub(crate) struct Asked<'a> {
 ///
 /// # Errors
 /// `AccessDenied` in the words and with the code of the addressed service.
-pub(crate) fn authorize(
+pub(crate) fn authorize(app: &App, identity: &Verified, asked: Asked<'_>) -> Result<(), ApiError> {
+    if *identity.principal() == Principal::Root {
+        return Ok(());
+    }
+    decide(&app.store().snapshot(), app.arns(), identity, asked)
+}
+
+fn decide(
     snapshot: &Snapshot,
     arns: &ArnScope,
     identity: &Verified,
@@ -61,6 +80,8 @@ pub(crate) fn authorize(
 ) -> Result<(), ApiError> {
     match identity.principal() {
         Principal::Root => return Ok(()),
+        // Repositories have policies of their own, which may allow what the caller's don't.
+        _ if asked.service == "ecr" => return Ok(()),
         Principal::Instance(_) => return agent(identity, asked),
         Principal::User(_) | Principal::RoleSession(..) => {}
     }
@@ -104,6 +125,36 @@ pub(crate) fn allows(
     evaluate(&policies, &Request { action, resource, facts: &facts })
 }
 
+/// What the policy of a resource says of the caller's doing something with it.
+pub(crate) fn of_resource(
+    snapshot: &Snapshot,
+    arns: &ArnScope,
+    identity: &Verified,
+    policy: &Policy,
+    action: &str,
+    resource: &str,
+) -> Decision {
+    let (service, operation) = action.split_once(':').unwrap_or((action, ""));
+    let (arn, role_arn) = (identity.principal_arn(), role_arn(snapshot, arns, identity));
+    let account = &arns.account;
+    let caller = Caller::Identity { account, arn: &arn, role_arn: role_arn.as_deref() };
+    let input = Document::Null;
+    let target = Target::one(resource.to_owned());
+    let asked = Asked { service, operation, input: &input };
+    let facts = RequestFacts::new(arns, snapshot, identity, asked, &target);
+    by_resource(policy, action, caller, &facts)
+}
+
+/// The ARN of the role whose session the caller is.
+pub(crate) fn role_arn(
+    snapshot: &Snapshot,
+    arns: &ArnScope,
+    identity: &Verified,
+) -> Option<String> {
+    let Principal::RoleSession(name, _) = identity.principal() else { return None };
+    snapshot.role(&iam::key(name)).map(|role| role.arn(&arns.account))
+}
+
 fn check(
     identity: &Verified,
     service: &str,
@@ -133,10 +184,9 @@ fn check(
 fn agent(identity: &Verified, asked: Asked<'_>) -> Result<(), ApiError> {
     let may = match asked.service {
         // It speaks for its own instance's tasks alone: `ecs::state_change` looks at that.
-        "ecs" => true,
+        "ecs" => AGENT_ECS.contains(&asked.operation),
         "ec2" => true,
         "logs" => AGENT_LOGS.contains(&asked.operation),
-        "ecr" => AGENT_ECR.contains(&asked.operation),
         _ => FREE.contains(&(asked.service, asked.operation)),
     };
     let action = format!("{}:{}", asked.service, asked.operation);

@@ -42,7 +42,6 @@ pub(super) fn of(snapshot: &Snapshot, arns: &ArnScope, asked: Asked<'_>) -> Vec<
         "iam" | "sts" => identity(snapshot, arns, asked),
         "ssm" => parameters(arns, asked.input),
         "secretsmanager" => secrets(snapshot, arns, asked.input),
-        "ecr" => repositories(arns, asked.input),
         _ => Vec::new(),
     };
     if found.is_empty() { vec![Target::any()] } else { found }
@@ -269,16 +268,6 @@ fn secrets(snapshot: &Snapshot, arns: &ArnScope, input: &Document) -> Vec<Target
     let mut names = list(input, "SecretIdList");
     names.extend(["SecretId", "Name"].iter().filter_map(|member| text(input, member)));
     names.into_iter().map(|name| Target::one(arn(name))).collect()
-}
-
-/// Repositories of ECR.
-fn repositories(arns: &ArnScope, input: &Document) -> Vec<Target> {
-    let ArnScope { region, account } = arns;
-    let of = |name: &str| format!("arn:aws:ecr:{region}:{account}:repository/{name}");
-    let mut all: Vec<String> = list(input, "repositoryNames").into_iter().map(of).collect();
-    all.extend(text(input, "repositoryName").map(of));
-    all.extend(text(input, "resourceArn").map(str::to_owned));
-    all.into_iter().map(Target::one).collect()
 }
 
 /// Requests of IAM and STS.

@@ -3,19 +3,20 @@
 use crate::error::ApiError;
 use crate::protocol::Protocol;
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{Either, Full};
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 
 /// Names the request in the answer and in the log.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
-/// An answer with its body whole.
-pub(super) type Answer = Response<Full<Bytes>>;
+/// An answer: its body is whole, but for the registry's blobs, which come in pieces.
+pub(super) type Answer = Response<Either<Full<Bytes>, BoxBody<Bytes, std::io::Error>>>;
 
 /// An answer with `status` and `body`.
 pub(super) fn answer(status: u16, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut response = Response::new(Full::new(body.into()));
+    let mut response = Response::new(Either::Left(Full::new(body.into())));
     *response.status_mut() =
         StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

@@ -10,6 +10,7 @@ mod history;
 mod route;
 mod server;
 mod service;
+mod v2;
 mod websocket;
 
 pub use guard::AllowedHosts;

@@ -6,7 +6,6 @@ use super::service::{Failed, Trace};
 use crate::app::App;
 use crate::authorize::{Asked, authorize};
 use crate::dispatch::Call;
-use crate::ecs;
 use crate::error::ApiError;
 use crate::identity::Verified;
 use crate::logs;
@@ -15,6 +14,7 @@ use crate::query_services::{self, QueryService};
 use crate::secretsmanager;
 use crate::sigv4::{Claim, Request};
 use crate::ssm;
+use crate::{ecr, ecs};
 use hyper::header::CONTENT_TYPE;
 use hyper::{HeaderMap, Method};
 use std::cell::LazyCell;
@@ -48,7 +48,11 @@ impl Hint {
             _ if in_query && *service == "ec2" => Protocol::Ec2Query,
             _ if in_query => Protocol::Query,
             _ if matches!(service.as_str(), "s3" | "route53" | "cloudfront") => Protocol::RestXml,
-            _ if matches!(service.as_str(), "ecs" | "logs" | "ssm" | "secretsmanager" | "") => {
+            _ if matches!(
+                service.as_str(),
+                "ecs" | "ecr" | "logs" | "ssm" | "secretsmanager" | ""
+            ) =>
+            {
                 Protocol::Json11
             }
             _ => Protocol::RestJson,
@@ -102,6 +106,7 @@ pub(super) async fn call(
             history::call(app, head, identity).map_err(fail)
         }
         "ecs" => ecs_call(app, head, body, identity, trace).await.map_err(fail),
+        "ecr" => ecr_call(app, head, body, identity, trace).await.map_err(fail),
         "logs" => logs_call(app, head, body, identity, trace).await.map_err(fail),
         "ssm" => ssm_call(app, head, body, identity, trace).await.map_err(fail),
         "secretsmanager" => secrets_call(app, head, body, identity, trace).await.map_err(fail),
@@ -160,7 +165,7 @@ fn absent_service(protocol: Protocol, service: &str) -> ApiError {
         400,
         format!(
             "The AWS service '{service}' is not available at this endpoint: this server has ecs, \
-             iam, logs, secretsmanager, sts, and parts of ssm and ec2."
+             ecr, iam, logs, secretsmanager, sts, and parts of ssm and ec2."
         ),
     )
 }
@@ -179,6 +184,26 @@ async fn ecs_call(
     let named = ("ecs", operation.as_str());
     let call = json_call(app, identity, named, operation.input_schema(), body)?;
     let bytes = ecs::dispatch(operation, call).await?;
+    Ok(answer(200, protocol.content_type(), bytes))
+}
+
+async fn ecr_call(
+    app: &Arc<App>,
+    head: &http::request::Parts,
+    body: &[u8],
+    identity: &Verified,
+    trace: &mut Trace,
+) -> Result<Answer, ApiError> {
+    trace.service = "ecr";
+    let (protocol, name) = json_target(head, wharf_wire::ecr::SERVICE)?;
+    if wharf_wire::ecr::OTHER_OPERATIONS.contains(&name) {
+        return Err(ecr::not_built(name));
+    }
+    let operation: wharf_wire::ecr::Operation = name.parse().map_err(|_| no_operation(name))?;
+    trace.operation = operation.as_str();
+    let named = ("ecr", operation.as_str());
+    let call = json_call(app, identity, named, operation.input_schema(), body)?;
+    let bytes = ecr::dispatch(operation, call).await?;
     Ok(answer(200, protocol.content_type(), bytes))
 }
 
@@ -254,7 +279,7 @@ fn json_call<'a>(
 ) -> Result<Call<'a>, ApiError> {
     let input = json::decode(schema, body).map_err(|e| undecodable(&e))?;
     let asked = Asked { service: named.0, operation: named.1, input: &input };
-    authorize(&app.store().snapshot(), app.arns(), identity, asked)?;
+    authorize(app, identity, asked)?;
     let (now, seed, encode) = (app.now(), rand::random(), Box::new(json::encode));
     Ok(Call { app, identity, now, seed, input, encode })
 }

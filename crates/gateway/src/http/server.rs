@@ -27,6 +27,8 @@ pub struct Limits {
     pub head_timeout: Duration,
     /// Time for the body.
     pub body_timeout: Duration,
+    /// How long the registry's clients may be silent in the middle of a blob.
+    pub blob_idle: Duration,
     /// Connections open at once; more wait in the listen queue.
     pub connections: usize,
     /// Time for running requests to end after the shutdown has begun.
@@ -41,6 +43,7 @@ impl Default for Limits {
             body_bytes: 1024 * 1024,
             head_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(30),
+            blob_idle: Duration::from_secs(60),
             connections: 8192,
             drain_timeout: Duration::from_secs(20),
         }

@@ -4,7 +4,7 @@ use super::answer::{Answer, REQUEST_ID, answer, error};
 use super::guard::{AllowedHosts, is_of_a_task};
 use super::route::{self, Hint};
 use super::server::Limits;
-use super::websocket;
+use super::{v2, websocket};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::identity::Verified;
@@ -13,7 +13,7 @@ use crate::sigv4;
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper::header::HeaderValue;
+use hyper::header::{CONTENT_LENGTH, HeaderValue};
 use hyper::{Method, Request};
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -43,6 +43,8 @@ pub(super) struct Trace {
 
 /// Bodies of CloudWatch Logs may be so much larger: 1 MiB of messages, as JSON, in 10,000 events.
 const LOGS_FACTOR: usize = 4;
+/// Bodies of ECR may be so much larger: a part of a layer has 20 MiB, and becomes base64.
+const ECR_FACTOR: usize = 28;
 
 impl Front {
     pub(super) fn new(app: Arc<App>, hosts: AllowedHosts, limits: Limits) -> Self {
@@ -110,6 +112,11 @@ impl Front {
         {
             return response;
         }
+        // What tasks pass on must be signed, and the registry's requests aren't.
+        if v2::is_path(request.uri().path()) && !is_of_a_task(request.headers()) {
+            let (head, body) = request.into_parts();
+            return v2::serve(&self.app, &self.limits, &head, body, trace).await;
+        }
         let upgrade = websocket::is_upgrade(&request).then(|| hyper::upgrade::on(&mut request));
         let (head, body) = request.into_parts();
         let body = match self.body(&head, body).await {
@@ -159,10 +166,28 @@ impl Front {
     }
 
     async fn body(&self, head: &http::request::Parts, body: Incoming) -> Result<Bytes, ApiError> {
-        let logs = wharf_wire::logs::SERVICE.target_prefix;
         let target = head.headers.get("x-amz-target").and_then(|target| target.to_str().ok());
-        let is_of_logs = target.is_some_and(|target| target.starts_with(logs));
-        let limit = self.limits.body_bytes * if is_of_logs { LOGS_FACTOR } else { 1 };
+        let is_of = |service: wharf_wire::Service| {
+            target.is_some_and(|target| target.starts_with(service.target_prefix))
+        };
+        let factor = if is_of(wharf_wire::logs::SERVICE) {
+            LOGS_FACTOR
+        } else if is_of(wharf_wire::ecr::SERVICE) {
+            ECR_FACTOR
+        } else {
+            1
+        };
+        let limit = self.limits.body_bytes * factor;
+        let said = head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+        let large = factor == ECR_FACTOR
+            && said
+                .and_then(|text| text.parse().ok())
+                .is_none_or(|n: usize| n > self.limits.body_bytes);
+        // Large bodies are in memory before anybody knows whose they are: only so many at once.
+        let _place = match large {
+            true => self.app.registry().large_bodies().acquire().await.ok(),
+            false => None,
+        };
         let limited = Limited::new(body, limit);
         match tokio::time::timeout(self.limits.body_timeout, limited.collect()).await {
             Ok(Ok(collected)) => Ok(collected.to_bytes()),

@@ -402,3 +402,28 @@ fn header_date(request: &Request<'_>) -> Result<Option<AmzDate>, Error> {
     let Some(text) = single_header(request, "date")? else { return Ok(None) };
     AmzDate::parse_http_date(&text).map(Some).ok_or_else(|| bad_date(&text))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn services_without_a_region_are_signed_for_in_the_first() {
+        let good = |service: &str, region: &str| {
+            let (service, region) = (service.to_owned(), region.to_owned());
+            let claim = Claim {
+                form: Form::Header,
+                access_key_id: "AKIA".to_owned(),
+                scope: Scope { day: "20261127".to_owned(), region, service },
+                date: AmzDate::parse("20261127T000000Z").unwrap(),
+                signed_headers: Vec::new(),
+                signature: String::new(),
+                session_token: None,
+            };
+            claim.check_scope("eu-central-1").is_ok()
+        };
+        assert!(good("ecs", "eu-central-1") && good("iam", "eu-central-1"));
+        assert!(good("iam", "us-east-1") && good("sts", "us-east-1"));
+        assert!(!good("ecs", "us-east-1") && !good("iam", "us-west-2"));
+    }
+}

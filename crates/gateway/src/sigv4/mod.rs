@@ -21,7 +21,7 @@ pub use clock::{AmzDate, Clock, SystemClock};
 pub use error::{Error, Reason};
 pub use key::{Key, KeySource, Secret, signature, signing_key};
 
-use crate::identity::Verified;
+use crate::identity::{Grant, Verified};
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
@@ -100,5 +100,19 @@ impl Gate {
             return Err(Error::TokenExpired);
         }
         Ok(Verified::new(claim, key, &self.account))
+    }
+
+    /// The identity that a token of the registry was given to, while the token is good and the key
+    /// that asked for it is still there. The registry has checked the token's signature.
+    pub(crate) fn redeem(&self, grant: Grant, now: wharf_model::Timestamp) -> Option<Verified> {
+        if grant.expires_at <= now {
+            return None;
+        }
+        let lasting = !matches!(grant.principal, wharf_model::Principal::RoleSession(..));
+        if lasting {
+            let key = self.keys.find(&grant.access_key_id, None)?;
+            (key.principal == grant.principal).then_some(())?;
+        }
+        Some(Verified::by_token(grant, &self.account, &self.region))
     }
 }

@@ -1,6 +1,6 @@
 //! AssumeRole: temporary credentials of a role for whoever its trust policy lets in.
 
-use crate::authorize::{Asked, RequestFacts, Target, allows};
+use crate::authorize::{Asked, RequestFacts, Target, allows, role_arn};
 use crate::context::{Context, Outcome, Result};
 use crate::credentials;
 use crate::ecs::present::timestamp;
@@ -65,12 +65,10 @@ fn may_assume(context: &Context<'_>, input: &AssumeRoleRequest, role: &Role, arn
     let Some(policy) = role.trust() else { return false };
     let (identity, account) = (context.identity, context.account());
     let principal_arn = identity.principal_arn();
-    let own = match identity.principal() {
-        Principal::RoleSession(name, _) => context.snapshot.role(&iam::key(name)),
-        Principal::Instance(_) => return false,
-        Principal::Root | Principal::User(_) => None,
-    };
-    let role_arn = own.map(|role| role.arn(account));
+    if matches!(identity.principal(), Principal::Instance(_)) {
+        return false;
+    }
+    let role_arn = role_arn(context.snapshot, context.arns, identity);
     let caller = Caller::Identity { account, arn: &principal_arn, role_arn: role_arn.as_deref() };
     let document = input.clone().into_document();
     let asked = Asked { service: "sts", operation: "AssumeRole", input: &document };

@@ -15,12 +15,14 @@ use tokio_util::sync::CancellationToken;
 use wharf_gateway::agent_sessions::{AgentSessions, NoSessions};
 use wharf_gateway::context::NoHistory;
 use wharf_gateway::http::{Options, Server};
+use wharf_gateway::registry::RegistryParts;
 use wharf_gateway::sigv4::{Key, KeySource, Secret, SystemClock};
 use wharf_gateway::{App, Parts, Vault};
 use wharf_journal::{MemoryJournal, Store};
 use wharf_logs::{LogStore, LogStoreOptions};
 use wharf_model::Principal;
 use wharf_model::network::{BuiltinVpc, DEFAULT_VPC_CIDR, Ipv4Range};
+use wharf_registry::LocalStorage;
 use wharf_scheduler::AllConnected;
 
 pub const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
@@ -51,6 +53,7 @@ impl KeySource for Keys {
 pub struct Fixture {
     pub address: SocketAddr,
     pub store: Arc<Store>,
+    pub app: Arc<App>,
     shutdown: CancellationToken,
     pub server: tokio::task::JoinHandle<()>,
     /// The log store's directory.
@@ -110,6 +113,10 @@ impl Fixture {
             has_object_store: false,
             vault: Arc::new(Vault::new(&[7; 32]).unwrap()),
             seal: Arc::new(wharf_gateway::seal::SealKey::new([1; 32])),
+            registry: RegistryParts {
+                storage: Arc::new(LocalStorage::open(logs.path()).unwrap()),
+                token_key: [7; 32],
+            },
             keys: Arc::new(Keys),
             clock: Arc::new(SystemClock),
             soft: Arc::new(AllConnected),
@@ -119,11 +126,12 @@ impl Fixture {
         });
         let mut options = Options::new("127.0.0.1:0".parse().unwrap());
         adjust(&mut options);
-        let server = Server::bind(options, Arc::new(app)).await.unwrap();
+        let app = Arc::new(app);
+        let server = Server::bind(options, Arc::clone(&app)).await.unwrap();
         let address = server.local_addr();
         let shutdown = CancellationToken::new();
         let server = tokio::spawn(server.run(shutdown.clone()));
-        Self { address, store, shutdown, server, _logs: logs }
+        Self { address, store, app, shutdown, server, _logs: logs }
     }
 
     pub fn stop(&self) {
@@ -238,6 +246,14 @@ impl Fixture {
             [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", target.as_str())];
         let body = input.to_string();
         self.signed(key, service.signing_name, "POST", "/", &headers, body.as_bytes()).await
+    }
+
+    /// A call of ECR.
+    pub async fn ecr(&self, key: &str, operation: &str, input: serde_json::Value) -> Reply {
+        let target = format!("AmazonEC2ContainerRegistry_V20150921.{operation}");
+        let headers =
+            [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", target.as_str())];
+        self.signed(key, "ecr", "POST", "/", &headers, input.to_string().as_bytes()).await
     }
 
     /// A Query call by root.

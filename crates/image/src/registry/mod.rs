@@ -6,6 +6,7 @@
 
 mod auth;
 mod docker_config;
+mod push;
 mod transport;
 
 use std::collections::BTreeMap;
@@ -14,12 +15,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE};
 use hyper::{Method, StatusCode};
 use zeroize::Zeroizing;
 
 pub use docker_config::{Error as DockerConfigError, default_path as default_docker_config};
+pub(crate) use push::Destination;
 pub use transport::Error;
 use transport::{Answer, Request, Transport, Url};
 
@@ -108,7 +111,7 @@ pub(crate) struct BlobStream {
 
 impl BlobStream {
     /// The next bytes; none at the end.
-    pub async fn next(&mut self) -> Result<Option<bytes::Bytes>, Error> {
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         loop {
             let frame = tokio::time::timeout(self.answer.idle, self.answer.body.frame()).await;
             let url = &self.answer.url;
@@ -237,13 +240,27 @@ impl RegistryClient {
         credentials: Option<&Credentials>,
     ) -> Result<Answer, Error> {
         let scope = format!("repository:{}:pull", reference.repository());
-        let key = auth::Key::new(url, &scope, credentials);
+        self.send_body(method, url, headers, Bytes::new(), &scope, credentials).await
+    }
+
+    /// As [`RegistryClient::send`], with a body and the scope that it needs.
+    async fn send_body(
+        &self,
+        method: Method,
+        url: &Url,
+        headers: &[(&'static str, String)],
+        body: Bytes,
+        scope: &str,
+        credentials: Option<&Credentials>,
+    ) -> Result<Answer, Error> {
+        let key = auth::Key::new(url, scope, credentials);
         let mut authorization = self.tokens.get(&key);
         for round in 0.. {
             let mut request = Request::new(method.clone(), url.clone());
             request.headers.push(("accept", ACCEPTED.join(", ")));
             request.headers.extend(headers.iter().cloned());
             request.authorization.clone_from(&authorization);
+            request.body = body.clone();
             let answer = self.transport.follow(request).await?;
             if answer.status != StatusCode::UNAUTHORIZED {
                 return check(answer, &method).await;
@@ -258,7 +275,7 @@ impl RegistryClient {
                 &self.options.realms,
                 url,
                 &challenges,
-                &scope,
+                scope,
                 credentials,
             );
             match solved.await? {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use super::files::{sync_dir, unique};
 use super::{Error, Layout};
-use crate::digest::{Digest, HashingWriter};
+use crate::digest::{Digest, HashingReader, HashingWriter};
 
 /// A blob being written; nothing is visible until [`BlobWriter::commit`].
 pub(crate) struct BlobWriter {
@@ -74,6 +74,41 @@ pub(crate) fn put(layout: &Layout, bytes: &[u8]) -> Result<Digest, Error> {
     writer.write_all(bytes).map_err(Error::io("write blob", &path))?;
     writer.commit().map_err(Error::io("write blob", &path))?;
     Ok(digest)
+}
+
+/// Makes a blob of a file on the same file system that nobody changes any more, by a link, if the file
+/// has the right content; false if it isn't there or has another.
+pub(crate) fn link(
+    layout: &Layout,
+    source: &std::path::Path,
+    digest: &Digest,
+    size: u64,
+) -> io::Result<bool> {
+    let scratch = layout.tmp().join(unique("link"));
+    match fs::hard_link(source, &scratch) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    }
+    // The link is hashed, not the name that it was made of: what is checked is what is kept.
+    let check = || -> io::Result<bool> {
+        let file = File::open(&scratch)?;
+        if file.metadata()?.len() != size {
+            return Ok(false);
+        }
+        let mut reader = HashingReader::new(file);
+        io::copy(&mut reader, &mut io::sink())?;
+        if reader.finish().0 != *digest {
+            return Ok(false);
+        }
+        fs::rename(&scratch, layout.blob(digest))?;
+        sync_dir(&layout.blobs())?;
+        Ok(true)
+    };
+    let linked = check();
+    // A rename between two links to one file does nothing, and leaves both.
+    let _ = fs::remove_file(&scratch);
+    linked
 }
 
 /// True if the blob is here with this size.

@@ -29,7 +29,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use blobs::{BlobWriter, has as has_blob, put as put_blob, read as read_blob};
+pub(crate) use blobs::{
+    BlobWriter, has as has_blob, link as link_blob, put as put_blob, read as read_blob,
+};
 pub use cleanup::{CleanupPolicy, CleanupReport};
 use files::Lock;
 use index::{Entry, Index};

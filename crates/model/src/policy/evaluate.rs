@@ -102,7 +102,36 @@ pub enum Trust {
 
 /// Asks a trust policy whether `caller` may do `action` (`sts:AssumeRole`).
 pub fn trust(policy: &Policy, action: &str, caller: Caller<'_>, facts: &dyn Facts) -> Trust {
-    let mut trust = Trust::No;
+    match of_principals(policy, action, caller, facts) {
+        Some(Rank::Named) => Trust::Named,
+        Some(Rank::ByAccount) => Trust::ByAccount,
+        Some(Rank::Denied) | None => Trust::No,
+    }
+}
+
+/// Asks the policy of a resource whether `caller` may do `action` with it. A whole account that is
+/// allowed has its administrators decide: that alone allows none of its users and roles.
+pub fn by_resource(
+    policy: &Policy,
+    action: &str,
+    caller: Caller<'_>,
+    facts: &dyn Facts,
+) -> Decision {
+    match of_principals(policy, action, caller, facts) {
+        Some(Rank::Named) => Decision::Allowed,
+        Some(Rank::ByAccount) | None => Decision::NotAllowed,
+        Some(Rank::Denied) => Decision::Denied,
+    }
+}
+
+/// The strongest that statements with principals say of a caller.
+fn of_principals(
+    policy: &Policy,
+    action: &str,
+    caller: Caller<'_>,
+    facts: &dyn Facts,
+) -> Option<Rank> {
+    let mut strongest = None;
     for statement in &policy.statements {
         let named = match &statement.principals {
             Some(Principals::Only(principals)) => {
@@ -118,20 +147,19 @@ pub fn trust(policy: &Policy, action: &str, caller: Caller<'_>, facts: &dyn Fact
         {
             continue;
         }
-        match (statement.effect, named) {
-            (Effect::Deny, _) => return Trust::No,
-            (Effect::Allow, Rank::Named) => trust = Trust::Named,
-            (Effect::Allow, Rank::ByAccount) if trust == Trust::No => trust = Trust::ByAccount,
-            (Effect::Allow, Rank::ByAccount) => {}
+        match statement.effect {
+            Effect::Deny => return Some(Rank::Denied),
+            Effect::Allow => strongest = strongest.max(Some(named)),
         }
     }
-    trust
+    strongest
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
     ByAccount,
     Named,
+    Denied,
 }
 
 fn trusts(principal: &TrustedPrincipal, caller: Caller<'_>) -> Option<Rank> {

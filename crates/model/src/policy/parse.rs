@@ -11,6 +11,8 @@ pub enum Kind {
     Identity,
     /// A role's trust policy: names principals and no resource.
     Trust,
+    /// Attached to a resource: names principals, and no resource but the one that it is attached to.
+    Resource,
 }
 
 /// Why a document can't be taken, in IAM's words.
@@ -43,11 +45,14 @@ pub enum Error {
     /// An identity's policy with a principal.
     #[error("Policy document should not specify a principal.")]
     Principal,
-    /// A trust policy with a resource.
+    /// A trust policy, or one of a resource, with a resource.
     #[error("Has prohibited field Resource")]
-    TrustResource,
+    OwnResource,
     /// A trust policy's statement without a principal.
     #[error("AssumeRolepolicy must contain a principal.")]
+    NoTrustedPrincipal,
+    /// A statement of a resource's policy without a principal.
+    #[error("Missing required field Principal")]
     NoPrincipal,
     /// A trust policy about something else than assuming the role.
     #[error("AssumeRole policy may only specify STS AssumeRole actions.")]
@@ -133,9 +138,10 @@ fn statement(value: &Value, kind: Kind) -> Result<Statement, Error> {
         Kind::Identity if principals.is_some() => return Err(Error::Principal),
         Kind::Identity if resources.is_none() => return Err(Error::NoResource),
         Kind::Identity => check_resources(resources.as_ref())?,
-        Kind::Trust if resources.is_some() => return Err(Error::TrustResource),
-        Kind::Trust if principals.is_none() => return Err(Error::NoPrincipal),
-        Kind::Trust => {}
+        Kind::Trust | Kind::Resource if resources.is_some() => return Err(Error::OwnResource),
+        Kind::Trust if principals.is_none() => return Err(Error::NoTrustedPrincipal),
+        Kind::Resource if principals.is_none() => return Err(Error::NoPrincipal),
+        Kind::Trust | Kind::Resource => {}
     }
     let conditions = conditions(members.get("Condition"))?;
     Ok(Statement { sid, effect, actions, resources, principals, conditions })

@@ -1,0 +1,218 @@
+//! `/v2/`: the OCI distribution API (1.1), as docker, podman, skopeo and oras speak it.
+//!
+//! Who asks shows by HTTP's Basic authentication: user `AWS`, and as a password the token that
+//! GetAuthorizationToken gave. Nobody is anonymous. Bodies of blobs are streamed both ways; they are
+//! never whole in memory. Every refusal has one of the specification's codes.
+
+mod blobs;
+mod errors;
+mod manifests;
+mod referrers;
+mod stream;
+mod tags;
+mod uploads;
+
+use super::answer::{Answer, answer};
+use super::server::Limits;
+use super::service::Trace;
+use crate::app::App;
+use crate::ecr::names::unknown_repository;
+use crate::identity::Verified;
+use crate::registry::access::{self, Asker, Denied, Resource};
+use crate::registry::tokens::{self, Login};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use errors::{Code, Refusal};
+use hyper::body::Incoming;
+use hyper::header::{AUTHORIZATION, EXPECT, HOST, HeaderName, HeaderValue, WWW_AUTHENTICATE};
+use hyper::{HeaderMap, Method};
+use std::sync::Arc;
+use std::time::Duration;
+use wharf_model::{Repository, Snapshot};
+use wharf_registry::route::{Route, Target};
+
+const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
+/// The name of a blob's or manifest's digest.
+const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+/// The address of a single layer: below it is a token.
+const LAYERS: &str = "/layers/";
+
+/// True if a request is the registry's.
+pub(super) fn is_path(path: &str) -> bool {
+    path == "/v2" || path.starts_with("/v2/") || path.starts_with(LAYERS)
+}
+
+/// A request to the registry.
+pub(super) struct Call<'a> {
+    app: &'a Arc<App>,
+    head: &'a http::request::Parts,
+    identity: &'a Verified,
+    snapshot: Arc<Snapshot>,
+    limits: StreamLimits,
+}
+
+/// How slow a client may be.
+#[derive(Debug, Clone, Copy)]
+struct StreamLimits {
+    /// Silence in the middle of a body.
+    idle: Duration,
+    /// Bytes of a body that isn't streamed.
+    manifest_timeout: Duration,
+}
+
+/// Answers a request to the registry.
+pub(super) async fn serve(
+    app: &Arc<App>,
+    limits: &Limits,
+    head: &http::request::Parts,
+    body: Incoming,
+    trace: &mut Trace,
+) -> Answer {
+    let mut body = Some(body);
+    trace.service = "ecr";
+    let limits = StreamLimits { idle: limits.blob_idle, manifest_timeout: limits.body_timeout };
+    let result = match head.uri.path().strip_prefix(LAYERS) {
+        Some(token) => blobs::by_token(app, head, token, trace).await,
+        None => authenticated(app, limits, head, &mut body, trace).await,
+    };
+    let mut answer = match result {
+        Ok(answer) => answer,
+        Err(refusal) => {
+            trace.error = Some(refusal.code.as_str().to_owned());
+            if let Some(body) = body.filter(|_| !head.headers.contains_key(EXPECT)) {
+                stream::discard(body).await;
+            }
+            refusal.answer(head)
+        }
+    };
+    answer.headers_mut().insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
+    answer
+}
+
+async fn authenticated(
+    app: &Arc<App>,
+    limits: StreamLimits,
+    head: &http::request::Parts,
+    body: &mut Option<Incoming>,
+    trace: &mut Trace,
+) -> Result<Answer, Refusal> {
+    let identity = identify(app, &head.headers)?;
+    trace.principal = Some(identity.principal_arn());
+    let snapshot = app.store().snapshot();
+    let call = Call { app, head, identity: &identity, snapshot, limits };
+    let (name, target) = match Route::parse(head.uri.path())? {
+        Route::Base => {
+            trace.operation = "Login";
+            call.demand(Resource::Registry, access::LOGIN)?;
+            only(&head.method, &[Method::GET, Method::HEAD])?;
+            return Ok(answer(200, "application/json", "{}"));
+        }
+        Route::Catalog => {
+            trace.operation = "DescribeRepositories";
+            call.demand(Resource::Name("*"), "DescribeRepositories")?;
+            only(&head.method, &[Method::GET])?;
+            return tags::catalog(&call);
+        }
+        Route::Repository { name, target } => (name, target),
+    };
+    let method = &head.method;
+    match target {
+        Target::Manifest(reference) => {
+            only(method, &[Method::GET, Method::HEAD, Method::PUT, Method::DELETE])?;
+            manifests::serve(&call, &name, &reference, body, trace).await
+        }
+        Target::Blob(digest) => {
+            only(method, &[Method::GET, Method::HEAD, Method::DELETE])?;
+            blobs::serve(&call, &name, &digest, trace).await
+        }
+        Target::Uploads => {
+            only(method, &[Method::POST])?;
+            uploads::begin(&call, &name, body, trace).await
+        }
+        Target::Upload(id) => {
+            only(method, &[Method::GET, Method::PATCH, Method::PUT, Method::DELETE])?;
+            uploads::serve(&call, &name, &id, body, trace).await
+        }
+        Target::Tags => {
+            only(method, &[Method::GET])?;
+            trace.operation = access::LIST;
+            tags::list(&call, &name)
+        }
+        Target::Referrers(digest) => {
+            only(method, &[Method::GET])?;
+            trace.operation = "ListImageReferrers";
+            referrers::list(&call, &name, &digest).await
+        }
+    }
+}
+
+impl Call<'_> {
+    fn demand(&self, resource: Resource<'_>, action: &str) -> Result<(), Refusal> {
+        let (identity, arns) = (self.identity, self.app.arns());
+        Ok(access::demand(Asker { identity, arns, snapshot: &self.snapshot }, resource, action)?)
+    }
+
+    /// The repository with this name, if the caller may do `action` with it.
+    fn repository(&self, name: &str, action: &str) -> Result<Arc<Repository>, Refusal> {
+        let found = self.snapshot.repository(&name.to_owned());
+        self.demand(Resource::found(found.map(AsRef::as_ref), name), action)?;
+        let unknown = || {
+            let message = unknown_repository(self.app.arns(), name);
+            Refusal::new(Code::NameUnknown, message)
+        };
+        found.cloned().ok_or_else(unknown)
+    }
+
+    /// A parameter of the query.
+    fn parameter(&self, name: &str) -> Option<String> {
+        let query = self.head.uri.query().unwrap_or_default();
+        let mut pairs = form_urlencoded::parse(query.as_bytes());
+        pairs.find(|(found, _)| found == name).map(|(_, value)| value.into_owned())
+    }
+
+    fn header(&self, name: &HeaderName) -> Option<&str> {
+        self.head.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Self {
+        Self::new(Code::Denied, denied.to_string())
+    }
+}
+
+fn only(method: &Method, allowed: &[Method]) -> Result<(), Refusal> {
+    match allowed.contains(method) {
+        true => Ok(()),
+        false => Err(Refusal::new(Code::Unsupported, format!("{method} isn't supported here"))),
+    }
+}
+
+/// Who asks, by HTTP's Basic authentication.
+fn identify(app: &App, headers: &HeaderMap) -> Result<Verified, Refusal> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return Err(Refusal::unauthorized());
+    };
+    let basic = value.to_str().ok().and_then(|text| text.split_once(' '));
+    let basic = basic.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("basic"));
+    let decoded = basic.and_then(|(_, encoded)| STANDARD.decode(encoded.trim()).ok());
+    let text = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
+    let login = text.as_deref().and_then(|text| text.split_once(':'));
+    let Some(("AWS", token)) = login else { return Err(Refusal::unauthorized()) };
+    match tokens::redeem(app, token, app.now()) {
+        Login::Good(identity) => Ok(identity),
+        Login::Wrong => Err(Refusal::unauthorized()),
+        Login::Expired => Err(Refusal::new(
+            Code::Denied,
+            "Your authorization token has expired. Reauthenticate and try again.",
+        )),
+    }
+}
+
+/// The challenge of a request that says not who asks, as ECR words it.
+fn challenge(head: &http::request::Parts) -> (HeaderName, Option<HeaderValue>) {
+    let host = head.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let text = format!("Basic realm=\"http://{host}/\",service=\"ecr.amazonaws.com\"");
+    (WWW_AUTHENTICATE, HeaderValue::from_str(&text).ok())
+}

@@ -1,0 +1,213 @@
+//! Putting a manifest: what must be there with it, and the tag that it gets.
+
+use super::content::{self, commit, image, read_repository, tag};
+use crate::app::App;
+use crate::error::ApiError;
+use bytes::Bytes;
+use std::sync::Arc;
+use wharf_model::{
+    ImageTag, RecordKey, RegistryImage, Repository, Snapshot, Timestamp, Transaction,
+};
+use wharf_registry::Digest;
+use wharf_registry::manifest::{self, MAX_DEPTH, Manifest};
+use wharf_registry::mutability::Mutability;
+
+/// A manifest on its way into a repository.
+pub(crate) struct Put<'a> {
+    /// The repository.
+    pub repository: &'a Arc<Repository>,
+    /// Its bytes.
+    pub bytes: Bytes,
+    /// The media type that it was sent with.
+    pub content_type: Option<&'a str>,
+    /// Its digest, if the caller says one.
+    pub digest: Option<&'a Digest>,
+    /// Its tag.
+    pub tag: Option<&'a str>,
+}
+
+/// A manifest that is in.
+pub(crate) struct Done {
+    /// Its record.
+    pub image: RegistryImage,
+    /// True if it was there before, under the same tag.
+    pub was_there: bool,
+}
+
+/// Why a manifest isn't taken.
+#[derive(Debug)]
+pub(crate) enum PutError {
+    /// It isn't one.
+    Manifest(manifest::Error),
+    /// It has another digest than was said.
+    Digest {
+        /// The digest that it has.
+        found: Digest,
+    },
+    /// Blobs that it needs aren't in the repository.
+    BlobsUnknown(Vec<String>),
+    /// Manifests that it needs aren't in the repository.
+    ManifestsUnknown(Vec<String>),
+    /// Indexes of indexes, too deep.
+    TooDeep,
+    /// The tag names another image and may not be moved.
+    TagImmutable(String),
+    /// The repository is gone.
+    RepositoryUnknown,
+    /// The store.
+    Store(wharf_registry::Error),
+    /// The journal.
+    Api(ApiError),
+}
+
+impl From<ApiError> for PutError {
+    fn from(error: ApiError) -> Self {
+        Self::Api(error)
+    }
+}
+
+/// A repository's rule about its tags.
+pub(crate) fn mutability(repository: &Repository) -> Mutability {
+    match repository.tag_mutability.as_str() {
+        "IMMUTABLE" => Mutability::Immutable,
+        "IMMUTABLE_WITH_EXCLUSION" => Mutability::ImmutableWithExclusion,
+        "MUTABLE_WITH_EXCLUSION" => Mutability::MutableWithExclusion,
+        _ => Mutability::Mutable,
+    }
+}
+
+/// Puts a manifest: its bytes first, then its records.
+///
+/// # Errors
+/// See [`PutError`].
+pub(crate) async fn put(app: &App, put: Put<'_>) -> Result<Done, PutError> {
+    let manifest = Manifest::parse(&put.bytes, put.content_type).map_err(PutError::Manifest)?;
+    let algorithm = put.digest.map_or(wharf_registry::digest::Algorithm::Sha256, Digest::algorithm);
+    let digest = Digest::with(algorithm, &put.bytes);
+    if put.digest.is_some_and(|said| *said != digest) {
+        return Err(PutError::Digest { found: digest });
+    }
+    let _adding = app.registry().adding().await;
+    // What is missing is told before anything is written.
+    check(&app.store().snapshot(), put.repository, &manifest)?;
+    app.registry().storage().put(&digest, put.bytes.clone()).await.map_err(PutError::Store)?;
+    let now = app.now();
+    commit(app, "put image", |snapshot| {
+        let mut transaction = Transaction::new();
+        if !read_repository(snapshot, &mut transaction, put.repository) {
+            return Err(PutError::RepositoryUnknown);
+        }
+        let (depth, content_bytes) = check(snapshot, put.repository, &manifest)?;
+        let name = digest.to_string();
+        let known = image(snapshot, &put.repository.id, &name);
+        let mut was_there = known.is_some();
+        let record = match known {
+            Some(known) => RegistryImage::clone(known),
+            None => {
+                let bytes = (put.bytes.len() as u64, content_bytes);
+                new_record(&put.repository.id, name.clone(), &manifest, depth, bytes, now)
+            }
+        };
+        // Also where it is known: whoever deletes it meanwhile makes this decide anew.
+        let key = content::image_key(&put.repository.id, &name);
+        transaction.read(key.clone(), snapshot.revision_of(&key));
+        if known.is_none() {
+            transaction.put(record.clone());
+        }
+        if let Some(text) = put.tag {
+            let same = set_tag(snapshot, &mut transaction, put.repository, text, &name)?;
+            was_there &= same;
+        }
+        Ok((transaction, Done { image: record, was_there }))
+    })
+    .await
+}
+
+/// Names `digest` by `text`; true if it was named so before.
+fn set_tag(
+    snapshot: &Snapshot,
+    transaction: &mut Transaction,
+    repository: &Repository,
+    text: &str,
+    digest: &str,
+) -> Result<bool, PutError> {
+    let key = RecordKey::ImageTag((repository.id.clone(), text.to_owned()));
+    transaction.read(key.clone(), snapshot.revision_of(&key));
+    match tag(snapshot, &repository.id, text) {
+        Some(present) if present.digest == digest => return Ok(true),
+        Some(_) if !mutability(repository).allows(&repository.exclusion_filters, text) => {
+            return Err(PutError::TagImmutable(text.to_owned()));
+        }
+        _ => {}
+    }
+    transaction.put(ImageTag {
+        repository: repository.id.clone(),
+        tag: text.to_owned(),
+        digest: digest.to_owned(),
+    });
+    Ok(false)
+}
+
+/// Demands that everything is there that a manifest needs: its depth, and the bytes of its content.
+fn check(
+    snapshot: &Snapshot,
+    repository: &Repository,
+    manifest: &Manifest,
+) -> Result<(u32, u64), PutError> {
+    let mut bytes: u64 = 0;
+    let mut missing = Vec::new();
+    for descriptor in manifest.blobs() {
+        match content::blob(snapshot, &repository.id, &descriptor.digest) {
+            // A descriptor that lies about the size would have clients fail later.
+            Some(blob) if blob.bytes == descriptor.size => bytes = bytes.saturating_add(blob.bytes),
+            _ => missing.push(descriptor.digest.to_string()),
+        }
+    }
+    if !missing.is_empty() {
+        return Err(PutError::BlobsUnknown(missing));
+    }
+    let mut depth = 0;
+    for member in &manifest.manifests {
+        match image(snapshot, &repository.id, &member.digest.to_string()) {
+            Some(image) if image.manifest_bytes == member.size => {
+                depth = depth.max(image.depth + 1);
+                bytes = bytes.saturating_add(image.content_bytes);
+            }
+            _ => missing.push(member.digest.to_string()),
+        }
+    }
+    if !missing.is_empty() {
+        return Err(PutError::ManifestsUnknown(missing));
+    }
+    if depth > MAX_DEPTH { Err(PutError::TooDeep) } else { Ok((depth, bytes)) }
+}
+
+fn new_record(
+    repository: &str,
+    digest: String,
+    manifest: &Manifest,
+    depth: u32,
+    (manifest_bytes, content_bytes): (u64, u64),
+    now: Timestamp,
+) -> RegistryImage {
+    let digests = |list: Vec<&manifest::Descriptor>| -> Vec<String> {
+        let mut digests: Vec<String> = list.iter().map(|d| d.digest.to_string()).collect();
+        digests.sort_unstable();
+        digests.dedup();
+        digests
+    };
+    RegistryImage {
+        repository: repository.to_owned(),
+        digest,
+        media_type: manifest.media_type.clone(),
+        manifest_bytes,
+        content_bytes,
+        artifact_type: manifest.artifact_type.clone(),
+        subject: manifest.subject.as_ref().map(|subject| subject.digest.to_string()),
+        depth,
+        blobs: digests(manifest.blobs().collect()),
+        manifests: digests(manifest.manifests.iter().collect()),
+        pushed_at: now,
+        pulled_at: None,
+    }
+}
