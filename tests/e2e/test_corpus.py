@@ -60,7 +60,7 @@ EXPECTED = {
     "docs-external-ubuntu": HTTP,
     "docs-fargate-webserver": HTTP,
     "docs-fault-injection": Refused("enableFaultInjection"),
-    "docs-fluentd-secret-address": RUNS,
+    "docs-fluentd-secret-address": Refused("secretOptions"),
     "docs-gelf": Refused("gelf"),
     "docs-gpu": Refused("resourceRequirements"),
     "docs-health-check": HTTP,

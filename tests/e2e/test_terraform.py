@@ -77,6 +77,7 @@ def test_apply_plan_change_destroy(wharf, tmp_path):
     assert len(tasks) == 2
     assert all("version 1" in get(*host_ports(task)) for task in tasks)
     terraform("plan", "-detailed-exitcode")
+    secret = terraform("output", "-raw", "secret")
 
     change = {"revision": "2", "desired_count": "3"}
     terraform("apply", "-auto-approve", **change)
@@ -87,12 +88,18 @@ def test_apply_plan_change_destroy(wharf, tmp_path):
         tasks=[task["taskArn"] for task in tasks], include=["TAGS"]
     )["tasks"]
     assert [task["tags"] for task in described] == [[{"key": "story", "value": "terraform"}]] * 3
+    parameter = wharf.client("ssm").get_parameter(Name="/terraform/password", WithDecryption=True)
+    assert (parameter["Parameter"]["Value"], parameter["Parameter"]["Version"]) == ("2", 2)
+    secrets = wharf.client("secretsmanager")
+    assert secrets.get_secret_value(SecretId=secret)["SecretString"] == '{"password":"2"}'
     terraform("plan", "-detailed-exitcode", **change)
 
     terraform("destroy", "-auto-approve", **change)
     assert wharf.service("terraform-hello")["status"] == "INACTIVE"
     found = wharf.client().describe_clusters(clusters=["terraform-story"])["clusters"]
     assert [cluster["status"] for cluster in found] == ["INACTIVE"]
+    with pytest.raises(ClientError, match="can't find the specified secret"):
+        secrets.describe_secret(SecretId=secret)
 
 
 def test_the_cluster_of_the_host_is_managed_too(tmp_path):

@@ -18,6 +18,7 @@ use crate::launch::Surroundings;
 use crate::options::AgentOptions;
 use crate::own_registry::OwnRegistry;
 use crate::roles::ExecutionRoles;
+use crate::secrets::Secrets;
 use crate::shipping::Shipping;
 use crate::stats::Sampler;
 use crate::store::{self, Identity, Store};
@@ -105,6 +106,7 @@ impl Agent {
         let stop = shutdown.child_token();
         let _guard = stop.clone().drop_guard();
         let roles = ExecutionRoles::new(client.clone());
+        let secrets = Secrets::new(&options, roles.clone())?;
         let by_role = options.awslogs_execution_role_override;
         let shipping = {
             let routers = options.data_dir.join(ROUTERS);
@@ -114,7 +116,7 @@ impl Agent {
         if let Some(identity) = &identity {
             own_registry.registered(&identity.container_instance_arn);
         }
-        let host = open_host(&options, shipping, roles, own_registry.clone()).await?;
+        let host = open_host(&options, shipping, secrets, roles, own_registry.clone()).await?;
         let reporter = Reporter::new(client.clone(), &options.cluster);
         let tasks = Tasks::new(host, store.clone(), reporter, stop.clone());
         let sampler = Sampler::default();
@@ -177,6 +179,7 @@ impl Agent {
 async fn open_host(
     options: &AgentOptions,
     shipping: Shipping,
+    secrets: Secrets,
     roles: ExecutionRoles,
     own_registry: OwnRegistry,
 ) -> Result<Host, Error> {
@@ -190,6 +193,7 @@ async fn open_host(
     Ok(Host {
         runtime,
         shipping,
+        secrets,
         roles,
         images: ImageStore::open(options.data_dir.join("images"))?,
         registry: RegistryClient::new(options.registry.clone()),

@@ -8,13 +8,17 @@ use sha2::{Digest, Sha256};
 use wharf_image::Image;
 use wharf_model::log_driver::{Attributes, Driver, parse_size};
 use wharf_runtime::spec::{
-    ContainerResources, LogOptions, Mount, MountSource, NetworkMode, Sharing, TaskResources,
+    ContainerResources, LogOptions, Mount, MountSource, NetworkMode, SecretText, Sharing,
+    TaskResources, VolumeFile,
 };
 use wharf_runtime::{ContainerSpec, SandboxSpec};
 
 use crate::engine::Failure;
 use crate::firelens;
-use crate::task::{Container, LogConfig, Network, Task, VolumeSource, signal_number};
+use crate::secrets::Values;
+use crate::task::{
+    Container, FileAccess, LogConfig, Network, Secret, Task, VolumeSource, signal_number,
+};
 
 /// The address by which tasks reach the agent's endpoints.
 pub(crate) const METADATA_URL: &str = "http://169.254.170.2";
@@ -30,6 +34,8 @@ const MAX_BUFFER_BYTES: u64 = 1 << 30;
 const MAX_LINE_BYTES: u64 = 1024;
 /// What goes with each line of a log, at most: it is written with every one.
 const MAX_ATTRIBUTE_BYTES: usize = 16 << 10;
+/// How volumes of files are mounted: room for what the largest secrets take.
+const FILES_IN_MEMORY: &str = "mode=0755,size=8m";
 /// SIGTERM.
 const DEFAULT_STOP_SIGNAL: i32 = 15;
 
@@ -104,6 +110,9 @@ fn memory_volumes(task: &Task, surroundings: &Surroundings) -> BTreeMap<PathBuf,
     let mounts = task.containers.iter().flat_map(|container| &container.mounts);
     let memory = mounts.filter_map(|mount| match &mount.source {
         VolumeSource::Memory(options) => Some((own.join(&mount.volume), options.clone())),
+        VolumeSource::File { .. } | VolumeSource::Secrets { .. } => {
+            Some((own.join(&mount.volume), FILES_IN_MEMORY.to_owned()))
+        }
         _ => None,
     });
     memory.collect()
@@ -123,6 +132,7 @@ pub(crate) fn container(
     image: &Image,
     surroundings: &Surroundings,
     router: Option<Ipv4Addr>,
+    values: &Values,
 ) -> Result<ContainerSpec, Failure> {
     let config = &image.config;
     let args = match (&container.entry_point, &container.command) {
@@ -174,12 +184,54 @@ pub(crate) fn container(
     spec.stop_signal = Some(signal);
     spec.mounts = mounts(task, container, surroundings)?;
     spec.mounts.extend(firelens::mounts(task, container, &surroundings.routers));
+    spec.secret_env = values.environment(container).iter().map(secret_text).collect();
+    spec.files = files(task, container, surroundings, values);
     spec.labels = config.labels.clone();
     spec.labels.extend(container.labels.clone());
     spec.labels.extend(ecs_labels(task, &container.name, &surroundings.cluster));
-    spec.log = log_options(&container.log, &spec.labels, &spec.env)?;
+    spec.log = log_options(&values.log(container), &spec.labels, &spec.env)?;
     spec.labels.insert(STOP_SIGNAL_LABEL.to_owned(), signal.to_string());
     Ok(spec)
+}
+
+fn secret_text(secret: &Secret) -> SecretText {
+    SecretText::new(secret.expose())
+}
+
+/// The name of the file that a `wharf-file` volume without a path is.
+const WHOLE_VOLUME: &str = "file";
+
+/// The files of the container's volumes in memory.
+fn files(
+    task: &Task,
+    container: &Container,
+    surroundings: &Surroundings,
+    values: &Values,
+) -> Vec<VolumeFile> {
+    let own = task_volumes(&surroundings.volumes, task);
+    let mut all: Vec<VolumeFile> = Vec::new();
+    for mount in &container.mounts {
+        let mut file = |name: &str, content: SecretText, access: FileAccess| {
+            let FileAccess { mode, uid, gid } = access;
+            let (volume, name) = (own.join(&mount.volume), name.to_owned());
+            all.push(VolumeFile { volume, name, content, mode, uid, gid });
+        };
+        match &mount.source {
+            VolumeSource::File { path, content, access } => {
+                let name = path.as_deref().unwrap_or(WHOLE_VOLUME);
+                file(name, SecretText::new(content.as_str()), *access);
+            }
+            VolumeSource::Secrets { files, access } => {
+                for (name, from) in files {
+                    // All that a task names was fetched.
+                    let content = values.of(from).map(secret_text);
+                    file(name, content.unwrap_or_else(|| SecretText::new("")), *access);
+                }
+            }
+            _ => {}
+        }
+    }
+    all
 }
 
 fn non_empty(text: &str) -> Option<&str> {
@@ -297,7 +349,10 @@ fn mounts(
     for mount in &container.mounts {
         let source = match &mount.source {
             VolumeSource::Host(path) | VolumeSource::Directory { path, .. } => PathBuf::from(path),
-            VolumeSource::Task | VolumeSource::Memory(_) => {
+            VolumeSource::Task
+            | VolumeSource::Memory(_)
+            | VolumeSource::File { .. }
+            | VolumeSource::Secrets { .. } => {
                 task_volumes(&surroundings.volumes, task).join(&mount.volume)
             }
             VolumeSource::Shared | VolumeSource::SharedExisting => {
@@ -322,11 +377,24 @@ fn mounts(
         std::fs::create_dir_all(&source)
             .or_else(exists)
             .map_err(|error| failed(format!("{}: {error}", source.display())))?;
-        let read_only = matches!(mount.source, VolumeSource::Directory { read_only: true, .. });
+        // What is in a volume of files was said by the task definition.
+        let read_only = matches!(
+            mount.source,
+            VolumeSource::Directory { read_only: true, .. }
+                | VolumeSource::File { .. }
+                | VolumeSource::Secrets { .. }
+        );
         mounts.push(Mount {
             target: mount.target.clone(),
-            source: match mount.source {
+            source: match &mount.source {
                 VolumeSource::Host(_) => MountSource::Bind(source),
+                VolumeSource::File { path: None, .. } => {
+                    MountSource::Bind(source.join(WHOLE_VOLUME))
+                }
+                // An image's own content has no place there.
+                VolumeSource::File { .. } | VolumeSource::Secrets { .. } => {
+                    MountSource::Bind(source)
+                }
                 _ => MountSource::Volume(source),
             },
             read_only: mount.read_only || read_only,

@@ -27,6 +27,7 @@ mod launch;
 pub mod options;
 mod own_registry;
 mod roles;
+mod secrets;
 mod shipping;
 mod stats;
 pub mod store;
@@ -41,5 +42,5 @@ pub use agent::{Agent, Error};
 /// the websocket's frames hold credentials. Whoever sets up a log keeps them at INFO.
 pub const QUIET_TARGETS: &[&str] = &["tungstenite"];
 
-pub use options::{AgentCredentials, AgentOptions};
+pub use options::{AgentCredentials, AgentOptions, ObjectStore};
 pub use own_registry::OwnRegistry;

@@ -23,6 +23,15 @@ pub struct AgentCredentials {
     pub session_token: Option<Secret>,
 }
 
+/// The S3-compatible store that environment files come from.
+#[derive(Clone)]
+pub struct ObjectStore {
+    /// Its endpoint: `https://s3.us-east-1.amazonaws.com`, `http://127.0.0.1:9000`.
+    pub endpoint: String,
+    /// The key that signs requests; without one they aren't signed.
+    pub credentials: Option<AgentCredentials>,
+}
+
 /// Options of an [`Agent`](crate::Agent).
 #[derive(Clone)]
 pub struct AgentOptions {
@@ -63,6 +72,8 @@ pub struct AgentOptions {
     pub allow_old_runtime: bool,
     /// How registries are reached.
     pub registry: RegistryOptions,
+    /// Where environment files come from.
+    pub object_store: Option<ObjectStore>,
 }
 
 impl AgentOptions {
@@ -93,6 +104,7 @@ impl AgentOptions {
             awslogs_execution_role_override: false,
             allow_old_runtime: false,
             registry: RegistryOptions::default(),
+            object_store: None,
         })
     }
 }

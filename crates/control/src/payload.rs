@@ -6,8 +6,11 @@
 use crate::docker_settings;
 use std::collections::BTreeMap;
 use wharf_model::network::BuiltinVpc;
+use wharf_model::secret_reference::SecretReference;
 use wharf_model::task::ContainerOverride;
-use wharf_model::task_definition::{ContainerDefinition, HealthCheck, RestartPolicy};
+use wharf_model::task_definition::{
+    ContainerDefinition, EnvironmentFile, HealthCheck, RestartPolicy,
+};
 use wharf_model::{ArnScope, NetworkInterface, NetworkMode, Snapshot, Task, TaskStatus};
 use wharf_wire::acs::{self, docker};
 
@@ -35,7 +38,7 @@ pub fn task(
     let containers = definition.containers.iter().map(|container| {
         let change = task.overrides.containers.iter().find(|o| o.name == container.name);
         let id = task.container(&container.name).map(|c| c.id.as_str()).unwrap_or_default();
-        self::container(container, change, mode, arns.container(&task.key(), id))
+        self::container(container, change, mode, &arns.region, arns.container(&task.key(), id))
     });
     let interfaces =
         task.network_interface.as_ref().map(|eni| vec![network_interface(arns, vpc, eni)]);
@@ -67,11 +70,14 @@ fn container(
     definition: &ContainerDefinition,
     change: Option<&ContainerOverride>,
     mode: NetworkMode,
+    region: &str,
     arn: String,
 ) -> acs::Container {
     let mut environment: BTreeMap<String, String> =
         definition.environment.iter().cloned().collect();
     environment.extend(change.iter().flat_map(|o| o.environment.iter().cloned()));
+    let files = change.map(|o| &o.environment_files).filter(|files| !files.is_empty());
+    let files = files.unwrap_or(&definition.environment_files).iter();
     let ports = definition.port_mappings.iter().map(|mapping| acs::PortMapping {
         container_port: Some(mapping.container_port.into()),
         host_port: Some(match mode {
@@ -95,6 +101,8 @@ fn container(
         command: change.and_then(|o| o.command.clone()).or_else(|| definition.command.clone()),
         entry_point: definition.entry_point.clone(),
         environment: Some(environment),
+        environment_files: some(files.map(environment_file).collect()),
+        secrets: some(secrets(definition, region)),
         port_mappings: Some(ports.collect()),
         depends_on: Some(dependencies.collect()),
         start_timeout: definition.start_timeout.map(i64::from),
@@ -117,6 +125,32 @@ fn container(
         docker_config: Some(docker_config(definition, change)),
         ..acs::Container::default()
     }
+}
+
+fn environment_file(file: &EnvironmentFile) -> acs::EnvironmentFile {
+    acs::EnvironmentFile { value: Some(file.value.clone()), kind: Some(file.kind.clone()) }
+}
+
+/// What the agent fetches: into the environment, and into the log driver's options.
+fn secrets(definition: &ContainerDefinition, region: &str) -> Vec<acs::Secret> {
+    let one = |target: &'static str| {
+        move |(name, from): &(String, String)| {
+            // What names nothing isn't registered.
+            let reference = SecretReference::parse(from).ok();
+            let of_arn = reference.as_ref().and_then(SecretReference::region);
+            acs::Secret {
+                name: Some(name.clone()),
+                value_from: Some(from.clone()),
+                kind: Some("ENVIRONMENT_VARIABLE".to_owned()),
+                region: Some(of_arn.unwrap_or(region).to_owned()),
+                provider: reference.as_ref().map(|r| r.provider().to_owned()),
+                target: Some(target.to_owned()),
+                ..acs::Secret::default()
+            }
+        }
+    };
+    let log = definition.log_configuration.iter().flat_map(|log| &log.secret_options);
+    definition.secrets.iter().map(one("CONTAINER")).chain(log.map(one("LOG_DRIVER"))).collect()
 }
 
 fn restart_policy(policy: &RestartPolicy) -> acs::RestartPolicy {

@@ -9,6 +9,7 @@ use crate::placing::Placing;
 use crate::registry::{ImageRegistry, RegistryParts};
 use crate::seal::SealKey;
 use crate::sigv4::{Clock, Gate, KeySource};
+use crate::vault::Vault;
 use std::sync::{Arc, OnceLock};
 use tokio_util::sync::CancellationToken;
 use wharf_journal::Store;
@@ -42,6 +43,10 @@ pub struct Parts {
     pub store: Arc<Store>,
     /// What containers wrote.
     pub logs: LogStore,
+    /// Seals values of parameters and secrets.
+    pub vault: Arc<Vault>,
+    /// The operator has named a store for environment files.
+    pub has_object_store: bool,
     /// The server's own key, which seals secrets.
     pub seal: Arc<SealKey>,
     /// The image registry's blobs and key.
@@ -67,6 +72,8 @@ pub struct App {
     endpoint: OnceLock<String>,
     store: Arc<Store>,
     logs: LogStore,
+    vault: Arc<Vault>,
+    has_object_store: bool,
     seal: Arc<SealKey>,
     registry: ImageRegistry,
     gate: Gate,
@@ -95,6 +102,8 @@ impl App {
             endpoint,
             store: parts.store,
             logs: parts.logs,
+            vault: parts.vault,
+            has_object_store: parts.has_object_store,
             seal: parts.seal,
             registry: ImageRegistry::new(parts.registry),
             clock: parts.clock,
@@ -179,6 +188,8 @@ impl App {
             seed,
             arns: &self.arns,
             vpc: &self.vpc,
+            vault: &self.vault,
+            has_object_store: self.has_object_store,
             endpoint: self.endpoint(),
             seal: &self.seal,
             soft: self.soft.as_ref(),
@@ -206,6 +217,7 @@ impl App {
     /// A value that the model forbids, as the addressed service says it.
     pub(crate) fn validation_error(&self, service: &str, text: String) -> ApiError {
         match service {
+            "ssm" | "secretsmanager" => ApiError::new("ValidationException", 400, text),
             "ecs" | "ecr" | "logs" => ApiError::invalid_parameter(text),
             _ => ApiError::new("ValidationError", 400, text),
         }

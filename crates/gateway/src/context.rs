@@ -8,6 +8,7 @@
 
 use crate::identity::Verified;
 use crate::seal::SealKey;
+use crate::vault::Vault;
 use serde_json::value::RawValue;
 use std::sync::Arc;
 use wharf_model::network::BuiltinVpc;
@@ -31,6 +32,10 @@ pub struct Context<'a> {
     pub arns: &'a ArnScope,
     /// The built-in VPC.
     pub vpc: &'a BuiltinVpc,
+    /// Seals and opens values of parameters and secrets.
+    pub vault: &'a Vault,
+    /// The operator has named a store for environment files.
+    pub has_object_store: bool,
     /// Base URL of this server as agents reach it, such as `http://127.0.0.1:4580`.
     pub endpoint: &'a str,
     /// Makes secrets, and seals them.

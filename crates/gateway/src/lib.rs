@@ -5,7 +5,7 @@
 //! 2. [`sigv4`] is the one gate: it yields the [`identity::Verified`] that everything behind takes.
 //! 3. `http::route` finds the service and the operation, [`protocol`] decodes the body.
 //! 4. `authorize` holds it against the caller's policies.
-//! 5. `dispatch` runs the operation ([`ecs`], [`iam`], [`sts`], [`ec2`]: pure functions, one file each) on
+//! 5. `dispatch` runs the operation ([`ecs`], [`iam`], [`sts`], [`ec2`], `ssm`, `secretsmanager`: pure functions) on
 //!    a snapshot, commits what it wants, and on a conflict runs it anew. `logs` asks the log store,
 //!    `ecr` and `http`'s registry below `/v2/` ask [`registry`].
 //! 6. [`protocol`] encodes the answer or the [`error::ApiError`].
@@ -32,8 +32,12 @@ pub mod protocol;
 mod query_services;
 pub mod registry;
 pub mod seal;
+mod secretsmanager;
 pub mod sigv4;
+mod ssm;
 pub mod sts;
+pub mod vault;
 
 pub use app::{App, Parts};
 pub use error::ApiError;
+pub use vault::Vault;

@@ -9,6 +9,7 @@ use crate::id::{
 };
 use crate::network::SubnetAllocation;
 use crate::repository::{ImageTag, RegistryImage, Repository, RepositoryBlob};
+use crate::secret::{Parameter, ParameterVersion, Secret, SecretVersion};
 use crate::service::{Service, ServiceDeployment, ServiceRevision};
 use crate::task::Task;
 use crate::task_definition::{TaskDefinition, TaskDefinitionFamily};
@@ -150,6 +151,16 @@ records! {
         => |r| (r.cluster.clone(), r.operation.clone(), r.token.clone());
     /// Address allocation of a subnet.
     SubnetAllocation("subnet", String) = SubnetAllocation => |r| r.subnet_id.clone();
+    /// A parameter of the Parameter Store: its name.
+    Parameter("parameter", String) = Parameter => |r| r.name.clone();
+    /// A version of a parameter: the parameter's id, its number.
+    ParameterVersion("parameter-version", (String, u64)) = ParameterVersion
+        => |r| (r.parameter_id.clone(), r.version);
+    /// A secret: its name.
+    Secret("secret", String) = Secret => |r| r.name.clone();
+    /// A version of a secret: the secret's id, its own.
+    SecretVersion("secret-version", (String, String)) = SecretVersion
+        => |r| (r.secret_id.clone(), r.id.clone());
     /// A role, by its name in lower case; so are users, policies and instance profiles.
     Role("iam-role", String) = Role => |r| iam::key(&r.name);
     /// A user.
@@ -276,6 +287,16 @@ impl KeyText for (String, String) {
     }
     fn from_text(text: &str) -> Option<Self> {
         text.split_once('/').map(|(a, b)| (a.to_owned(), b.to_owned()))
+    }
+}
+
+impl KeyText for (String, u64) {
+    fn to_text(&self) -> String {
+        format!("{}/{}", self.0, self.1)
+    }
+    fn from_text(text: &str) -> Option<Self> {
+        let (name, number) = text.split_once('/')?;
+        Some((name.to_owned(), number.parse().ok()?))
     }
 }
 

@@ -14,6 +14,7 @@ use crate::network::SubnetAllocation;
 use crate::record::{Record, RecordKey};
 use crate::repository::{ImageTag, RegistryImage, Repository, RepositoryBlob};
 use crate::resources::ResourceAmount;
+use crate::secret::{Parameter, ParameterVersion, Secret, SecretVersion};
 use crate::service::{Service, ServiceDeployment, ServiceRevision};
 use crate::task::Task;
 use crate::task_definition::{TaskDefinition, TaskDefinitionFamily};
@@ -63,6 +64,10 @@ pub struct Snapshot {
     access_keys: Table<String, AccessKey>,
     client_tokens: Table<(String, String, String), ClientToken>,
     subnets: Table<String, SubnetAllocation>,
+    parameters: Table<String, Parameter>,
+    parameter_versions: Table<(String, u64), ParameterVersion>,
+    secrets: Table<String, Secret>,
+    secret_versions: Table<(String, String), SecretVersion>,
     roles: Table<String, Role>,
     users: Table<String, User>,
     policies: Table<String, ManagedPolicy>,
@@ -116,6 +121,14 @@ lookups! {
     client_token, client_tokens: (String, String, String) => ClientToken;
     /// The subnet's allocation record.
     subnet_allocation, subnets: String => SubnetAllocation;
+    /// The parameter of this name.
+    parameter, parameters: String => Parameter;
+    /// The parameter's version: the parameter's id, its number.
+    parameter_version, parameter_versions: (String, u64) => ParameterVersion;
+    /// The secret of this name, deleted ones that can still be restored included.
+    secret, secrets: String => Secret;
+    /// The secret's version: the secret's id, its own.
+    secret_version, secret_versions: (String, String) => SecretVersion;
     /// The role with this name in lower case.
     role, roles: String => Role;
     /// The user with this name in lower case.
@@ -175,6 +188,10 @@ impl Snapshot {
             RecordKey::AccessKey(k) => of(&self.access_keys, k),
             RecordKey::ClientToken(k) => of(&self.client_tokens, k),
             RecordKey::SubnetAllocation(k) => of(&self.subnets, k),
+            RecordKey::Parameter(k) => of(&self.parameters, k),
+            RecordKey::ParameterVersion(k) => of(&self.parameter_versions, k),
+            RecordKey::Secret(k) => of(&self.secrets, k),
+            RecordKey::SecretVersion(k) => of(&self.secret_versions, k),
             RecordKey::Role(k) => of(&self.roles, k),
             RecordKey::User(k) => of(&self.users, k),
             RecordKey::ManagedPolicy(k) => of(&self.policies, k),
@@ -339,6 +356,35 @@ impl Snapshot {
         values(&self.client_tokens)
     }
 
+    /// All parameters by name.
+    pub fn parameters(&self) -> impl DoubleEndedIterator<Item = &Arc<Parameter>> {
+        values(&self.parameters)
+    }
+
+    /// The versions of a parameter, ascending.
+    pub fn versions_of_parameter(
+        &self,
+        id: &str,
+    ) -> impl DoubleEndedIterator<Item = &Arc<ParameterVersion>> {
+        let key = |version| (id.to_owned(), version);
+        self.parameter_versions.range(key(0)..=key(u64::MAX)).map(|(_, v)| &v.value)
+    }
+
+    /// All versions of all parameters.
+    pub fn parameter_versions(&self) -> impl Iterator<Item = &Arc<ParameterVersion>> {
+        values(&self.parameter_versions)
+    }
+
+    /// All secrets by name, deleted ones that can still be restored included.
+    pub fn secrets(&self) -> impl DoubleEndedIterator<Item = &Arc<Secret>> {
+        values(&self.secrets)
+    }
+
+    /// All versions of all secrets.
+    pub fn secret_versions(&self) -> impl Iterator<Item = &Arc<SecretVersion>> {
+        values(&self.secret_versions)
+    }
+
     /// All image repositories by name.
     pub fn repositories(&self) -> impl Iterator<Item = &Arc<Repository>> {
         values(&self.repositories)
@@ -436,6 +482,14 @@ impl Snapshot {
                 insert!(client_tokens, (r.cluster.clone(), r.operation.clone(), r.token.clone()), r)
             }
             Record::SubnetAllocation(r) => insert!(subnets, r.subnet_id.clone(), r),
+            Record::Parameter(r) => insert!(parameters, r.name.clone(), r),
+            Record::ParameterVersion(r) => {
+                insert!(parameter_versions, (r.parameter_id.clone(), r.version), r);
+            }
+            Record::Secret(r) => insert!(secrets, r.name.clone(), r),
+            Record::SecretVersion(r) => {
+                insert!(secret_versions, (r.secret_id.clone(), r.id.clone()), r);
+            }
             Record::Role(r) => insert!(roles, iam::key(&r.name), r),
             Record::User(r) => insert!(users, iam::key(&r.name), r),
             Record::ManagedPolicy(r) => insert!(policies, iam::key(&r.name), r),
@@ -470,6 +524,10 @@ impl Snapshot {
             RecordKey::AccessKey(k) => drop(self.access_keys.remove(k)),
             RecordKey::ClientToken(k) => drop(self.client_tokens.remove(k)),
             RecordKey::SubnetAllocation(k) => drop(self.subnets.remove(k)),
+            RecordKey::Parameter(k) => drop(self.parameters.remove(k)),
+            RecordKey::ParameterVersion(k) => drop(self.parameter_versions.remove(k)),
+            RecordKey::Secret(k) => drop(self.secrets.remove(k)),
+            RecordKey::SecretVersion(k) => drop(self.secret_versions.remove(k)),
             RecordKey::Role(k) => drop(self.roles.remove(k)),
             RecordKey::User(k) => drop(self.users.remove(k)),
             RecordKey::ManagedPolicy(k) => drop(self.policies.remove(k)),

@@ -85,6 +85,9 @@ pub struct ContainerOverride {
     /// Laid over the environment.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub environment: Vec<(String, String)>,
+    /// Further files of variables.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub environment_files: Vec<crate::task_definition::EnvironmentFile>,
     /// CPU units.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu: Option<i64>,

@@ -163,6 +163,19 @@ pub struct LogConfiguration {
     /// Its options.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub options: BTreeMap<String, String>,
+    /// Options whose values are fetched when the task starts: names and `valueFrom`s.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secret_options: Vec<(String, String)>,
+}
+
+/// `environmentFiles[]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvironmentFile {
+    /// `s3`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The ARN of an object.
+    pub value: String,
 }
 
 /// `firelensConfiguration`.
@@ -237,6 +250,12 @@ pub struct ContainerDefinition {
     /// Environment in the order sent.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub environment: Vec<(String, String)>,
+    /// Variables whose values are fetched when the task starts: names and `valueFrom`s.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<(String, String)>,
+    /// Files of variables in the order sent.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub environment_files: Vec<EnvironmentFile>,
     /// Start order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<ContainerDependency>,

@@ -25,6 +25,7 @@ mod protocol;
 mod publisher;
 pub mod runtime;
 mod sandbox;
+mod secret;
 mod sharing;
 mod shim;
 pub mod spec;

@@ -9,6 +9,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
+pub use crate::secret::{SecretText, VolumeFile};
 pub use crate::sharing::{IpcMode, PidMode, Sharing};
 
 use serde::{Deserialize, Serialize};
@@ -305,6 +306,13 @@ pub struct ContainerSpec {
     /// The environment as `NAME=value`, image's first, task definition's later (the last wins).
     #[serde(default)]
     pub env: Vec<String>,
+    /// Further variables as `NAME=value` that win over all others, and are in no configuration on a
+    /// disk.
+    #[serde(default)]
+    pub secret_env: Vec<SecretText>,
+    /// Files that its volumes in memory have before it is made.
+    #[serde(default)]
+    pub files: Vec<VolumeFile>,
     /// `workingDirectory`; empty means `/`. It is made when the image doesn't have it.
     #[serde(default)]
     pub cwd: String,
@@ -387,6 +395,8 @@ impl ContainerSpec {
             readonly_rootfs: false,
             args,
             env: Vec::new(),
+            secret_env: Vec::new(),
+            files: Vec::new(),
             cwd: String::new(),
             user: String::new(),
             hostname: None,

@@ -50,7 +50,8 @@ pub fn sweep(snapshot: &Snapshot, now: Timestamp) -> Transaction {
         .map(|t| RecordKey::ClientToken((t.cluster.clone(), t.operation.clone(), t.token.clone())));
     let expired = tasks.chain(services).chain(deployments).chain(instances).chain(clusters);
     let mut transaction = Transaction::new();
-    for key in expired.chain(tokens).chain(definitions(snapshot)).take(MAX_DELETED) {
+    let others = tokens.chain(definitions(snapshot)).chain(secrets(snapshot, now));
+    for key in expired.chain(others).take(MAX_DELETED) {
         transaction.read(key.clone(), snapshot.revision_of(&key));
         transaction.delete(key);
     }
@@ -72,6 +73,22 @@ fn whole_service(snapshot: &Snapshot, service: &Service) -> Vec<RecordKey> {
 
 fn is_current(service: &Service, record: &ServiceDeployment) -> bool {
     service.deployments.iter().any(|d| d.service_deployment_id == record.id)
+}
+
+/// Secrets whose recovery window has ended, and versions whose parameter or secret is gone: one
+/// transaction couldn't delete them all with it.
+fn secrets(snapshot: &Snapshot, now: Timestamp) -> impl Iterator<Item = RecordKey> {
+    let gone = snapshot.secrets().filter(move |secret| secret.is_gone(now));
+    let orphans = snapshot.secret_versions().filter(move |version| {
+        snapshot.secret(&version.secret_name).is_none_or(|secret| secret.id != version.secret_id)
+    });
+    let parameters = snapshot.parameter_versions().filter(move |version| {
+        let parameter = snapshot.parameter(&version.name);
+        parameter.is_none_or(|parameter| parameter.id != version.parameter_id)
+    });
+    gone.map(|secret| RecordKey::Secret(secret.name.clone()))
+        .chain(orphans.map(|v| RecordKey::SecretVersion((v.secret_id.clone(), v.id.clone()))))
+        .chain(parameters.map(|v| RecordKey::ParameterVersion((v.parameter_id.clone(), v.version))))
 }
 
 /// Task definitions whose deletion was asked for and that nothing uses any more.

@@ -4,6 +4,7 @@ use crate::cli::Agent as AgentArgs;
 use crate::credentials::{self, Credentials};
 use crate::data_dir::{self, DataDir};
 use crate::process::ProcessFile;
+use crate::s3;
 use std::path::PathBuf;
 use tokio_util::sync::CancellationToken;
 use wharf_agent::task::Secret;
@@ -19,6 +20,9 @@ pub enum Error {
     /// No key.
     #[error(transparent)]
     Credentials(#[from] credentials::Error),
+    /// The key for the object store.
+    #[error(transparent)]
+    S3(#[from] s3::Error),
     /// An option isn't valid.
     #[error(transparent)]
     Options(#[from] wharf_runtime::spec::Error),
@@ -68,6 +72,7 @@ pub async fn run(
     options.allow_old_runtime = args.allow_old_runtime;
     options.awslogs_execution_role_override = args.awslogs_execution_role;
     options.vpc_cidr = args.vpc_cidr.parse()?;
+    options.object_store = s3::store(args)?;
     let settings = Settings { vpc_cidr: args.vpc_cidr.clone(), runtime: args.runtime.clone() };
     data_dir::write_json(&data_dir.agent_settings(), &settings)?;
     ProcessFile::of_this_process("agent", Vec::new()).write(data_dir)?;

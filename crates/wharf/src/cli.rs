@@ -128,6 +128,10 @@ pub struct Up {
     /// Take crun or runc even if its version is older than the one with all known fixes.
     #[arg(long, env = "WHARF_ALLOW_OLD_RUNTIME")]
     pub allow_old_runtime: bool,
+    /// File with the key for the S3-compatible store, as ~/.aws/credentials; unless given,
+    /// AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of wharf's own environment, or no key at all.
+    #[arg(long, env = "WHARF_S3_CREDENTIALS", value_name = "FILE")]
+    pub s3_credentials: Option<PathBuf>,
     /// Seconds to wait until everything answers.
     #[arg(long, default_value_t = 60)]
     pub timeout: u64,
@@ -151,6 +155,9 @@ pub struct ServerArgs {
     /// Days for which stopped tasks, events and reasons are kept.
     #[arg(long, env = "WHARF_HISTORY", default_value_t = 7, value_name = "DAYS")]
     pub history: u32,
+    /// S3-compatible store that environment files come from; without one they are refused.
+    #[arg(long, env = "WHARF_S3_ENDPOINT", value_name = "URL")]
+    pub s3_endpoint: Option<String>,
 }
 
 fn account_id(text: &str) -> Result<String, String> {
@@ -365,6 +372,13 @@ pub struct Agent {
     /// Take crun or runc even if its version is older than the one with all known fixes.
     #[arg(long, env = "WHARF_ALLOW_OLD_RUNTIME")]
     pub allow_old_runtime: bool,
+    /// S3-compatible store that environment files come from.
+    #[arg(long, env = "WHARF_S3_ENDPOINT", value_name = "URL")]
+    pub s3_endpoint: Option<String>,
+    /// File with the key for it, as ~/.aws/credentials; unless given, AWS_ACCESS_KEY_ID and
+    /// AWS_SECRET_ACCESS_KEY of the environment, or no key at all.
+    #[arg(long, env = "WHARF_S3_CREDENTIALS", value_name = "FILE")]
+    pub s3_credentials: Option<PathBuf>,
     /// Write the logs of `awslogs` in the name of the task's execution role on launch type EC2, too.
     #[arg(long, env = "ECS_ENABLE_AWSLOGS_EXECUTIONROLE_OVERRIDE")]
     pub awslogs_execution_role: bool,

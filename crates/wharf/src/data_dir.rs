@@ -67,8 +67,8 @@ paths! {
     credentials = "credentials";
     /// The agent's key, mode 0600.
     agent_credentials = "agent/credentials";
-    /// The server's own key, which seals sessions and users' access keys, mode 0600.
-    identity_key = "identity-key";
+    /// The server's own key, which seals secrets, sessions and users' access keys, mode 0600.
+    seal_key = "seal-key";
     /// What the agent was started with, for the one who cleans up after it.
     agent_settings = "run/agent-settings.json";
     /// The journal.

@@ -18,6 +18,8 @@ mod output;
 mod process;
 mod ps;
 mod run;
+mod s3;
+mod seal_key;
 mod server;
 mod status;
 mod supervisor;

@@ -5,6 +5,7 @@ use crate::cli::ServerArgs;
 use crate::credentials::{self, Credentials};
 use crate::data_dir::{self, DataDir};
 use crate::process::ProcessFile;
+use crate::seal_key;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -45,6 +46,9 @@ pub enum Error {
     /// The history can't be opened.
     #[error(transparent)]
     History(#[from] wharf_journal::HistoryError),
+    /// The server's own key.
+    #[error(transparent)]
+    SealKey(#[from] seal_key::Error),
     /// The log store can't be opened.
     #[error(transparent)]
     Logs(#[from] wharf_logs::Error),
@@ -57,13 +61,6 @@ pub enum Error {
     /// One of its loops has panicked.
     #[error("the server can't go on")]
     Panicked(#[from] tokio::task::JoinError),
-    /// The server's own key isn't one.
-    #[error(
-        "{} holds no key of 64 hexadecimal digits; restore it from a backup, or move it away: sessions \
-         and users' access keys end with it",
-        .0.display()
-    )]
-    IdentityKey(std::path::PathBuf),
     /// The VPC's range is none.
     #[error("{0:?} is no IPv4 range such as 10.113.0.0/16 with a prefix of 8 to 24")]
     VpcCidr(String),
@@ -93,7 +90,8 @@ pub async fn run(
     let logs = LogStore::open(data_dir.path(), LogStoreOptions::default())?;
     ensure_default_cluster(&store).await?;
     ensure_roles(&store).await?;
-    let seal = Arc::new(identity_key(data_dir)?);
+    let (seal, vault) = seal_key::open(data_dir, &store.snapshot())?;
+    let (seal, vault) = (Arc::new(seal), Arc::new(vault));
     let control = Control::new(ControlOptions {
         store: Arc::clone(&store),
         history: Arc::clone(&history),
@@ -119,6 +117,8 @@ pub async fn run(
         seal,
         store,
         logs: logs.clone(),
+        vault,
+        has_object_store: args.s3_endpoint.is_some(),
         clock: Arc::new(SystemClock),
         soft: Arc::clone(&sessions) as _,
         history: Arc::clone(&gateway_history) as _,
@@ -172,38 +172,6 @@ fn keys(
     Ok(Keys::new(fixed, Arc::clone(store), Arc::clone(seal)))
 }
 
-/// The server's own key, made on the first start. Without it nothing opens that it has sealed:
-/// sessions end, and users' keys are to be made anew.
-fn identity_key(data_dir: &DataDir) -> Result<SealKey, Error> {
-    let path = data_dir.identity_key();
-    let key = match data_dir::read_json::<String>(&path)? {
-        Some(digits) => key_of(&digits).ok_or(Error::IdentityKey(path))?,
-        None => {
-            let new = credentials::random_bytes::<{ wharf_gateway::seal::KEY_BYTES }>()?;
-            data_dir::write_json(&path, &hex(&new))?;
-            new
-        }
-    };
-    Ok(SealKey::new(key))
-}
-
-type KeyBytes = [u8; wharf_gateway::seal::KEY_BYTES];
-
-fn hex(key: &KeyBytes) -> String {
-    key.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn key_of(digits: &str) -> Option<KeyBytes> {
-    let mut key = KeyBytes::default();
-    if digits.len() != 2 * key.len() || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return None;
-    }
-    for (at, byte) in key.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(digits.get(2 * at..2 * at + 2)?, 16).ok()?;
-    }
-    Some(key)
-}
-
 /// How the control plane comes by credentials of tasks' roles.
 fn issue_credentials(seal: &Arc<SealKey>, arns: &ArnScope) -> roles::IssueCredentials {
     let (seal, arns) = (Arc::clone(seal), arns.clone());
@@ -233,18 +201,4 @@ async fn ensure_default_cluster(store: &Store) -> Result<(), Error> {
     transaction.put(wharf_model::Cluster::new(name, SystemClock.now()));
     store.commit(transaction).await?;
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_key_is_read_as_it_was_written_and_nothing_else_is_one() {
-        let key: KeyBytes = std::array::from_fn(|n| u8::try_from(n * 7).unwrap());
-        assert_eq!(key_of(&hex(&key)), Some(key));
-        for wrong in ["", "00", &"g".repeat(64), &"é".repeat(32), &"+1".repeat(32)] {
-            assert_eq!(key_of(wrong), None, "{wrong}");
-        }
-    }
 }

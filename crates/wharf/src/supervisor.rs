@@ -154,6 +154,9 @@ fn server_arguments(data_dir: &DataDir, up: &Up) -> Vec<OsString> {
     ] {
         arguments.extend([name.into(), value.into()]);
     }
+    if let Some(endpoint) = &server.s3_endpoint {
+        arguments.extend(["--s3-endpoint".into(), endpoint.into()]);
+    }
     arguments
 }
 
@@ -170,6 +173,12 @@ fn agent_arguments(data_dir: &DataDir, up: &Up) -> Vec<OsString> {
     }
     if up.allow_old_runtime {
         arguments.push("--allow-old-runtime".into());
+    }
+    if let Some(endpoint) = &up.server.s3_endpoint {
+        arguments.extend(["--s3-endpoint".into(), endpoint.into()]);
+    }
+    if let Some(file) = &up.s3_credentials {
+        arguments.extend(["--s3-credentials".into(), file.into()]);
     }
     arguments
 }

@@ -77,3 +77,31 @@ resource "aws_ecs_service" "hello" {
     delete = "2m"
   }
 }
+
+resource "aws_ssm_parameter" "password" {
+  name        = "/terraform/password"
+  description = "a password"
+  type        = "SecureString"
+  value       = var.revision
+  tags = {
+    story = "terraform"
+  }
+}
+
+resource "aws_secretsmanager_secret" "database" {
+  name                    = "terraform/database"
+  description             = "a database"
+  recovery_window_in_days = 0
+  tags = {
+    story = "terraform"
+  }
+}
+
+resource "aws_secretsmanager_secret_version" "database" {
+  secret_id     = aws_secretsmanager_secret.database.id
+  secret_string = jsonencode({ password = aws_ssm_parameter.password.value })
+}
+
+output "secret" {
+  value = aws_secretsmanager_secret.database.arn
+}

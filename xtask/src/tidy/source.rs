@@ -117,7 +117,8 @@ fn long_functions(lines: &[&str]) -> Vec<(usize, usize)> {
             || (code.starts_with("pub") || code.starts_with("async") || code.starts_with("const"))
                 && code.split_whitespace().take(5).any(|word| word == "fn")
                 && words.count() <= 6;
-        if !starts {
+        // One without a body, or with one that is empty, ends where it begins.
+        if !starts || code.ends_with(';') || code.ends_with("{}") {
             continue;
         }
         let ends = |line: &&str| line.len() == indent + 1 && line.ends_with('}');
@@ -143,6 +144,11 @@ mod tests {
         let long = format!("//! A.\n\npub(crate) fn a() {{\n{}}}\n", "    b();\n".repeat(89));
         let expected = "crates/a/src/b.rs:3: function of 91 lines (90 at most)";
         assert_eq!(findings("crates/a/src/b.rs", &long), [expected]);
+        let short = format!(
+            "//! A.\n\ntrait A {{\n    fn a();\n    fn b() {{}}\n{}    }}\n",
+            "\n".repeat(90)
+        );
+        assert!(findings("crates/a/src/b.rs", &short).is_empty());
         let file = format!("//! A.\n{}", "\n".repeat(800));
         let expected = "crates/a/src/b.rs: 801 lines: split it (800 at most)";
         assert_eq!(findings("crates/a/src/b.rs", &file), [expected]);

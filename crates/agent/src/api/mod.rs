@@ -7,6 +7,7 @@ pub mod register;
 pub mod report;
 pub mod sign;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -100,7 +101,7 @@ impl EcsClient {
         if !matches!(endpoint.scheme_str(), Some("http" | "https")) || endpoint.host().is_none() {
             return Err(bad());
         }
-        let tls = Arc::new(tls_config(options)?);
+        let tls = Arc::new(tls_config(&options.server, options.ca_file.as_deref())?);
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
             .with_tls_config((*tls).clone())
             .https_or_http()
@@ -143,7 +144,8 @@ impl EcsClient {
         self.call_service::<O>(ecr::SERVICE, input).await
     }
 
-    async fn call_service<O: OperationShape>(
+    /// Calls an operation of any service once.
+    pub(crate) async fn call_service<O: OperationShape>(
         &self,
         service: Service,
         input: O::Input,
@@ -228,12 +230,16 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn tls_config(options: &AgentOptions) -> Result<rustls::ClientConfig, Error> {
+/// TLS for an endpoint: the system's certificate authorities, and those of a file.
+pub(crate) fn tls_config(
+    endpoint: &str,
+    ca_file: Option<&Path>,
+) -> Result<rustls::ClientConfig, Error> {
     let mut roots = rustls::RootCertStore::empty();
-    if options.server.starts_with("https") {
+    if endpoint.starts_with("https") {
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     }
-    if let Some(path) = &options.ca_file {
+    if let Some(path) = ca_file {
         let failed = |error: &dyn std::fmt::Display| {
             Error::Certificates(format!("{}: {error}", path.display()))
         };

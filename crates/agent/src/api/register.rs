@@ -26,6 +26,10 @@ const CAPABILITIES: &[&str] = &[
     "ecs.capability.firelens.fluentd",
     "ecs.capability.firelens.options.config.file",
     "ecs.capability.execution-role-awslogs",
+    "ecs.capability.secrets.ssm.environment-variables",
+    "ecs.capability.secrets.ssm.bootstrap.log-driver",
+    "ecs.capability.secrets.asm.environment-variables",
+    "ecs.capability.secrets.asm.bootstrap.log-driver",
     "com.amazonaws.ecs.capability.task-iam-role",
     "com.amazonaws.ecs.capability.task-iam-role-network-host",
     "ecs.capability.task-cpu-mem-limit",
@@ -125,6 +129,9 @@ fn attributes(options: &AgentOptions, first: bool) -> Vec<Attribute> {
         list.extend(options.attributes.iter().map(|(name, value)| attribute(name, Some(value))));
     }
     list.extend(CAPABILITIES.iter().map(|name| attribute(name, None)));
+    if options.object_store.is_some() {
+        list.push(attribute("ecs.capability.env-files.s3", None));
+    }
     for minor in DOCKER_API_MINORS {
         let name = format!("com.amazonaws.ecs.capability.docker-remote-api.1.{minor}");
         list.push(attribute(&name, None));

@@ -3,7 +3,10 @@
 use std::time::SystemTime;
 
 use aws_credential_types::Credentials;
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::http_request::{
+    PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningSettings,
+    UriPathNormalizationMode, sign,
+};
 use aws_sigv4::sign::v4;
 
 use super::Error;
@@ -17,6 +20,8 @@ const SERVICE: &str = "ecs";
 pub struct Signer {
     credentials: Credentials,
     region: String,
+    /// S3 takes paths as they are, and wants the body's hash as a header.
+    is_for_objects: bool,
 }
 
 impl Signer {
@@ -29,7 +34,22 @@ impl Signer {
             None,
             "wharf-agent",
         );
-        Self { credentials, region: region.to_owned() }
+        Self { credentials, region: region.to_owned(), is_for_objects: false }
+    }
+
+    /// A signer for an S3-compatible store.
+    pub(crate) fn for_objects(credentials: &AgentCredentials, region: &str) -> Self {
+        Self { is_for_objects: true, ..Self::new(credentials, region) }
+    }
+
+    fn settings(&self) -> SigningSettings {
+        let mut settings = SigningSettings::default();
+        if self.is_for_objects {
+            settings.percent_encoding_mode = PercentEncodingMode::Single;
+            settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
+            settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
+        }
+        settings
     }
 
     /// A signer with another key for the same region.
@@ -56,7 +76,7 @@ impl Signer {
             .region(&self.region)
             .name(service)
             .time(SystemTime::now())
-            .settings(SigningSettings::default())
+            .settings(self.settings())
             .build()
             .map_err(|error| failed(&error))?
             .into();

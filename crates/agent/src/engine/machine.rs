@@ -113,8 +113,11 @@ impl Failure {
         Self { name: name.into(), text: text.to_string() }
     }
 
-    /// The reason as ECS words it: `Name: text`.
+    /// The reason as ECS words it: `Name: text`, or the text alone where it has no name.
     pub fn reason(&self) -> String {
+        if self.name.is_empty() {
+            return self.text.clone();
+        }
         format!("{}: {}", self.name, self.text)
     }
 }

@@ -49,6 +49,8 @@ pub(super) fn parse(
         entry_point: wire.entry_point.clone().filter(|list| !list.is_empty()),
         command: wire.command.clone().filter(|list| !list.is_empty()),
         environment: environment(wire)?,
+        secrets: secrets(wire, CONTAINER)?,
+        environment_files: environment_files(wire)?,
         ports: ports(wire, network)?,
         mounts: mounts(wire, volumes)?,
         tmpfs: Vec::new(),
@@ -82,6 +84,7 @@ pub(super) fn parse(
         stop_signal: None,
         log: LogConfig::default(),
         router: router(wire)?,
+        log_secrets: secrets(wire, LOG_DRIVER)?,
         health_check: None,
         restart_policy: restart_policy(wire)?,
         name,
@@ -115,8 +118,6 @@ fn refuse_unsupported(wire: &acs::Container, name: &str) -> Result<(), Error> {
         list.as_ref().is_some_and(|list| !list.is_empty())
     }
     let refused = [
-        ("environmentFiles", any(&wire.environment_files)),
-        ("secrets", any(&wire.secrets)),
         ("credentialSpecs", any(&wire.credential_specs)),
         ("managedAgents", any(&wire.managed_agents)),
         ("resourceRequirements", any(&wire.resource_requirements)),
@@ -175,6 +176,45 @@ fn environment(wire: &acs::Container) -> Result<BTreeMap<String, String>, Error>
         true => Err(Error::invalid("environment", "a name or value that no environment can hold")),
         false => Ok(environment),
     }
+}
+
+/// Where a secret goes: into the container's environment, or into the log driver's options.
+const CONTAINER: &str = "CONTAINER";
+const LOG_DRIVER: &str = "LOG_DRIVER";
+
+/// The secrets with this target.
+fn secrets(wire: &acs::Container, target: &str) -> Result<Vec<(String, String)>, Error> {
+    let mut all = Vec::new();
+    for secret in wire.secrets.iter().flatten() {
+        let asked = secret.target.as_deref().filter(|target| !target.is_empty());
+        let asked = asked.unwrap_or(CONTAINER);
+        if ![CONTAINER, LOG_DRIVER].contains(&asked) {
+            return Err(Error::Unsupported(format!("secrets[].target {asked:?}")));
+        }
+        let kind = secret.kind.as_deref().filter(|kind| !kind.is_empty());
+        if let Some(kind) = kind.filter(|kind| *kind != "ENVIRONMENT_VARIABLE") {
+            return Err(Error::Unsupported(format!("secrets[].type {kind:?}")));
+        }
+        if asked != target {
+            continue;
+        }
+        let name = secret.name.clone().filter(|name| !name.is_empty());
+        let name = name.ok_or(Error::Missing("secrets[].name"))?;
+        if name.contains(['=', '\0']) {
+            return Err(Error::invalid("secrets[].name", format!("{name:?}")));
+        }
+        let from = secret.value_from.clone().filter(|from| !from.is_empty());
+        all.push((name, from.ok_or(Error::Missing("secrets[].valueFrom"))?));
+    }
+    Ok(all)
+}
+
+fn environment_files(wire: &acs::Container) -> Result<Vec<String>, Error> {
+    let one = |file: &acs::EnvironmentFile| match file.kind.as_deref().unwrap_or("s3") {
+        "" | "s3" => file.value.clone().ok_or(Error::Missing("environmentFiles[].value")),
+        other => Err(Error::Unsupported(format!("environmentFiles[].type {other:?}"))),
+    };
+    wire.environment_files.iter().flatten().map(one).collect()
 }
 
 fn port(member: &str, value: Option<i64>) -> Result<u16, Error> {

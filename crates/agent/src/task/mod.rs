@@ -182,6 +182,12 @@ pub struct Container {
     /// Environment from the task definition and the overrides.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
+    /// Variables whose values are fetched when the task starts: names and `valueFrom`s.
+    #[serde(default)]
+    pub secrets: Vec<(String, String)>,
+    /// Files of variables: ARNs of S3 objects.
+    #[serde(default)]
+    pub environment_files: Vec<String>,
     /// Published ports.
     #[serde(default)]
     pub ports: Vec<PortMapping>,
@@ -268,6 +274,9 @@ pub struct Container {
     /// `firelensConfiguration`: it routes the others' logs.
     #[serde(default)]
     pub router: Option<Router>,
+    /// Options of the log driver whose values are fetched: names and `valueFrom`s.
+    #[serde(default)]
+    pub log_secrets: Vec<(String, String)>,
     /// Health check.
     #[serde(default)]
     pub health_check: Option<HealthCheck>,
@@ -353,6 +362,33 @@ pub enum VolumeSource {
         /// Whether nobody may write to it.
         read_only: bool,
     },
+    /// A file in memory with given content (wharf's own driver `wharf-file`).
+    File {
+        /// Its name in the volume's directory; without one the volume is the file.
+        path: Option<String>,
+        /// What is in it.
+        content: String,
+        /// Who may read it.
+        access: FileAccess,
+    },
+    /// Secrets as files in memory (wharf's own driver `wharf-secret`).
+    Secrets {
+        /// Names with the `valueFrom`s of what is in them.
+        files: BTreeMap<String, String>,
+        /// Who may read them.
+        access: FileAccess,
+    },
+}
+
+/// Whose files are, and who may read them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileAccess {
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
 }
 
 /// An entry of `dependsOn`.
@@ -441,6 +477,8 @@ pub(crate) mod fixtures {
             entry_point: None,
             command: None,
             environment: BTreeMap::new(),
+            secrets: Vec::new(),
+            environment_files: Vec::new(),
             ports: Vec::new(),
             mounts: Vec::new(),
             tmpfs: Vec::new(),
@@ -470,6 +508,7 @@ pub(crate) mod fixtures {
             stop_signal: None,
             router: None,
             log: LogConfig::default(),
+            log_secrets: Vec::new(),
             health_check: None,
             restart_policy: None,
         }

@@ -5,11 +5,12 @@
 
 use std::net::Ipv4Addr;
 
+use wharf_model::own_volume::{Access, OwnVolume};
 use wharf_runtime::spec::{Dns, Eni, IpcMode, PidMode, SandboxId};
 use wharf_wire::acs;
 
 use super::container::{self, Volumes};
-use super::{Interface, Network, RoleCredentials, Secret, Task, VolumeSource};
+use super::{FileAccess, Interface, Network, RoleCredentials, Secret, Task, VolumeSource};
 use crate::engine::depends;
 
 /// The most containers of a task (ECS quota).
@@ -239,6 +240,10 @@ fn volumes(wire: &acs::Task) -> Result<Volumes, Error> {
 
 fn docker_volume(wire: Option<&acs::DockerVolumeConfiguration>) -> Result<VolumeSource, Error> {
     let Some(wire) = wire else { return Ok(VolumeSource::Task) };
+    if let Some(own) = OwnVolume::parse(wire.driver.as_deref(), wire.driver_opts.as_ref()) {
+        let member = "dockerVolumeConfiguration.driverOpts";
+        return Ok(own_volume(own.map_err(|error| Error::invalid(member, error))?));
+    }
     let driver = wire.driver.as_deref().unwrap_or("local");
     if !matches!(driver, "" | "local") {
         return Err(Error::Unsupported(format!("volume driver {driver:?}")));
@@ -252,6 +257,20 @@ fn docker_volume(wire: Option<&acs::DockerVolumeConfiguration>) -> Result<Volume
         "shared" if wire.autoprovision == Some(true) => Ok(VolumeSource::Shared),
         "shared" => Ok(VolumeSource::SharedExisting),
         other => Err(Error::invalid("dockerVolumeConfiguration.scope", format!("{other:?}"))),
+    }
+}
+
+/// A volume of a driver of wharf's own.
+fn own_volume(volume: OwnVolume) -> VolumeSource {
+    let access =
+        |access: Access| FileAccess { mode: access.mode, uid: access.uid, gid: access.gid };
+    match volume {
+        OwnVolume::File { path, content, access: of } => {
+            VolumeSource::File { path, content, access: access(of) }
+        }
+        OwnVolume::Secrets { files, access: of } => {
+            VolumeSource::Secrets { files, access: access(of) }
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use crate::firelens;
 use crate::launch::{self, Surroundings};
 use crate::own_registry::OwnRegistry;
 use crate::roles::ExecutionRoles;
+use crate::secrets::Secrets;
 use crate::shipping::Shipping;
 use crate::task::Task;
 
@@ -36,6 +37,7 @@ const SIGTERM: i32 = 15;
 pub(crate) struct Host {
     pub(crate) runtime: Runtime,
     pub(crate) shipping: Shipping,
+    pub(crate) secrets: Secrets,
     pub(crate) roles: ExecutionRoles,
     pub(crate) images: ImageStore,
     pub(crate) registry: RegistryClient,
@@ -137,6 +139,9 @@ impl Host {
         if self.runtime.sandbox(&task.id).await.is_ok_and(|info| info.shim_pid.is_none()) {
             let _ = self.remove_sandbox(task).await;
         }
+        if let Err(failure) = self.secrets.of(task).await {
+            return Input::SandboxFailed(failure);
+        }
         if let Err(failure) = self.shipping.prepare(task).await {
             return Input::SandboxFailed(failure);
         }
@@ -175,7 +180,8 @@ impl Host {
             None => self.image(&container.image).await?,
         };
         let router = self.router_address(task).await;
-        let spec = launch::container(task, container, &image, &self.surroundings, router)?;
+        let values = self.secrets.of(task).await?;
+        let spec = launch::container(task, container, &image, &self.surroundings, router, &values)?;
         match timeout(CREATE_TIMEOUT, self.create_anew(&task.id, spec)).await {
             Ok(Ok(info)) => {
                 let log = self.runtime.log_path(&task.id, &container.name);
@@ -314,6 +320,7 @@ impl Host {
     }
 
     pub(super) async fn remove_sandbox(&self, task: &Task) -> Input {
+        self.secrets.forget(&task.id);
         match timeout(REMOVE_TIMEOUT, self.runtime.remove_sandbox(&task.id)).await {
             Ok(Ok(()) | Err(wharf_runtime::Error::NoSandbox(_))) => {}
             Ok(Err(error)) => return Input::SandboxRemoveFailed(error.to_string()),

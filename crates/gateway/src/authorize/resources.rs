@@ -41,7 +41,7 @@ pub(super) fn of(snapshot: &Snapshot, arns: &ArnScope, asked: Asked<'_>) -> Vec<
         "logs" => logs(arns, asked),
         "iam" | "sts" => identity(snapshot, arns, asked),
         "ssm" => parameters(arns, asked.input),
-        "secretsmanager" => secrets(arns, asked.input),
+        "secretsmanager" => secrets(snapshot, arns, asked.input),
         _ => Vec::new(),
     };
     if found.is_empty() { vec![Target::any()] } else { found }
@@ -249,10 +249,11 @@ fn logs(arns: &ArnScope, asked: Asked<'_>) -> Vec<Target> {
 /// Parameters of SSM, by name, by ARN or by path.
 fn parameters(arns: &ArnScope, input: &Document) -> Vec<Target> {
     let ArnScope { region, account } = arns;
+    // A version or label behind it is no part of the resource.
     let arn = |name: &str| match name {
-        arn if arn.starts_with("arn:") => arn.to_owned(),
+        arn if arn.starts_with("arn:") => arn.split(':').take(6).collect::<Vec<_>>().join(":"),
         name => {
-            let name = name.trim_start_matches('/');
+            let name = name.split(':').next().unwrap_or(name).trim_start_matches('/');
             format!("arn:aws:ssm:{region}:{account}:parameter/{name}")
         }
     };
@@ -261,12 +262,14 @@ fn parameters(arns: &ArnScope, input: &Document) -> Vec<Target> {
     names.into_iter().map(|name| Target::one(arn(name))).collect()
 }
 
-/// Secrets: a name alone leaves the six characters open that an ARN has behind it.
-fn secrets(arns: &ArnScope, input: &Document) -> Vec<Target> {
+/// Secrets by their whole ARNs. Of one that isn't there, a name alone leaves the six characters open
+/// that an ARN has behind it.
+fn secrets(snapshot: &Snapshot, arns: &ArnScope, input: &Document) -> Vec<Target> {
     let ArnScope { region, account } = arns;
-    let arn = |name: &str| match name {
-        arn if arn.starts_with("arn:") => arn.to_owned(),
-        name => format!("arn:aws:secretsmanager:{region}:{account}:secret:{name}-??????"),
+    let arn = |name: &str| match crate::secretsmanager::arn(snapshot, arns, name) {
+        Some(arn) => arn,
+        None if name.starts_with("arn:") => name.to_owned(),
+        None => format!("arn:aws:secretsmanager:{region}:{account}:secret:{name}-??????"),
     };
     let mut names = list(input, "SecretIdList");
     names.extend(["SecretId", "Name"].iter().filter_map(|member| text(input, member)));

@@ -1,6 +1,6 @@
 //! What RunTask and StartTask have in common: overrides, tags, group, startedBy, and the answer.
 
-use super::register_task_definition::size;
+use super::register_task_definition::{Error, secrets, size};
 use super::{present, resolve, tags};
 use crate::context::{Context, HistoryEntry};
 use crate::error::ApiError;
@@ -25,6 +25,7 @@ const MAX_OVERRIDES: usize = 8192;
 pub fn overrides(
     definition: &TaskDefinition,
     sent: Option<&types::TaskOverride>,
+    has_object_store: bool,
 ) -> Result<TaskOverride, ApiError> {
     let Some(sent) = sent else { return Ok(TaskOverride::default()) };
     let carried_out = ["containerOverrides", "cpu", "memory", "taskRoleArn", "executionRoleArn"];
@@ -36,8 +37,21 @@ pub fn overrides(
     }
     let invalid = |text: &str| ApiError::client(format!("Invalid setting for task: {text}."));
     let containers = sent.container_overrides.iter().flatten();
+    let containers: Vec<ContainerOverride> =
+        containers.map(|c| container(definition, c)).collect::<Result<_, _>>()?;
+    if containers.iter().any(|container| !container.environment_files.is_empty()) {
+        let role = sent.execution_role_arn.as_ref().or(definition.execution_role_arn.as_ref());
+        let lacks = match role {
+            _ if !has_object_store => Some(Error::NoObjectStore),
+            None => Some(Error::ExecutionRoleMissing("environment files")),
+            Some(_) => None,
+        };
+        if let Some(error) = lacks {
+            return Err(ApiError::client(error.to_string()));
+        }
+    }
     Ok(TaskOverride {
-        containers: containers.map(|c| container(definition, c)).collect::<Result<_, _>>()?,
+        containers,
         cpu: sent.cpu.as_deref().map(|t| size::cpu(t).map_err(|_| invalid(t))).transpose()?,
         memory: sent
             .memory
@@ -53,7 +67,15 @@ fn container(
     definition: &TaskDefinition,
     sent: &types::ContainerOverride,
 ) -> Result<ContainerOverride, ApiError> {
-    let carried_out = ["name", "command", "environment", "cpu", "memory", "memoryReservation"];
+    let carried_out = [
+        "name",
+        "command",
+        "environment",
+        "environmentFiles",
+        "cpu",
+        "memory",
+        "memoryReservation",
+    ];
     super::carried_out::refuse(&super::carried_out::not_carried_out(sent.clone(), &carried_out))?;
     let name = sent.name.clone().unwrap_or_default();
     if name.is_empty() {
@@ -71,6 +93,13 @@ fn container(
         value => Ok(value.map(i64::from)),
     };
     let environment = sent.environment.iter().flatten();
+    let secrets = definition.container(&name).map(|c| c.secrets.as_slice()).unwrap_or_default();
+    let shared = secrets
+        .iter()
+        .find(|(secret, _)| environment.clone().any(|e| e.name.as_ref() == Some(secret)));
+    if let Some((secret, _)) = shared {
+        return Err(ApiError::client(Error::SecretNameTwice(secret.clone()).to_string()));
+    }
     Ok(ContainerOverride {
         cpu: positive("cpu", sent.cpu, 0)?,
         memory: positive("memory", sent.memory, 6)?,
@@ -79,6 +108,10 @@ fn container(
         environment: environment
             .map(|e| (e.name.clone().unwrap_or_default(), e.value.clone().unwrap_or_default()))
             .collect(),
+        environment_files: secrets::environment_files(
+            sent.environment_files.as_deref().unwrap_or_default(),
+        )
+        .map_err(|error| ApiError::client(error.to_string()))?,
         name,
     })
 }

@@ -53,7 +53,8 @@ pub fn run_task(context: &Context<'_>, input: &RunTaskRequest) -> Result<RunTask
         placement_input::strategies(input.placement_strategy.as_deref().unwrap_or_default())?;
     placement_input::check_launch_type(on, &constraints, &strategy)?;
     placement_input::check_count(definition, &constraints)?;
-    let overrides = launch_input::overrides(definition, input.overrides.as_ref())?;
+    let overrides =
+        launch_input::overrides(definition, input.overrides.as_ref(), context.has_object_store)?;
     let sent = input.network_configuration.as_ref();
     let network = network_input::configuration(context, definition, on, sent)?;
     let tags = launch_input::task_tags(

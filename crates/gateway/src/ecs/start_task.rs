@@ -25,7 +25,8 @@ pub fn start_task(context: &Context<'_>, input: &StartTaskRequest) -> Result<Sta
     carried_out::refuse(&refused)?;
     let named = input.container_instances.as_deref().unwrap_or_default();
     let instances = launch_input::instances(context, &cluster.name, named)?;
-    let overrides = launch_input::overrides(definition, input.overrides.as_ref())?;
+    let overrides =
+        launch_input::overrides(definition, input.overrides.as_ref(), context.has_object_store)?;
     let sent = input.network_configuration.as_ref();
     let network = network_input::configuration(context, definition, Some(LaunchType::Ec2), sent)?;
     let tags = launch_input::task_tags(

@@ -4,6 +4,7 @@
 use crate::context::{Context, HistoryReader, NoHistory, Result as OperationResult};
 use crate::identity::Verified;
 use crate::seal::SealKey;
+use crate::vault::{KEY_BYTES, Vault};
 use serde_json::{Value, json};
 use std::time::Duration;
 use wharf_model::network::{BuiltinVpc, DEFAULT_VPC_CIDR, Ipv4Range};
@@ -28,6 +29,7 @@ pub(crate) struct World {
     revision: u64,
     arns: ArnScope,
     vpc: BuiltinVpc,
+    vault: Vault,
     seal: SealKey,
 }
 
@@ -44,6 +46,7 @@ impl World {
             seed: 1,
             revision: 0,
             vpc: BuiltinVpc::new(range, &region),
+            vault: Vault::new(&[7; KEY_BYTES]).unwrap(),
             seal: SealKey::new([1; 32]),
             arns: ArnScope { region, account: "123456789012".to_owned() },
         };
@@ -138,6 +141,8 @@ impl World {
             seed: self.seed,
             arns: &self.arns,
             vpc: &self.vpc,
+            vault: &self.vault,
+            has_object_store: true,
             endpoint: "http://127.0.0.1:4580",
             seal: &self.seal,
             soft: &AllConnected,

@@ -11,7 +11,9 @@ use crate::identity::Verified;
 use crate::logs;
 use crate::protocol::Protocol;
 use crate::query_services::{self, QueryService};
+use crate::secretsmanager;
 use crate::sigv4::{Claim, Request};
+use crate::ssm;
 use crate::{ecr, ecs};
 use hyper::header::CONTENT_TYPE;
 use hyper::{HeaderMap, Method};
@@ -46,7 +48,13 @@ impl Hint {
             _ if in_query && *service == "ec2" => Protocol::Ec2Query,
             _ if in_query => Protocol::Query,
             _ if matches!(service.as_str(), "s3" | "route53" | "cloudfront") => Protocol::RestXml,
-            _ if matches!(service.as_str(), "ecs" | "ecr" | "logs" | "") => Protocol::Json11,
+            _ if matches!(
+                service.as_str(),
+                "ecs" | "ecr" | "logs" | "ssm" | "secretsmanager" | ""
+            ) =>
+            {
+                Protocol::Json11
+            }
             _ => Protocol::RestJson,
         };
         let namespace = match protocol {
@@ -100,6 +108,8 @@ pub(super) async fn call(
         "ecs" => ecs_call(app, head, body, identity, trace).await.map_err(fail),
         "ecr" => ecr_call(app, head, body, identity, trace).await.map_err(fail),
         "logs" => logs_call(app, head, body, identity, trace).await.map_err(fail),
+        "ssm" => ssm_call(app, head, body, identity, trace).await.map_err(fail),
+        "secretsmanager" => secrets_call(app, head, body, identity, trace).await.map_err(fail),
         other => Err(fail(absent_service(hint.protocol, other))),
     }
 }
@@ -155,7 +165,7 @@ fn absent_service(protocol: Protocol, service: &str) -> ApiError {
         400,
         format!(
             "The AWS service '{service}' is not available at this endpoint: this server has ecs, \
-             ecr, iam, logs, sts and a part of ec2."
+             ecr, iam, logs, secretsmanager, sts, and parts of ssm and ec2."
         ),
     )
 }
@@ -218,6 +228,47 @@ async fn logs_call(
         return Ok(pieces(logs::EVENT_STREAM, events));
     }
     let bytes = logs::dispatch(operation, call).await?;
+    Ok(answer(200, protocol.content_type(), bytes))
+}
+
+async fn ssm_call(
+    app: &Arc<App>,
+    head: &http::request::Parts,
+    body: &[u8],
+    identity: &Verified,
+    trace: &mut Trace,
+) -> Result<Answer, ApiError> {
+    trace.service = "ssm";
+    let (protocol, name) = json_target(head, wharf_wire::ssm::SERVICE)?;
+    if wharf_wire::ssm::OTHER_OPERATIONS.contains(&name) {
+        return Err(ssm::not_built(name));
+    }
+    let operation: wharf_wire::ssm::Operation = name.parse().map_err(|_| no_operation(name))?;
+    trace.operation = operation.as_str();
+    let named = ("ssm", operation.as_str());
+    let call = json_call(app, identity, named, operation.input_schema(), body)?;
+    let bytes = ssm::dispatch(operation, call).await?;
+    Ok(answer(200, protocol.content_type(), bytes))
+}
+
+async fn secrets_call(
+    app: &Arc<App>,
+    head: &http::request::Parts,
+    body: &[u8],
+    identity: &Verified,
+    trace: &mut Trace,
+) -> Result<Answer, ApiError> {
+    trace.service = "secretsmanager";
+    let (protocol, name) = json_target(head, wharf_wire::secretsmanager::SERVICE)?;
+    if wharf_wire::secretsmanager::OTHER_OPERATIONS.contains(&name) {
+        return Err(secretsmanager::not_built(name));
+    }
+    let operation: wharf_wire::secretsmanager::Operation =
+        name.parse().map_err(|_| no_operation(name))?;
+    trace.operation = operation.as_str();
+    let named = ("secretsmanager", operation.as_str());
+    let call = json_call(app, identity, named, operation.input_schema(), body)?;
+    let bytes = secretsmanager::dispatch(operation, call).await?;
     Ok(answer(200, protocol.content_type(), bytes))
 }
 

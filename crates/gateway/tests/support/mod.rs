@@ -17,7 +17,7 @@ use wharf_gateway::context::NoHistory;
 use wharf_gateway::http::{Options, Server};
 use wharf_gateway::registry::RegistryParts;
 use wharf_gateway::sigv4::{Key, KeySource, Secret, SystemClock};
-use wharf_gateway::{App, Parts};
+use wharf_gateway::{App, Parts, Vault};
 use wharf_journal::{MemoryJournal, Store};
 use wharf_logs::{LogStore, LogStoreOptions};
 use wharf_model::Principal;
@@ -110,6 +110,8 @@ impl Fixture {
             endpoint: String::new(),
             store: Arc::clone(&store),
             logs: LogStore::open(logs.path(), LogStoreOptions::default()).unwrap(),
+            has_object_store: false,
+            vault: Arc::new(Vault::new(&[7; 32]).unwrap()),
             seal: Arc::new(wharf_gateway::seal::SealKey::new([1; 32])),
             registry: RegistryParts {
                 storage: Arc::new(LocalStorage::open(logs.path()).unwrap()),
@@ -229,6 +231,21 @@ impl Fixture {
         let headers =
             [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", target.as_str())];
         self.signed(key, "logs", "POST", "/", &headers, input.to_string().as_bytes()).await
+    }
+
+    /// A call of a service that speaks JSON.
+    pub async fn json_call(
+        &self,
+        key: &str,
+        service: wharf_wire::Service,
+        operation: &str,
+        input: serde_json::Value,
+    ) -> Reply {
+        let target = format!("{}.{operation}", service.target_prefix);
+        let headers =
+            [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", target.as_str())];
+        let body = input.to_string();
+        self.signed(key, service.signing_name, "POST", "/", &headers, body.as_bytes()).await
     }
 
     /// A call of ECR.

@@ -13,7 +13,7 @@ const MAX_COMPLAINT_BYTES: usize = 4096;
 pub(super) fn create(bundle: &Bundle, program: &OciProgram) -> Result<i32, Error> {
     let pid_file = bundle.directory.join("pid");
     let mut command = command(bundle, program);
-    command.arg("create").arg("--bundle").arg(&bundle.directory);
+    command.arg("create").arg("--bundle").arg(bundle.configuration());
     command.arg("--pid-file").arg(&pid_file);
     if let Some(console) = &bundle.console {
         command.arg("--console-socket").arg(console);
@@ -54,7 +54,9 @@ pub(super) fn delete(bundle: &Bundle, program: &OciProgram) -> Result<(), Error>
 
 fn command(bundle: &Bundle, program: &OciProgram) -> Command {
     let mut command = Command::new(&program.path);
-    command.args(&program.args).arg("--root").arg(bundle.run_dir.join("oci"));
+    // Runtimes keep copies of the configuration there.
+    let root = bundle.secret_directory().unwrap_or_else(|| bundle.run_dir.clone()).join("oci");
+    command.args(&program.args).arg("--root").arg(root);
     command.arg("--log").arg(log_path(bundle)).arg("--log-format").arg("json");
     command.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
     command.current_dir(&bundle.directory);

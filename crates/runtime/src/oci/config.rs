@@ -135,7 +135,12 @@ fn process(
 fn environment(bundle: &Bundle, user: &User, more: &[String]) -> Vec<String> {
     let name = |variable: &str| variable.split('=').next().unwrap_or_default().to_owned();
     let mut env: Vec<String> = Vec::new();
-    for variable in bundle.spec.env.iter().chain(more).filter(|variable| variable.contains('=')) {
+    // The embedded runtime adds them in the container's own process, past every file.
+    let secrets = bundle.program.as_ref().map(|_| &bundle.spec.secret_env);
+    let secrets: Vec<String> =
+        secrets.into_iter().flatten().map(|secret| secret.expose().to_owned()).collect();
+    let all = bundle.spec.env.iter().chain(more).chain(&secrets);
+    for variable in all.filter(|variable| variable.contains('=')) {
         let same = env.iter().position(|other| name(other) == name(variable));
         match same {
             Some(index) => env[index].clone_from(variable),

@@ -20,6 +20,7 @@ use serde_json::Value;
 
 use super::filter::Program;
 use super::{Bundle, Error, failed};
+use crate::spec::SecretText;
 
 /// What loading a seccomp filter and dropping capabilities afterwards takes.
 const TO_CONFINE: [&str; 2] = ["CAP_SYS_ADMIN", "CAP_SETPCAP"];
@@ -60,17 +61,22 @@ pub(super) fn start(bundle: &Bundle) -> Result<(), Error> {
 
 /// The bundle's configuration for libcontainer: without the seccomp profile, which libcontainer
 /// would compile anew each time (and not quite as it is meant), and with what [`Confined`] needs
-/// to apply it. A container without a profile keeps its configuration.
+/// to apply it. A container without a profile keeps its configuration; if it has secrets, they
+/// still need somebody to put them into its environment.
 fn own_configuration(bundle: &Bundle, directory: &Path) -> Result<Option<Confined>, Error> {
     let path = bundle.directory.join("config.json");
     let mut config: Value = read(&path)?;
     let profile = config["linux"].as_object_mut().and_then(|linux| linux.remove("seccomp"));
     let confined = match profile {
-        None => None,
+        None if bundle.spec.secret_env.is_empty() => None,
+        None => {
+            let capabilities = parse(&path, config["process"]["capabilities"].clone())?;
+            Some(Confined { program: None, capabilities, secrets: secrets(bundle) })
+        }
         Some(profile) => {
             let program = Some(Program::of(&parse(&path, profile)?)?);
             let capabilities = widened(&path, &mut config["process"])?;
-            Some(Confined { program, capabilities })
+            Some(Confined { program, capabilities, secrets: secrets(bundle) })
         }
     };
     std::fs::create_dir_all(directory).map_err(failed(format!("make {}", directory.display())))?;
@@ -97,15 +103,22 @@ fn widened(path: &Path, process: &mut Value) -> Result<LinuxCapabilities, Error>
 
 /// Confines a container's process before it waits for its start, or an exec's before it runs:
 /// libcontainer gets it there with [`TO_CONFINE`] on top of its capabilities; the filter is loaded
-/// here, and they are dropped.
+/// here, and they are dropped. Secrets reach the environment here, too: they are in no file.
 #[derive(Clone)]
 struct Confined {
     program: Option<Program>,
     capabilities: LinuxCapabilities,
+    secrets: Vec<SecretText>,
+}
+
+fn secrets(bundle: &Bundle) -> Vec<SecretText> {
+    bundle.spec.secret_env.clone()
 }
 
 impl Executor for Confined {
-    fn setup_envs(&self, envs: HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {
+    fn setup_envs(&self, mut envs: HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {
+        let pairs = self.secrets.iter().filter_map(|secret| secret.expose().split_once('='));
+        envs.extend(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())));
         get_executor().setup_envs(envs)?;
         if let Some(program) = &self.program {
             program.load().map_err(|error| {
@@ -137,7 +150,7 @@ fn confined(bundle: &Bundle, process: &Path) -> Result<Confined, Error> {
         Value::Null => None,
         profile => Some(Program::of(&parse(&path, profile.clone())?)?),
     };
-    Ok(Confined { program, capabilities })
+    Ok(Confined { program, capabilities, secrets: secrets(bundle) })
 }
 
 fn read(path: &Path) -> Result<Value, Error> {

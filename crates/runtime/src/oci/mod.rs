@@ -9,6 +9,7 @@ mod config;
 mod devices;
 mod embedded;
 mod etc;
+mod files;
 mod filter;
 mod init;
 mod rootfs;
@@ -26,12 +27,20 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
+use rustix::mount::MountFlags;
+
 use crate::protocol::OciProgram;
 use crate::spec::{ContainerSpec, Dns, ExecSpec, MountSource, NetworkMode, Sharing};
 
 /// The directory beside the bundles where the shim mounts shared memory: no container's name begins
 /// with a dot.
 pub(crate) const SHARED_MEMORY: &str = ".shm";
+
+/// The directory beside the bundles, in memory, with what an OCI runtime keeps of containers that
+/// have secrets in their environment.
+const SECRET: &str = ".secret";
+/// Its size: configurations take some dozens of KiB each.
+const SECRET_OPTIONS: &str = "mode=0700,size=32m";
 
 /// Why a container can't be made, started or removed.
 #[derive(Debug, thiserror::Error)]
@@ -117,6 +126,21 @@ impl Bundle {
         self.directory.with_file_name(SHARED_MEMORY)
     }
 
+    /// Where another runtime than the embedded one has what would be secrets on a disk: it reads the
+    /// environment from a file, and keeps copies of it.
+    fn secret_directory(&self) -> Option<PathBuf> {
+        let has_secrets = self.program.is_some() && !self.spec.secret_env.is_empty();
+        has_secrets.then(|| self.directory.with_file_name(SECRET))
+    }
+
+    /// The directory of `config.json`.
+    fn configuration(&self) -> PathBuf {
+        match self.secret_directory() {
+            Some(directory) => directory.join(&self.spec.name),
+            None => self.directory.clone(),
+        }
+    }
+
     /// Where the directory is while it is removed; no container's name begins with a dot.
     fn removed(&self) -> PathBuf {
         self.directory.with_file_name(format!(".{}", self.runtime_id))
@@ -154,11 +178,32 @@ pub(crate) fn prepare(bundle: &Bundle) -> Result<(), Error> {
     let user = user::resolve(&root, &bundle.spec.user)?;
     etc::write(bundle)?;
     init::write(bundle)?;
+    files::write(&bundle.spec.files)?;
+    if let Some(directory) = bundle.secret_directory() {
+        mount_secret(&directory)?;
+        make(&bundle.configuration())?;
+    }
     let config = config::config(bundle, &user)?;
-    let path = bundle.directory.join("config.json");
+    let path = bundle.configuration().join("config.json");
     let text = serde_json::to_vec(&config).map_err(io::Error::from);
     text.and_then(|text| std::fs::write(&path, text))
         .map_err(failed(format!("write {}", path.display())))
+}
+
+/// Mounts memory for the shim and its children alone; once is enough.
+fn mount_secret(directory: &Path) -> Result<(), Error> {
+    let what = || format!("mount {}", directory.display());
+    std::fs::create_dir_all(directory).map_err(failed(what()))?;
+    let own = rustix::fs::stat(directory).map_err(failed(what()))?;
+    let above = directory.parent().unwrap_or(directory);
+    if rustix::fs::stat(above).map_err(failed(what()))?.st_dev != own.st_dev {
+        return Ok(());
+    }
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    let options = std::ffi::CString::new(SECRET_OPTIONS).map_err(io::Error::other);
+    let options = options.map_err(failed(what()))?;
+    rustix::mount::mount("tmpfs", directory, "tmpfs", flags, options.as_c_str())
+        .map_err(failed(what()))
 }
 
 /// Makes the container up to its start; answers its first process's id.
@@ -183,7 +228,7 @@ pub(crate) fn exec(bundle: &Bundle, init: i32, exec: &ExecSpec, number: u64) -> 
     let user = if exec.user.is_empty() { &bundle.spec.user } else { &exec.user };
     let user = user::resolve(&root, user)?;
     let process = config::exec_process(bundle, exec, &user)?;
-    let path = bundle.directory.join(format!("exec-{number}.json"));
+    let path = bundle.configuration().join(format!("exec-{number}.json"));
     let text = serde_json::to_vec(&process).map_err(io::Error::from);
     text.and_then(|text| std::fs::write(&path, text))
         .map_err(failed(format!("write {}", path.display())))?;

@@ -1,5 +1,6 @@
 //! A task as the API shows it.
 
+use super::task_definition::environment_file;
 use super::{launch_type, pair, tags, timestamp};
 use crate::context::Context;
 use wharf_model::resources::TransportProtocol;
@@ -196,6 +197,8 @@ fn container_override(record: &ContainerOverride) -> types::ContainerOverride {
         command: record.command.clone(),
         environment: (!environment.is_empty())
             .then(|| environment.iter().map(|(n, v)| pair(n, v)).collect()),
+        environment_files: (!record.environment_files.is_empty())
+            .then(|| record.environment_files.iter().map(environment_file).collect()),
         cpu: small(record.cpu),
         memory: small(record.memory),
         memory_reservation: small(record.memory_reservation),

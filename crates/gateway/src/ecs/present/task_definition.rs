@@ -70,7 +70,7 @@ fn container(record: &ContainerDefinition) -> types::ContainerDefinition {
     let log = |l: &wharf_model::task_definition::LogConfiguration| types::LogConfiguration {
         log_driver: Some(l.log_driver.as_str().into()),
         options: (!l.options.is_empty()).then(|| l.options.clone()),
-        secret_options: None,
+        secret_options: (!l.secret_options.is_empty()).then(|| secrets(&l.secret_options)),
     };
     let router =
         |r: &wharf_model::task_definition::FirelensConfiguration| types::FirelensConfiguration {
@@ -102,6 +102,9 @@ fn container(record: &ContainerDefinition) -> types::ContainerDefinition {
         entry_point: record.entry_point.clone(),
         command: record.command.clone(),
         environment: Some(record.environment.iter().map(|(n, v)| pair(n, v)).collect()),
+        secrets: (!record.secrets.is_empty()).then(|| secrets(&record.secrets)),
+        environment_files: (!record.environment_files.is_empty())
+            .then(|| record.environment_files.iter().map(environment_file).collect()),
         mount_points: Some(record.mount_points.iter().map(settings::mount_point).collect()),
         volumes_from: Some(record.volumes_from.iter().map(settings::volume_from).collect()),
         depends_on: (!depends_on.is_empty()).then(|| depends_on.iter().map(dependency).collect()),
@@ -132,6 +135,24 @@ fn container(record: &ContainerDefinition) -> types::ContainerDefinition {
         ..types::ContainerDefinition::default()
     };
     with_empty(shape, &record.no_effect)
+}
+
+fn secrets(record: &[(String, String)]) -> Vec<types::Secret> {
+    let one = |(name, from): &(String, String)| types::Secret {
+        name: Some(name.clone()),
+        value_from: Some(from.clone()),
+    };
+    record.iter().map(one).collect()
+}
+
+/// A file of variables as it was sent.
+pub(super) fn environment_file(
+    record: &wharf_model::task_definition::EnvironmentFile,
+) -> types::EnvironmentFile {
+    types::EnvironmentFile {
+        value: Some(record.value.clone()),
+        r#type: Some(record.kind.as_str().into()),
+    }
 }
 
 /// A list that is described only where there is something in it.

@@ -5,8 +5,10 @@
 //! member are named here: an attribute that none registers would make the task definition
 //! unplaceable.
 
-use super::{launch_types, log_driver, size};
+use super::{launch_types, log_driver, secrets, size};
 use std::collections::BTreeSet;
+use wharf_model::container_settings::Volume;
+use wharf_model::secret_reference::SecretReference;
 use wharf_model::task_definition::LaunchType;
 use wharf_model::{ContainerDefinition, NetworkMode, TaskDefinition};
 
@@ -27,6 +29,8 @@ const ORDERING: &str = "ecs.capability.container-ordering";
 const TASK_ENI: &str = "ecs.capability.task-eni";
 const TASK_ROLE: &str = "com.amazonaws.ecs.capability.task-iam-role";
 const FIRELENS: &str = "ecs.capability.firelens.";
+const SECRETS: &str = "ecs.capability.secrets.";
+const ENV_FILES: &str = "ecs.capability.env-files.s3";
 const HOST_TASK_ROLE: &str = "com.amazonaws.ecs.capability.task-iam-role-network-host";
 const LOG_DRIVER: &str = "com.amazonaws.ecs.capability.logging-driver.";
 
@@ -44,11 +48,13 @@ pub(super) fn required_attributes(definition: &TaskDefinition) -> Vec<String> {
     if definition.pid_mode.is_some() || definition.ipc_mode.is_some() {
         attributes.insert(SHARING.to_owned());
     }
-    if definition.volumes.iter().any(|volume| volume.docker.is_some()) {
+    let by_docker = |volume: &Volume| volume.docker.is_some() && !secrets::is_own(volume);
+    if definition.volumes.iter().any(by_docker) {
         attributes.insert(DOCKER_VOLUME.to_owned());
     }
     for container in &definition.containers {
         attributes.extend(of_process(container).into_iter().map(str::to_owned));
+        attributes.extend(of_secrets(container));
         if let Some(log) = &container.log_configuration {
             attributes.extend([format!("{LOG_DRIVER}{}", log.log_driver), API_1_18.to_owned()]);
             if log.log_driver == "awslogs" {
@@ -83,6 +89,19 @@ pub(super) fn required_attributes(definition: &TaskDefinition) -> Vec<String> {
         }
     }
     attributes.into_iter().collect()
+}
+
+/// What fetches the container's values.
+fn of_secrets(container: &ContainerDefinition) -> Vec<String> {
+    let provider = |from: &str| SecretReference::parse(from).map_or("ssm", |r| r.provider());
+    let of_variables = container
+        .secrets
+        .iter()
+        .map(|(_, from)| format!("{SECRETS}{}.environment-variables", provider(from)));
+    let log = container.log_configuration.iter().flat_map(|log| &log.secret_options);
+    let of_logs = log.map(|(_, from)| format!("{SECRETS}{}.bootstrap.log-driver", provider(from)));
+    let of_files = container.environment_files.iter().map(|_| ENV_FILES.to_owned());
+    of_variables.chain(of_logs).chain(of_files).collect()
 }
 
 /// What the container's privileges and Linux parameters need.

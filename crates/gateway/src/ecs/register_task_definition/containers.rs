@@ -1,7 +1,7 @@
 //! One container definition: every member checked and put into the record's form.
 
 use super::ports::{self, Taken};
-use super::{Error, connections, dependencies, health, linux, log_driver, storage, word};
+use super::{Error, connections, dependencies, health, linux, log_driver, secrets, storage, word};
 use wharf_model::container_settings::IpcMode;
 use wharf_model::task_definition::Ulimit;
 use wharf_model::{ContainerDefinition, NetworkMode};
@@ -39,6 +39,7 @@ pub(super) fn parse(
     let mut containers: Vec<ContainerDefinition> = Vec::with_capacity(sent.len());
     for container in sent {
         let container = one(container, surroundings, &mut taken)?;
+        secrets::check_names(&container)?;
         if containers.iter().any(|c| c.name == container.name) {
             return Err(Error::ContainerNameTwice);
         }
@@ -72,6 +73,10 @@ fn one(
         entry_point: sent.entry_point.clone(),
         command: sent.command.clone(),
         environment: environment(&name, sent)?,
+        secrets: secrets::secrets(sent.secrets.as_deref().unwrap_or_default())?,
+        environment_files: secrets::environment_files(
+            sent.environment_files.as_deref().unwrap_or_default(),
+        )?,
         depends_on: dependencies::parse(sent.depends_on.as_deref().unwrap_or_default())?,
         start_timeout: timeout(&name, "startTimeout", sent.start_timeout)?,
         stop_timeout: timeout(&name, "stopTimeout", sent.stop_timeout)?,

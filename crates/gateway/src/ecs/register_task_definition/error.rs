@@ -93,6 +93,71 @@ pub enum Error {
     /// An environment variable without a name.
     #[error("Invalid setting for container '{0}'. Environment variable names cannot be empty.")]
     EnvironmentNameEmpty(String),
+    /// A variable of this name is there already.
+    #[error(
+        "The secret name must be unique and not shared with any new or existing environment \
+         variables set on the container, such as '{0}'."
+    )]
+    SecretNameTwice(String),
+    /// A name that no variable can have.
+    #[error("Secret.name contains invalid characters: '{0}'.")]
+    SecretName(String),
+    /// A place that no value comes from.
+    #[error("Invalid 'valueFrom' setting for secret '{name}': {problem}.")]
+    SecretValueFrom {
+        /// The secret.
+        name: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A value of another region.
+    #[error(
+        "The secret '{text}' is in the region '{wanted}', and this server has the region '{served}' \
+         only."
+    )]
+    SecretRegion {
+        /// What was named.
+        text: String,
+        /// Its region.
+        wanted: String,
+        /// The one that there is.
+        served: String,
+    },
+    /// Something has to be fetched, and nobody is there in whose name.
+    #[error("When you are specifying {0}, you must also specify a value for 'executionRoleArn'.")]
+    ExecutionRoleMissing(&'static str),
+    /// More environment files than a container may have.
+    #[error("Too many environment files: a container can have at most {0}.")]
+    TooManyEnvironmentFiles(usize),
+    /// An environment file that is no object.
+    #[error("Invalid 'environmentFiles' setting: '{0}' is not the ARN of an Amazon S3 object.")]
+    EnvironmentFileArn(String),
+    /// An environment file of another kind.
+    #[error("Invalid 'environmentFiles' setting: the name of '{0}' must end with '.env'.")]
+    EnvironmentFileName(String),
+    /// Files, and nowhere to take them from.
+    #[error(
+        "environmentFiles are not supported by this server as it was started: they come from an \
+         S3-compatible store, which 'wharf up --s3-endpoint' names."
+    )]
+    NoObjectStore,
+    /// A volume of wharf's own with options that it doesn't have.
+    #[error(
+        "Invalid 'driverOpts' setting for volume '{volume}' with the driver {driver}: {problem}."
+    )]
+    OwnVolume {
+        /// The volume.
+        volume: String,
+        /// The driver.
+        driver: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A volume of wharf's own that outlives its task.
+    #[error(
+        "Invalid 'scope' setting for volume '{0}': volumes of this driver have the scope 'task'."
+    )]
+    OwnVolumeShared(String),
     /// A limit that isn't one.
     #[error("Invalid 'ulimits' setting for container '{container}': {ulimit}.")]
     Ulimit {

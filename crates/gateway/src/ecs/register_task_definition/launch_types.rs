@@ -1,6 +1,6 @@
 //! Whether a task definition can run where it says that it will.
 
-use super::{Error, health, log_driver, size};
+use super::{Error, health, log_driver, secrets, size};
 use wharf_model::container_settings::PidMode;
 use wharf_model::task_definition::LaunchType;
 use wharf_model::{ContainerDefinition, NetworkMode, TaskDefinition};
@@ -56,7 +56,7 @@ pub(super) fn not_on_fargate(definition: &TaskDefinition) -> Option<&'static str
         ("sourcePath", definition.volumes.iter().any(host_path)),
         (
             "dockerVolumeConfiguration",
-            definition.volumes.iter().any(|volume| volume.docker.is_some()),
+            definition.volumes.iter().any(|v| v.docker.is_some() && !secrets::is_own(v)),
         ),
     ];
     let found = |list: &[(&'static str, bool)]| list.iter().find(|(_, has)| *has).map(|(m, _)| *m);

@@ -1,7 +1,7 @@
 //! `logConfiguration` and `firelensConfiguration`: what each driver takes, in ECS's words where ECS
 //! checks it and docker's where the daemon would.
 
-use super::{Error, word};
+use super::{Error, secrets, word};
 use wharf_model::TaskDefinition;
 use wharf_model::log_driver::{self, Driver, Options};
 use wharf_model::task_definition::{FirelensConfiguration, LogConfiguration};
@@ -17,7 +17,8 @@ pub(super) fn parse(sent: &types::LogConfiguration) -> Result<LogConfiguration, 
     if let Some(driver) = Driver::parse(&log_driver) {
         check_options(driver, &options)?;
     }
-    Ok(LogConfiguration { log_driver, options })
+    let secret_options = secrets::secrets(sent.secret_options.as_deref().unwrap_or_default())?;
+    Ok(LogConfiguration { log_driver, options, secret_options })
 }
 
 fn check_options(driver: Driver, options: &Options) -> Result<(), Error> {

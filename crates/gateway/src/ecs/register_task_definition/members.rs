@@ -8,6 +8,7 @@
 use super::super::carried_out::asks_for_nothing;
 use super::{driver_options, log_driver};
 use wharf_model::log_driver::Driver;
+use wharf_model::own_volume::{FILE_DRIVER, SECRET_DRIVER};
 use wharf_wire::ecs::types;
 use wharf_wire::{Document, Shape};
 
@@ -82,6 +83,8 @@ const SECURITY_OPTIONS: &[&str] =
 
 /// Lists that are carried out; an empty one has to be remembered, and so has a policy that is off.
 const REMEMBERED_LISTS: &[&str] = &[
+    "secrets",
+    "environmentFiles",
     "dependsOn",
     "ulimits",
     "links",
@@ -169,9 +172,14 @@ fn of_volume(index: usize, volume: &types::Volume, found: &mut Found) {
     found.refused.extend(scan(volume.clone().into_document(), VOLUME, &path).refused);
     let Some(docker) = &volume.docker_volume_configuration else { return };
     let path = format!("{path}dockerVolumeConfiguration.");
-    if let Some(driver) = docker.driver.as_deref().filter(|driver| *driver != "local") {
+    let known = ["local", FILE_DRIVER, SECRET_DRIVER];
+    if let Some(driver) = docker.driver.as_deref().filter(|driver| !known.contains(driver)) {
         found.refused.push(format!("{path}driver {driver}"));
-    } else if let Some(options) = &docker.driver_opts {
+    } else if let Some(options) = docker
+        .driver_opts
+        .as_ref()
+        .filter(|_| docker.driver.as_deref().is_none_or(|d| d == "local"))
+    {
         let shared = docker.scope == Some(types::Scope::Shared);
         found.refused.extend(driver_options::refused(options, shared, &path));
     }
@@ -193,7 +201,17 @@ fn of_log_configuration(log: &types::LogConfiguration, path: &str, found: &mut F
     }
     match log.secret_options.as_deref() {
         Some([]) => found.no_effect.push("logConfiguration.secretOptions".to_owned()),
-        Some(_) => found.refused.push(format!("{path}logConfiguration.secretOptions")),
+        // The others' receivers are known again after a restart of the agent by their options alone.
+        Some(_) if driver != Driver::JsonFile => {
+            found.refused.push(format!("{path}logConfiguration.secretOptions of {name}"));
+        }
+        Some(options) => {
+            let names = options.iter().filter_map(|option| option.name.as_deref());
+            let unknown = names.filter(|name| !driver.has(name));
+            found
+                .refused
+                .extend(unknown.map(|name| format!("{path}logConfiguration.secretOptions {name}")));
+        }
         None => {}
     }
 }

@@ -18,6 +18,7 @@ mod linux;
 mod log_driver;
 mod members;
 mod ports;
+pub(in crate::ecs) mod secrets;
 pub(in crate::ecs) mod size;
 mod storage;
 #[cfg(test)]
@@ -85,6 +86,8 @@ pub fn register_task_definition(
     };
     let definition = validate(input, registration).map_err(invalid)?;
     log_driver::check_region(&definition, context.region()).map_err(invalid)?;
+    secrets::check_region(&definition, context.region()).map_err(invalid)?;
+    secrets::check_files(&definition, context.has_object_store).map_err(invalid)?;
 
     let mut transaction = Transaction::new();
     let family_key = RecordKey::TaskDefinitionFamily(family.clone());
@@ -159,6 +162,7 @@ pub fn validate(
         tags: registration.tags,
     };
     check_sizes(&definition)?;
+    secrets::check(&definition)?;
     check_launch_types(&definition)?;
     log_driver::check_routers(&definition)?;
     if !refused.is_empty() {

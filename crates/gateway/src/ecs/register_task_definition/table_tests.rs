@@ -73,7 +73,7 @@ fn leaves(schema: &Schema) -> Vec<(String, Vec<Document>)> {
         }
         // What takes a few words alone takes one of these.
         Kind::String([]) => {
-            let words = ["x", "local", "no-new-privileges"];
+            let words = ["x", "local", "no-new-privileges", "max-size"];
             vec![(String::new(), words.map(|word| Document::String(word.to_owned())).to_vec())]
         }
         Kind::String(words) => {
@@ -136,7 +136,7 @@ fn each_override_stands_there_once_and_is_what_it_says() {
     let definition = definition();
     let refuses = |document: Document| {
         let sent = types::TaskOverride::from_document(document).unwrap();
-        let answer = launch_input::overrides(&definition, Some(&sent));
+        let answer = launch_input::overrides(&definition, Some(&sent), true);
         answer.is_err_and(|error| error.to_string().contains("Not supported by this server"))
     };
     let wrong = check(&["Overrides"], types::TaskOverride::schema(), refuses);
