@@ -120,6 +120,12 @@ impl ApiError {
         Self::ecs(ErrorCode::ServerException, "Service Unavailable. Please try again later.")
     }
 
+    /// An operation that this server doesn't have, of a service of which it has others.
+    pub fn not_supported(operation: &str) -> Self {
+        let message = format!("The operation {operation} is not supported by this server.");
+        Self::new("UnsupportedOperationException", 400, message)
+    }
+
     /// An operation of ECS that isn't built.
     pub fn not_built(operation: wharf_wire::ecs::Operation) -> Self {
         Self::unsupported_feature(format!(

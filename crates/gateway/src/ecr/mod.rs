@@ -189,12 +189,6 @@ impl From<Denied> for ApiError {
     }
 }
 
-/// An operation of ECR that isn't built.
-pub(crate) fn not_built(name: &str) -> ApiError {
-    let message = format!("The operation {name} is not supported by this server.");
-    ApiError::new("UnsupportedOperationException", 400, message)
-}
-
 /// A time as the wire has it.
 fn wire_time(at: Timestamp) -> wharf_wire::Timestamp {
     wharf_wire::Timestamp::from_millis(at.as_millis())

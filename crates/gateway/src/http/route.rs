@@ -8,16 +8,14 @@ use crate::authorize::{Asked, authorize};
 use crate::dispatch::Call;
 use crate::error::ApiError;
 use crate::identity::Verified;
-use crate::logs;
 use crate::protocol::Protocol;
 use crate::query_services::{self, QueryService};
-use crate::secretsmanager;
 use crate::sigv4::{Claim, Request};
-use crate::ssm;
-use crate::{ecr, ecs};
+use crate::{ecr, ecs, logs, secretsmanager, ssm};
 use hyper::header::CONTENT_TYPE;
 use hyper::{HeaderMap, Method};
 use std::cell::LazyCell;
+use std::str::FromStr;
 use std::sync::Arc;
 use wharf_wire::{DecodeError, DecodeReason, Schema, json};
 
@@ -105,11 +103,10 @@ pub(super) async fn call(
             trace.service = "ecs";
             history::call(app, head, identity).map_err(fail)
         }
-        "ecs" => ecs_call(app, head, body, identity, trace).await.map_err(fail),
-        "ecr" => ecr_call(app, head, body, identity, trace).await.map_err(fail),
-        "logs" => logs_call(app, head, body, identity, trace).await.map_err(fail),
-        "ssm" => ssm_call(app, head, body, identity, trace).await.map_err(fail),
-        "secretsmanager" => secrets_call(app, head, body, identity, trace).await.map_err(fail),
+        "ecs" | "ecr" | "logs" | "ssm" | "secretsmanager" => {
+            let request = JsonRequest { app, head, body, identity };
+            json_call(request, trace).await.map_err(fail)
+        }
         other => Err(fail(absent_service(hint.protocol, other))),
     }
 }
@@ -170,122 +167,92 @@ fn absent_service(protocol: Protocol, service: &str) -> ApiError {
     )
 }
 
-async fn ecs_call(
-    app: &Arc<App>,
-    head: &http::request::Parts,
-    body: &[u8],
-    identity: &Verified,
-    trace: &mut Trace,
-) -> Result<Answer, ApiError> {
-    trace.service = "ecs";
-    let (protocol, name) = json_target(head, wharf_wire::ecs::SERVICE)?;
-    let operation: wharf_wire::ecs::Operation = name.parse().map_err(|_| no_operation(name))?;
-    trace.operation = operation.as_str();
-    let named = ("ecs", operation.as_str());
-    let call = json_call(app, identity, named, operation.input_schema(), body)?;
-    let bytes = ecs::dispatch(operation, call).await?;
-    Ok(answer(200, protocol.content_type(), bytes))
+/// An operation of a service that speaks awsJson.
+trait JsonOperation: FromStr {
+    fn name(&self) -> &'static str;
+    fn schema(&self) -> &'static Schema;
 }
 
-async fn ecr_call(
-    app: &Arc<App>,
-    head: &http::request::Parts,
-    body: &[u8],
-    identity: &Verified,
-    trace: &mut Trace,
-) -> Result<Answer, ApiError> {
-    trace.service = "ecr";
-    let (protocol, name) = json_target(head, wharf_wire::ecr::SERVICE)?;
-    if wharf_wire::ecr::OTHER_OPERATIONS.contains(&name) {
-        return Err(ecr::not_built(name));
-    }
-    let operation: wharf_wire::ecr::Operation = name.parse().map_err(|_| no_operation(name))?;
-    trace.operation = operation.as_str();
-    let named = ("ecr", operation.as_str());
-    let call = json_call(app, identity, named, operation.input_schema(), body)?;
-    let bytes = ecr::dispatch(operation, call).await?;
-    Ok(answer(200, protocol.content_type(), bytes))
-}
+macro_rules! json_operations {
+    ($($service:ident)*) => {
+        $( impl JsonOperation for wharf_wire::$service::Operation {
+            fn name(&self) -> &'static str {
+                self.as_str()
+            }
 
-async fn logs_call(
-    app: &Arc<App>,
-    head: &http::request::Parts,
-    body: &[u8],
-    identity: &Verified,
-    trace: &mut Trace,
-) -> Result<Answer, ApiError> {
-    trace.service = "logs";
-    let (protocol, name) = json_target(head, wharf_wire::logs::SERVICE)?;
-    if wharf_wire::logs::OTHER_OPERATIONS.contains(&name) {
-        return Err(logs::not_built(name));
-    }
-    let operation: wharf_wire::logs::Operation = name.parse().map_err(|_| no_operation(name))?;
-    trace.operation = operation.as_str();
-    let named = ("logs", operation.as_str());
-    let call = json_call(app, identity, named, operation.input_schema(), body)?;
-    if operation == wharf_wire::logs::Operation::StartLiveTail {
-        let events = logs::live_tail(call).await?;
-        return Ok(pieces(logs::EVENT_STREAM, events));
-    }
-    let bytes = logs::dispatch(operation, call).await?;
-    Ok(answer(200, protocol.content_type(), bytes))
+            fn schema(&self) -> &'static Schema {
+                self.input_schema()
+            }
+        } )*
+    };
 }
+json_operations!(ecs ecr logs ssm secretsmanager);
 
-async fn ssm_call(
-    app: &Arc<App>,
-    head: &http::request::Parts,
-    body: &[u8],
-    identity: &Verified,
-    trace: &mut Trace,
-) -> Result<Answer, ApiError> {
-    trace.service = "ssm";
-    let (protocol, name) = json_target(head, wharf_wire::ssm::SERVICE)?;
-    if wharf_wire::ssm::OTHER_OPERATIONS.contains(&name) {
-        return Err(ssm::not_built(name));
-    }
-    let operation: wharf_wire::ssm::Operation = name.parse().map_err(|_| no_operation(name))?;
-    trace.operation = operation.as_str();
-    let named = ("ssm", operation.as_str());
-    let call = json_call(app, identity, named, operation.input_schema(), body)?;
-    let bytes = ssm::dispatch(operation, call).await?;
-    Ok(answer(200, protocol.content_type(), bytes))
-}
-
-async fn secrets_call(
-    app: &Arc<App>,
-    head: &http::request::Parts,
-    body: &[u8],
-    identity: &Verified,
-    trace: &mut Trace,
-) -> Result<Answer, ApiError> {
-    trace.service = "secretsmanager";
-    let (protocol, name) = json_target(head, wharf_wire::secretsmanager::SERVICE)?;
-    if wharf_wire::secretsmanager::OTHER_OPERATIONS.contains(&name) {
-        return Err(secretsmanager::not_built(name));
-    }
-    let operation: wharf_wire::secretsmanager::Operation =
-        name.parse().map_err(|_| no_operation(name))?;
-    trace.operation = operation.as_str();
-    let named = ("secretsmanager", operation.as_str());
-    let call = json_call(app, identity, named, operation.input_schema(), body)?;
-    let bytes = secretsmanager::dispatch(operation, call).await?;
-    Ok(answer(200, protocol.content_type(), bytes))
-}
-
-/// A call whose input and output are JSON, if the caller may make it: `named` are the service's
-/// signing name and the operation's.
-fn json_call<'a>(
+/// A request by awsJson, before its operation is known.
+#[derive(Clone, Copy)]
+struct JsonRequest<'a> {
     app: &'a Arc<App>,
+    head: &'a http::request::Parts,
+    body: &'a [u8],
     identity: &'a Verified,
-    named: (&str, &str),
-    schema: &'static Schema,
-    body: &[u8],
-) -> Result<Call<'a>, ApiError> {
-    let input = json::decode(schema, body).map_err(|e| undecodable(&e))?;
-    let asked = Asked { service: named.0, operation: named.1, input: &input };
-    authorize(app, identity, asked)?;
-    let (now, seed, encode) = (app.now(), rand::random(), Box::new(json::encode));
-    Ok(Call { app, identity, now, seed, input, encode })
+}
+
+impl<'a> JsonRequest<'a> {
+    /// The service's operation with its input, if it is built (`others` aren't) and the caller may
+    /// call it.
+    fn decode<O: JsonOperation>(
+        self,
+        service: wharf_wire::Service,
+        others: &[&str],
+        trace: &mut Trace,
+    ) -> Result<(Protocol, O, Call<'a>), ApiError> {
+        let Self { app, head, body, identity } = self;
+        trace.service = service.name;
+        let (protocol, name) = json_target(head, service)?;
+        if others.contains(&name) {
+            return Err(ApiError::not_supported(name));
+        }
+        let operation: O = name.parse().map_err(|_| no_operation(name))?;
+        trace.operation = operation.name();
+        let input = json::decode(operation.schema(), body).map_err(|e| undecodable(&e))?;
+        let asked = Asked { service: service.name, operation: operation.name(), input: &input };
+        authorize(app, identity, asked)?;
+        let (now, seed, encode) = (app.now(), rand::random(), Box::new(json::encode));
+        Ok((protocol, operation, Call { app, identity, now, seed, input, encode }))
+    }
+}
+
+/// Runs one of a service's operations.
+macro_rules! json_service {
+    ($service:ident, $request:expr, $others:expr, $trace:expr) => {{
+        let (protocol, operation, call) =
+            $request.decode(wharf_wire::$service::SERVICE, $others, $trace)?;
+        let bytes = $service::dispatch(operation, call).await?;
+        Ok(answer(200, protocol.content_type(), bytes))
+    }};
+}
+
+async fn json_call(request: JsonRequest<'_>, trace: &mut Trace) -> Result<Answer, ApiError> {
+    match request.identity.service() {
+        "ecs" => json_service!(ecs, request, &[], trace),
+        "ecr" => json_service!(ecr, request, wharf_wire::ecr::OTHER_OPERATIONS, trace),
+        "ssm" => json_service!(ssm, request, wharf_wire::ssm::OTHER_OPERATIONS, trace),
+        "secretsmanager" => {
+            let others = wharf_wire::secretsmanager::OTHER_OPERATIONS;
+            json_service!(secretsmanager, request, others, trace)
+        }
+        _ => {
+            let service = wharf_wire::logs::SERVICE;
+            let others = wharf_wire::logs::OTHER_OPERATIONS;
+            let (protocol, operation, call) = request.decode(service, others, trace)?;
+            if operation == wharf_wire::logs::Operation::StartLiveTail {
+                let events = logs::live_tail(call).await?;
+                return Ok(pieces(logs::EVENT_STREAM, events));
+            }
+            let bytes = logs::dispatch(operation, call).await?;
+            Ok(answer(200, protocol.content_type(), bytes))
+        }
+    }
 }
 
 fn unknown_operation(message: String) -> ApiError {

@@ -37,7 +37,7 @@ macro_rules! dispatch_table {
         pub(crate) async fn dispatch(operation: Operation, call: Call<'_>) -> Encoded {
             match operation {
                 // Its answer has no end: see [`live_tail`].
-                Operation::StartLiveTail => Err(not_built(operation.as_str())),
+                Operation::StartLiveTail => Err(ApiError::not_supported(operation.as_str())),
                 $( Operation::$name => {
                     let app = call.app;
                     let now_ms = call.now.as_millis();
@@ -74,12 +74,6 @@ dispatch_table! {
 /// An error that the caller can mend.
 fn client(code: &'static str, message: impl Into<String>) -> ApiError {
     ApiError::new(code, 400, message)
-}
-
-/// An operation of CloudWatch Logs that isn't built.
-pub(crate) fn not_built(name: &str) -> ApiError {
-    let message = format!("The operation {name} is not supported by this server.");
-    client("UnsupportedOperationException", message)
 }
 
 /// A member that isn't carried out.

@@ -76,12 +76,6 @@ fn invalid_request(message: impl Into<String>) -> ApiError {
     client("InvalidRequestException", message)
 }
 
-/// An operation of Secrets Manager that isn't built.
-pub(crate) fn not_built(name: &str) -> ApiError {
-    let message = format!("The operation {name} is not supported by this server.");
-    client("UnsupportedOperationException", message)
-}
-
 /// A member that isn't carried out.
 fn refused(member: &str) -> ApiError {
     invalid_parameter(format!("{member} is not supported by this server."))

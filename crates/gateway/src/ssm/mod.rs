@@ -61,12 +61,6 @@ fn invalid(message: impl Into<String>) -> ApiError {
     client("ValidationException", message)
 }
 
-/// An operation of Systems Manager that isn't built.
-pub(crate) fn not_built(name: &str) -> ApiError {
-    let message = format!("The operation {name} is not supported by this server.");
-    client("UnsupportedOperationException", message)
-}
-
 fn not_found(name: &str) -> ApiError {
     client("ParameterNotFound", format!("Parameter {name} not found."))
 }
