@@ -59,7 +59,8 @@ def run(wharf, definition, count):
     left = set(arns)
 
     def ended():
-        for some in (sorted(left)[n:n + 100] for n in range(0, len(left), 100)):
+        waiting = sorted(left)
+        for some in [waiting[n:n + 100] for n in range(0, len(waiting), 100)]:
             for task in client.describe_tasks(tasks=some)["tasks"]:
                 if task["lastStatus"] == "STOPPED":
                     codes = {c["name"]: c.get("exitCode") for c in task["containers"]}
