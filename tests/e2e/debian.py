@@ -30,10 +30,12 @@ def _download(package, directory):
     # Beside another run that downloads the same: the last to end wins.
     beside = directory.with_name(f".{package}-{os.getpid()}")
     beside.mkdir(parents=True)
-    result = subprocess.run(
-        ["apt-get", "download", "-qq", "-o", "APT::Sandbox::User=root", package],
-        cwd=beside, capture_output=True, text=True,
-    )
+    download = ["apt-get", "download", "-qq", "-o", "APT::Sandbox::User=root", package]
+    result = subprocess.run(download, cwd=beside, capture_output=True, text=True)
+    if result.returncode != 0:
+        # The lists may be missing, or older than what the mirror has.
+        subprocess.run(["apt-get", "update", "-qq"], check=True, capture_output=True)
+        result = subprocess.run(download, cwd=beside, capture_output=True, text=True)
     assert result.returncode == 0, f"apt-get download {package}: {result.stderr}"
     shutil.rmtree(directory, ignore_errors=True)
     beside.rename(directory)
