@@ -238,6 +238,39 @@ fn trust_policies_name_services_accounts_and_roles() {
 }
 
 #[test]
+fn a_resources_policy_allows_whom_it_names_and_leaves_accounts_to_their_own() {
+    let session = Caller::Identity {
+        account: "123456789012",
+        arn: "arn:aws:sts::123456789012:assumed-role/web/s",
+        role_arn: Some("arn:aws:iam::123456789012:role/web"),
+    };
+    let says = |statements: &str, action: &str| {
+        let document = format!("{{\"Statement\":[{statements}]}}");
+        let policy = Policy::parse(&document, Kind::Resource).unwrap();
+        by_resource(&policy, action, session, &Known::default())
+    };
+    let role = r#"{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::123456789012:role/web"},
+        "Action":["ecr:BatchGetImage","ecr:Put*"]}"#;
+    let account = r#"{"Effect":"Allow","Principal":{"AWS":"123456789012"},"Action":"*"}"#;
+    let denied = r#"{"Effect":"Deny","Principal":"*","Action":"ecr:PutImage"}"#;
+    assert_eq!(says(role, "ecr:PutImage"), Decision::Allowed);
+    assert_eq!(says(role, "ecr:DeleteRepository"), Decision::NotAllowed);
+    assert_eq!(says(account, "ecr:PutImage"), Decision::NotAllowed);
+    assert_eq!(says(&format!("{role},{denied}"), "ecr:PutImage"), Decision::Denied);
+    assert_eq!(says(&format!("{denied},{role}"), "ecr:BatchGetImage"), Decision::Allowed);
+    for (statement, why) in [
+        (r#"{"Effect":"Allow","Action":"*"}"#, "Missing required field Principal"),
+        (
+            r#"{"Effect":"Allow","Principal":"*","Action":"*","Resource":"*"}"#,
+            "Has prohibited field Resource",
+        ),
+    ] {
+        let document = format!("{{\"Statement\":[{statement}]}}");
+        assert_eq!(Policy::parse(&document, Kind::Resource).unwrap_err().to_string(), why);
+    }
+}
+
+#[test]
 fn malformed_documents_are_refused_in_iams_words() {
     let identity = [
         ("", "This policy contains invalid Json"),
