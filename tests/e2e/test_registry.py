@@ -473,7 +473,13 @@ def test_policies_and_previews_by_the_aws_cli(wharf, registry, tmp_path):
     assert registry.refused("GET", "/v2/cli/app/manifests/prod-1") == (403, "DENIED")
     ecr.delete_repository_policy(repositoryName="cli/app")
     assert registry.call("GET", "/v2/cli/app/manifests/prod-1")[0] == 200
-    refused = wharf.aws("ecr", "start-image-scan", "--repository-name", "cli/app", "--image-id", "imageTag=prod-1", check=False)
+    # This wharf has no vulnerability database: a scan says so, and what to do.
+    image = ("--repository-name", "cli/app", "--image-id", "imageTag=prod-1")
+    aws("start-image-scan", *image)
+    status = eventually("the scan's end", lambda: (
+        s := aws("describe-image-scan-findings", *image)["imageScanStatus"])["status"] != "IN_PROGRESS" and s)
+    assert status["status"] == "FAILED" and "--osv-database" in status["description"]
+    refused = wharf.aws("ecr", "describe-pull-through-cache-rules", check=False)
     assert "UnsupportedOperationException" in refused.stderr
 
 

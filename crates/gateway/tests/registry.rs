@@ -112,7 +112,7 @@ async fn what_isnt_built_says_so() {
     let golden = std::fs::read_to_string(path).unwrap();
     assert_eq!(list, golden, "run with UPDATE_EXPECT=1 to accept the list as it is");
     let fixture = Fixture::start().await;
-    let reply = fixture.ecr(ROOT, "StartImageScan", json!({})).await;
+    let reply = fixture.ecr(ROOT, "PutReplicationConfiguration", json!({})).await;
     assert_eq!((reply.status, reply.code().as_str()), (400, "UnsupportedOperationException"));
 }
 
@@ -265,7 +265,20 @@ async fn lifecycle_policies_are_carried_out() {
     let input = json!({"repositoryName": "app", "lifecyclePolicyText": wrong});
     let reply = fixture.ecr(ROOT, "PutLifecyclePolicy", input).await;
     assert_eq!(reply.code(), "InvalidParameterException");
-    assert!(reply.body.contains("transition"), "{reply:?}");
+    assert!(reply.body.contains("targetStorageClass"), "{reply:?}");
+    // Not pulled for a month: into the archive, and out of it by a push.
+    let policy = json!({"rules": [{"rulePriority": 1, "selection": {"tagStatus": "any",
+        "countType": "sinceImagePulled", "countUnit": "days", "countNumber": 30},
+        "action": {"type": "transition", "targetStorageClass": "archive"}}]});
+    let input = json!({"repositoryName": "app", "lifecyclePolicyText": policy.to_string()});
+    ok(&fixture, "PutLifecyclePolicy", input).await;
+    let swept = sweep(&fixture.app, later(&fixture, 32 * 24)).await;
+    assert_eq!((swept.expired_images, swept.archived_images), (0, 1));
+    assert_eq!(root.status("GET", "/v2/app/manifests/prod-2").await, 404);
+    let listed = ok(&fixture, "ListImages", json!({"repositoryName": "app"})).await;
+    assert_eq!(listed["imageIds"], json!([]), "archived images are listed where they are asked for");
+    root.push_image("app", "prod-2", b"prod-2").await;
+    assert_eq!(root.status("GET", "/v2/app/manifests/prod-2").await, 200);
 }
 
 #[tokio::test]

@@ -41,7 +41,10 @@ pub use id::{
     ServiceName, TaskDefinitionKey, TaskId, TaskKey,
 };
 pub use record::{Record, RecordKey};
-pub use repository::{ImageTag, RegistryImage, Repository, RepositoryBlob};
+pub use repository::{
+    ImageScan, ImageTag, RegistryImage, RegistrySettings, Repository, RepositoryBlob,
+    RepositoryTemplate, ScanOutcome, ScanRule,
+};
 pub use resources::{HostPort, ResourceAmount, TransportProtocol};
 pub use secret::{Parameter, ParameterVersion, Sealed, Secret, SecretVersion};
 pub use service::{Deployment, LaunchSettings, Service, ServiceDeployment, ServiceRevision};

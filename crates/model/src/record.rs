@@ -11,7 +11,7 @@ use crate::load_balancing::{
     Certificate, Listener, LoadBalancer, Rule, Target, TargetGroup, TargetKey, TrustStore,
 };
 use crate::network::SubnetAllocation;
-use crate::repository::{ImageTag, RegistryImage, Repository, RepositoryBlob};
+use crate::repository::{ImageTag, RegistryImage, RegistrySettings, Repository, RepositoryBlob};
 use crate::secret::{Parameter, ParameterVersion, Secret, SecretVersion};
 use crate::service::{Service, ServiceDeployment, ServiceRevision};
 use crate::task::Task;
@@ -182,6 +182,9 @@ records! {
     /// A repository's blob: repository's id and digest.
     RepositoryBlob("repository-blob", (String, String)) = RepositoryBlob
         => |r| (r.repository.clone(), r.digest.clone());
+    /// The registry's settings, all of them.
+    RegistrySettings("registry-settings", String) = RegistrySettings
+        => |_r| RegistrySettings::KEY.to_owned();
     /// A load balancer, by its path: `app/NAME/ID`; so are what follows.
     LoadBalancer("load-balancer", String) = LoadBalancer => |r| r.path();
     /// A listener: `app/NAME/ID/ID`.

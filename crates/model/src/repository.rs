@@ -7,6 +7,7 @@
 use crate::tag::Tag;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// A repository.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -75,6 +76,108 @@ pub struct RegistryImage {
     /// When it was last pulled, to within a day.
     #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
     pub pulled_at: Option<Timestamp>,
+    /// It is in the archive storage class: it can't be pulled.
+    #[serde(rename = "x", default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_archived: bool,
+    /// When it was last archived.
+    #[serde(rename = "xa", default, skip_serializing_if = "Option::is_none")]
+    pub archived_at: Option<Timestamp>,
+    /// When it was last restored.
+    #[serde(rename = "xr", default, skip_serializing_if = "Option::is_none")]
+    pub activated_at: Option<Timestamp>,
+    /// Its last scan.
+    #[serde(rename = "v", default, skip_serializing_if = "Option::is_none")]
+    pub scan: Option<ImageScan>,
+}
+
+/// An image's scan for vulnerabilities.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ImageScan {
+    /// When it was asked for.
+    pub asked_at: Timestamp,
+    /// What came of it; none while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<ScanOutcome>,
+}
+
+/// What came of a scan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum ScanOutcome {
+    /// It is complete.
+    Complete {
+        /// When it was.
+        at: Timestamp,
+        /// How many findings there are of each severity.
+        counts: BTreeMap<String, u32>,
+        /// Digest of the blob with the findings.
+        findings: String,
+        /// Of when the vulnerability database is.
+        database_at: Timestamp,
+    },
+    /// It failed.
+    Failed {
+        /// Why.
+        why: String,
+    },
+}
+
+/// Settings of the registry as a whole; a registry that has never been set has none.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct RegistrySettings {
+    /// Which repositories are scanned when an image is pushed, as wildcards; none means that each
+    /// repository says so itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scan_rules: Option<Vec<ScanRule>>,
+    /// Account settings that were put, by name.
+    #[serde(default)]
+    pub account: BTreeMap<String, String>,
+    /// Templates of repositories, by prefix.
+    #[serde(default)]
+    pub templates: BTreeMap<String, RepositoryTemplate>,
+}
+
+/// A rule of the registry's scanning configuration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ScanRule {
+    /// API `scanFrequency`.
+    pub frequency: String,
+    /// Wildcards of repositories' names.
+    pub filters: Vec<String>,
+}
+
+/// What repositories look like that come into being by themselves.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RepositoryTemplate {
+    /// What their names begin with, or `ROOT`.
+    pub prefix: String,
+    /// What it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Their tags, of the kind that resources have.
+    #[serde(default)]
+    pub tags: Vec<Tag>,
+    /// API `imageTagMutability`.
+    pub tag_mutability: String,
+    /// Wildcards of API `imageTagMutabilityExclusionFilters`.
+    #[serde(default)]
+    pub exclusion_filters: Vec<String>,
+    /// Their policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// Their lifecycle policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifecycle_policy: Option<String>,
+    /// API `appliedFor`.
+    pub applied_for: Vec<String>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+}
+
+impl RegistrySettings {
+    /// What the one record of them is filed under.
+    pub const KEY: &str = "settings";
 }
 
 /// A tag in a repository.

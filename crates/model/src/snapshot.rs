@@ -17,7 +17,7 @@ use crate::load_balancing::{
 };
 use crate::network::SubnetAllocation;
 use crate::record::{Record, RecordKey};
-use crate::repository::{ImageTag, RegistryImage, Repository, RepositoryBlob};
+use crate::repository::{ImageTag, RegistryImage, RegistrySettings, Repository, RepositoryBlob};
 use crate::resources::ResourceAmount;
 use crate::secret::{Parameter, ParameterVersion, Secret, SecretVersion};
 use crate::service::{Service, ServiceDeployment, ServiceRevision};
@@ -81,6 +81,7 @@ pub struct Snapshot {
     registry_images: Table<(String, String), RegistryImage>,
     image_tags: Table<(String, String), ImageTag>,
     repository_blobs: Table<(String, String), RepositoryBlob>,
+    registry_settings: Table<String, RegistrySettings>,
     load_balancers: Table<String, LoadBalancer>,
     listeners: Table<String, Listener>,
     listener_rules: Table<String, Rule>,
@@ -157,6 +158,8 @@ lookups! {
     image_tag, image_tags: (String, String) => ImageTag;
     /// The blob with this repository's id and digest.
     repository_blob, repository_blobs: (String, String) => RepositoryBlob;
+    /// The registry's settings, if any were ever set.
+    registry_settings, registry_settings: String => RegistrySettings;
     /// The load balancer with this path: `app/NAME/ID`.
     load_balancer, load_balancers: String => LoadBalancer;
     /// The listener with this path: `app/NAME/ID/ID`.
@@ -226,6 +229,7 @@ impl Snapshot {
             RecordKey::RegistryImage(k) => of(&self.registry_images, k),
             RecordKey::ImageTag(k) => of(&self.image_tags, k),
             RecordKey::RepositoryBlob(k) => of(&self.repository_blobs, k),
+            RecordKey::RegistrySettings(k) => of(&self.registry_settings, k),
             RecordKey::LoadBalancer(k) => of(&self.load_balancers, k),
             RecordKey::Listener(k) => of(&self.listeners, k),
             RecordKey::ListenerRule(k) => of(&self.listener_rules, k),
@@ -535,6 +539,9 @@ impl Snapshot {
             Record::RepositoryBlob(r) => {
                 insert!(repository_blobs, (r.repository.clone(), r.digest.clone()), r);
             }
+            Record::RegistrySettings(r) => {
+                insert!(registry_settings, RegistrySettings::KEY.to_owned(), r);
+            }
             Record::LoadBalancer(r) => insert!(load_balancers, r.path(), r),
             Record::Listener(r) => insert!(listeners, r.path(), r),
             Record::ListenerRule(r) => insert!(listener_rules, r.path(), r),
@@ -576,6 +583,7 @@ impl Snapshot {
             RecordKey::RegistryImage(k) => drop(self.registry_images.remove(k)),
             RecordKey::ImageTag(k) => drop(self.image_tags.remove(k)),
             RecordKey::RepositoryBlob(k) => drop(self.repository_blobs.remove(k)),
+            RecordKey::RegistrySettings(k) => drop(self.registry_settings.remove(k)),
             RecordKey::LoadBalancer(k) => drop(self.load_balancers.remove(k)),
             RecordKey::Listener(k) => drop(self.listeners.remove(k)),
             RecordKey::ListenerRule(k) => drop(self.listener_rules.remove(k)),

@@ -1,10 +1,12 @@
-//! Lifecycle policies of ECR: which images of a repository have expired. Pure: the images and the
-//! time come in, the digests to remove come out, each with the rule that says so.
+//! Lifecycle policies of ECR: which images of a repository are due, to be removed or archived. Pure:
+//! the images and the time come in, the digests come out, each with the rule that says so.
 //!
 //! As ECR documents it: every rule is looked at by itself, as if no other had removed anything; an
 //! image that fits the tags of a rule is out of reach of the rules behind it, whether that rule
-//! removes it or not; and an image that an index refers to stays until the index is gone. What refers
-//! to an image as its subject (a signature, a bill of materials) goes with it and not before.
+//! removes it or not; and an image that an index refers to stays until the index is gone (to be
+//! archived, until the index is archived). What refers to an image as its subject (a signature, a bill
+//! of materials) goes with it and not before. A rule selects images of one storage class; an image that
+//! was restored is as old as its restoration.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,6 +17,8 @@ use crate::mutability;
 /// The most rules of a policy.
 pub const MAX_RULES: usize = 50;
 const MAX_WILDCARDS: usize = 4;
+/// How long an image is archived at least, before a policy may remove it.
+const MIN_ARCHIVE_DAYS: i64 = 90;
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
 /// A policy that has been checked: rules by priority.
@@ -27,8 +31,19 @@ pub struct Policy {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Rule {
     priority: i32,
+    archive: bool,
     tags: TagSelection,
     count: Count,
+    action: Action,
+}
+
+/// What is to be done with an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// It is removed.
+    Expire,
+    /// It moves to the archive storage class.
+    Archive,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,10 +59,12 @@ enum TagSelection {
 enum Count {
     MoreThan(usize),
     DaysSincePushed(i64),
+    DaysSincePulled(i64),
+    DaysSinceArchived(i64),
 }
 
 /// An image as a policy looks at it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Image {
     /// Its digest.
     pub digest: String,
@@ -55,19 +72,46 @@ pub struct Image {
     pub tags: Vec<String>,
     /// When it was pushed, in milliseconds since 1970.
     pub pushed_ms: i64,
+    /// When it was last pulled.
+    pub pulled_ms: Option<i64>,
+    /// When it was last archived, if it is archived.
+    pub archived_ms: Option<i64>,
+    /// When it was last restored from the archive.
+    pub activated_ms: Option<i64>,
     /// An index of the repository refers to it.
     pub in_index: bool,
+    /// An index that isn't archived does.
+    pub in_active_index: bool,
     /// The image of the repository that it is about.
     pub subject: Option<String>,
 }
 
-/// An image that has expired.
+impl Image {
+    /// Since when it is there, as policies count: an image that was restored is new.
+    fn since_ms(&self) -> i64 {
+        self.activated_ms.unwrap_or(self.pushed_ms)
+    }
+
+    /// What its age is counted from, within its storage class.
+    fn age_ms(&self) -> i64 {
+        self.archived_ms.unwrap_or_else(|| self.since_ms())
+    }
+
+    /// Its last pull, if it came after the image; else since when it is there.
+    fn used_ms(&self) -> i64 {
+        self.pulled_ms.map_or(self.since_ms(), |pulled| pulled.max(self.since_ms()))
+    }
+}
+
+/// An image that is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Expired {
+pub struct Due {
     /// Its digest.
     pub digest: String,
     /// The priority of the rule that says so.
     pub priority: i32,
+    /// What is to be done.
+    pub action: Action,
 }
 
 #[derive(Deserialize)]
@@ -121,20 +165,25 @@ impl Policy {
         if let Some(pair) = rules.windows(2).find(|pair| pair[0].priority == pair[1].priority) {
             return Err(format!("rulePriority {} is used twice", pair[0].priority));
         }
-        let last = rules.len() - 1;
-        if rules[..last].iter().any(|rule| rule.tags == TagSelection::Any) {
-            return Err("a rule with tagStatus 'any' must be the only one with it and have the \
-                        highest rulePriority"
-                .to_owned());
-        }
-        if rules.iter().filter(|rule| rule.tags == TagSelection::Untagged).count() > 1 {
-            return Err("only one rule may have tagStatus 'untagged'".to_owned());
+        for archive in [false, true] {
+            let class: Vec<&Rule> = rules.iter().filter(|rule| rule.archive == archive).collect();
+            let any = class.iter().position(|rule| rule.tags == TagSelection::Any);
+            if any.is_some_and(|any| any + 1 < class.len()) {
+                return Err(
+                    "a rule with tagStatus 'any' must be the only one with it and have the \
+                            highest rulePriority"
+                        .to_owned(),
+                );
+            }
+            if class.iter().filter(|rule| rule.tags == TagSelection::Untagged).count() > 1 {
+                return Err("only one rule may have tagStatus 'untagged'".to_owned());
+            }
         }
         Ok(Self { rules })
     }
 
-    /// The images that have expired at `now_ms`, by digest.
-    pub fn evaluate(&self, images: &[Image], now_ms: i64) -> Vec<Expired> {
+    /// The images that are due at `now_ms`, by digest.
+    pub fn evaluate(&self, images: &[Image], now_ms: i64) -> Vec<Due> {
         let present: BTreeSet<&str> = images.iter().map(|image| image.digest.as_str()).collect();
         let is_companion = |image: &Image| {
             image.subject.as_deref().is_some_and(|subject| present.contains(subject))
@@ -142,21 +191,21 @@ impl Policy {
         let mut candidates: Vec<&Image> = images.iter().filter(|i| !is_companion(i)).collect();
         // Youngest first.
         candidates
-            .sort_by(|a, b| b.pushed_ms.cmp(&a.pushed_ms).then_with(|| a.digest.cmp(&b.digest)));
+            .sort_by(|a, b| b.age_ms().cmp(&a.age_ms()).then_with(|| a.digest.cmp(&b.digest)));
         let mut claimed: BTreeSet<&str> = BTreeSet::new();
-        let mut expired: BTreeMap<&str, i32> = BTreeMap::new();
+        let mut due: BTreeMap<&str, (i32, Action)> = BTreeMap::new();
         for rule in &self.rules {
-            let fitting: Vec<&Image> =
-                candidates.iter().copied().filter(|image| rule.tags.fits(&image.tags)).collect();
+            let fits = |image: &&Image| {
+                image.archived_ms.is_some() == rule.archive && rule.tags.fits(&image.tags)
+            };
+            let fitting: Vec<&Image> = candidates.iter().copied().filter(fits).collect();
             for (position, image) in fitting.iter().enumerate() {
-                let due = match rule.count {
-                    Count::MoreThan(count) => position >= count,
-                    Count::DaysSincePushed(days) => {
-                        now_ms.saturating_sub(image.pushed_ms) > days.saturating_mul(DAY_MS)
-                    }
-                };
-                if due && !image.in_index && !claimed.contains(image.digest.as_str()) {
-                    expired.insert(&image.digest, rule.priority);
+                let reached = rule.count.reached(position, image, now_ms);
+                if reached
+                    && !rule.action.is_held(image)
+                    && !claimed.contains(image.digest.as_str())
+                {
+                    due.insert(&image.digest, (rule.priority, rule.action));
                 }
             }
             claimed.extend(fitting.iter().map(|image| image.digest.as_str()));
@@ -165,16 +214,31 @@ impl Policy {
         let mut more = true;
         while more {
             let with_subject = images.iter().filter_map(|image| {
-                let priority = *expired.get(image.subject.as_deref()?)?;
-                let fresh = !expired.contains_key(image.digest.as_str()) && !image.in_index;
-                fresh.then_some((image.digest.as_str(), priority))
+                let (priority, action) = *due.get(image.subject.as_deref()?)?;
+                let fresh = !due.contains_key(image.digest.as_str()) && !action.is_held(image);
+                let moves = action == Action::Expire || image.archived_ms.is_none();
+                (fresh && moves).then_some((image.digest.as_str(), (priority, action)))
             });
             let found: Vec<_> = with_subject.collect();
             more = !found.is_empty();
-            expired.extend(found);
+            due.extend(found);
         }
-        let of = |(digest, priority): (&str, i32)| Expired { digest: digest.to_owned(), priority };
-        expired.into_iter().map(of).collect()
+        let of = |(digest, (priority, action)): (&str, (i32, Action))| Due {
+            digest: digest.to_owned(),
+            priority,
+            action,
+        };
+        due.into_iter().map(of).collect()
+    }
+}
+
+impl Action {
+    /// True if an index keeps the image where it is.
+    fn is_held(self, image: &Image) -> bool {
+        match self {
+            Self::Expire => image.in_index,
+            Self::Archive => image.in_active_index,
+        }
     }
 }
 
@@ -184,26 +248,33 @@ impl Rule {
         let wrong = |what: &str| format!("rule {number}: {what}");
         let priority = i32::try_from(number).ok().filter(|p| *p >= 1);
         let priority = priority.ok_or_else(|| wrong("rulePriority must be at least 1"))?;
-        match (text.action.kind.as_str(), &text.action.target_storage_class) {
-            ("expire", None) => {}
+        let target = text.action.target_storage_class.as_deref();
+        let action = match (text.action.kind.as_str(), target) {
+            ("expire", None) => Action::Expire,
             ("expire", Some(_)) => return Err(wrong("targetStorageClass goes with transition")),
+            ("transition", Some("archive")) => Action::Archive,
             ("transition", _) => {
-                return Err(wrong(
-                    "action type 'transition' is not supported by this server, which has no \
-                     archive storage class",
-                ));
+                return Err(wrong("action type 'transition' needs targetStorageClass 'archive'"));
             }
-            _ => return Err(wrong("action type must be 'expire'")),
-        }
+            _ => return Err(wrong("action type must be 'expire' or 'transition'")),
+        };
         let selection = &text.selection;
-        if selection.storage_class.as_deref().is_some_and(|class| class != "standard") {
-            return Err(wrong(
-                "storageClass other than 'standard' is not supported by this server",
-            ));
-        }
+        let archive = match selection.storage_class.as_deref() {
+            None | Some("standard") => false,
+            Some("archive") => true,
+            Some(_) => return Err(wrong("storageClass must be 'standard' or 'archive'")),
+        };
         let tags = TagSelection::parse(selection).map_err(|what| wrong(&what))?;
         let count = Count::parse(selection).map_err(|what| wrong(&what))?;
-        Ok(Self { priority, tags, count })
+        if archive != matches!(count, Count::DaysSinceArchived(_)) {
+            return Err(wrong(
+                "storageClass 'archive' goes with countType 'sinceImageTransitioned', and no other",
+            ));
+        }
+        if archive && action == Action::Archive {
+            return Err(wrong("images of the storageClass 'archive' can only expire"));
+        }
+        Ok(Self { priority, archive, tags, count, action })
     }
 }
 
@@ -264,11 +335,30 @@ impl Count {
                 Err("countUnit doesn't go with imageCountMoreThan".to_owned())
             }
             ("sinceImagePushed", Some("days")) => Ok(Self::DaysSincePushed(number)),
-            ("sinceImagePushed", _) => Err("sinceImagePushed needs countUnit 'days'".to_owned()),
-            (kind @ ("sinceImagePulled" | "sinceImageTransitioned"), _) => {
-                Err(format!("countType '{kind}' is not supported by this server"))
+            ("sinceImagePulled", Some("days")) => Ok(Self::DaysSincePulled(number)),
+            ("sinceImageTransitioned", Some("days")) if number < MIN_ARCHIVE_DAYS => Err(format!(
+                "countNumber of sinceImageTransitioned must be at least {MIN_ARCHIVE_DAYS}"
+            )),
+            ("sinceImageTransitioned", Some("days")) => Ok(Self::DaysSinceArchived(number)),
+            (kind @ ("sinceImagePushed" | "sinceImagePulled" | "sinceImageTransitioned"), _) => {
+                Err(format!("{kind} needs countUnit 'days'"))
             }
-            _ => Err("countType must be 'imageCountMoreThan' or 'sinceImagePushed'".to_owned()),
+            _ => Err("countType must be 'imageCountMoreThan', 'sinceImagePushed', \
+                      'sinceImagePulled' or 'sinceImageTransitioned'"
+                .to_owned()),
+        }
+    }
+
+    /// True for the image at this position of those that the rule selects, youngest first.
+    fn reached(self, position: usize, image: &Image, now_ms: i64) -> bool {
+        let older =
+            |than: i64, days: i64| now_ms.saturating_sub(than) > days.saturating_mul(DAY_MS);
+        match self {
+            Self::MoreThan(count) => position >= count,
+            Self::DaysSincePushed(days) | Self::DaysSinceArchived(days) => {
+                older(image.age_ms(), days)
+            }
+            Self::DaysSincePulled(days) => older(image.used_ms(), days),
         }
     }
 }

@@ -158,6 +158,10 @@ pub struct ServerArgs {
     /// S3-compatible store that environment files come from; without one they are refused.
     #[arg(long, env = "WHARF_S3_ENDPOINT", value_name = "URL")]
     pub s3_endpoint: Option<String>,
+    /// Directory with OSV records (JSON files, or zips of them as osv.dev publishes them) that images
+    /// of the registry are scanned against; without one scans fail.
+    #[arg(long, env = "WHARF_OSV_DATABASE", value_name = "DIR")]
+    pub osv_database: Option<PathBuf>,
 }
 
 fn account_id(text: &str) -> Result<String, String> {

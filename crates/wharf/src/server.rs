@@ -113,6 +113,7 @@ pub async fn run(
         registry: RegistryParts {
             storage: Arc::new(LocalStorage::open(data_dir.path())?),
             token_key: *seal.derive("registry tokens", &[]),
+            osv_database: args.osv_database.clone(),
         },
         seal,
         store,

@@ -157,6 +157,11 @@ fn server_arguments(data_dir: &DataDir, up: &Up) -> Vec<OsString> {
     if let Some(endpoint) = &server.s3_endpoint {
         arguments.extend(["--s3-endpoint".into(), endpoint.into()]);
     }
+    if let Some(directory) = &server.osv_database {
+        // The processes run elsewhere than the command that was given a path.
+        let directory = std::path::absolute(directory).unwrap_or_else(|_| directory.clone());
+        arguments.extend(["--osv-database".into(), directory.into()]);
+    }
     arguments
 }
 

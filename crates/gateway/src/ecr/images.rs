@@ -1,7 +1,7 @@
 //! Images: listed, described, read, removed.
 
 use super::select::{failure, find};
-use super::{Ecr, ecr, invalid, names, store_failed, wire_time};
+use super::{Ecr, ecr, invalid, names, scanning, store_failed, wire_time};
 use crate::ecs::page;
 use crate::error::ApiError;
 use crate::registry::content::{self, DeleteError};
@@ -20,9 +20,15 @@ use wharf_wire::ecr::types::{
 const PAGE: i32 = 1000;
 const DEFAULT_PAGE: i32 = 100;
 
-/// True where images that are archived are meant: there are none.
-fn archived_only(status: Option<&ImageStatusFilter>) -> bool {
-    matches!(status, Some(ImageStatusFilter::Archived | ImageStatusFilter::Activating))
+/// True for an image of the status that is asked for: unless it is said, those that can be pulled.
+/// None is ever on its way out of the archive, for that is done at once.
+fn has_status(image: &RegistryImage, status: Option<&ImageStatusFilter>) -> bool {
+    match status {
+        Some(ImageStatusFilter::Any) => true,
+        Some(ImageStatusFilter::Archived) => image.is_archived,
+        Some(ImageStatusFilter::Activating) => false,
+        _ => !image.is_archived,
+    }
 }
 
 pub(super) async fn list(
@@ -35,7 +41,9 @@ pub(super) async fn list(
     let snapshot = call.app.store().snapshot();
     let tags = content::tags_by_image(&snapshot, &repository.id);
     // A tag has no slash and no digest begins with one: keys are unique, and in order.
-    let images = snapshot.registry_images(&repository.id).flat_map(|image| {
+    let wanted = filter.image_status.as_ref();
+    let images = snapshot.registry_images(&repository.id).filter(|i| has_status(i, wanted));
+    let images = images.flat_map(|image| {
         let digest = Some(image.digest.clone());
         match tags.get(&image.digest) {
             Some(tags) if status != TagStatus::Untagged => tags
@@ -57,13 +65,12 @@ pub(super) async fn list(
             _ => Vec::new(),
         }
     });
-    let none = archived_only(filter.image_status.as_ref());
     let request = page::Request {
         next_token: input.next_token.as_deref(),
         max_results: Some(input.max_results.unwrap_or(DEFAULT_PAGE)),
         limit: PAGE,
     };
-    let page = page::page(images.filter(|_| !none), request)?;
+    let page = page::page(images, request)?;
     Ok(ListImagesResponse { image_ids: Some(page.items), next_token: page.next_token })
 }
 
@@ -90,10 +97,11 @@ pub(super) async fn describe(
         return Ok(DescribeImagesResponse { image_details: Some(details), next_token: None });
     }
     let status = filter.tag_status.unwrap_or(TagStatus::Any);
-    let none = archived_only(filter.image_status.as_ref());
+    let wanted = filter.image_status.as_ref();
     let images = snapshot.registry_images(&repository.id).filter(|image| {
         let tagged = tags.contains_key(&image.digest);
-        !none && (status == TagStatus::Any || tagged == (status == TagStatus::Tagged))
+        has_status(image, wanted)
+            && (status == TagStatus::Any || tagged == (status == TagStatus::Tagged))
     });
     let request = page::Request {
         next_token: input.next_token.as_deref(),
@@ -106,7 +114,11 @@ pub(super) async fn describe(
     Ok(DescribeImagesResponse { image_details: Some(page.items), next_token: page.next_token })
 }
 
-fn unknown_image(call: &Ecr<'_>, repository: &Repository, id: &ImageIdentifier) -> ApiError {
+pub(super) fn unknown_image(
+    call: &Ecr<'_>,
+    repository: &Repository,
+    id: &ImageIdentifier,
+) -> ApiError {
     let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "null".to_owned());
     let message = format!(
         "The image with imageId {{imageDigest:'{}', imageTag:'{}'}} does not exist within the \
@@ -138,8 +150,14 @@ fn detail(
         artifact_media_type: image.artifact_type.clone(),
         last_recorded_pull_time: image.pulled_at.map(wire_time),
         subject_manifest_digest: image.subject.clone(),
-        image_status: Some(ImageStatus::Active),
-        ..ImageDetail::default()
+        image_scan_status: image.scan.as_ref().map(scanning::status),
+        image_scan_findings_summary: image.scan.as_ref().and_then(scanning::summary),
+        image_status: Some(match image.is_archived {
+            true => ImageStatus::Archived,
+            false => ImageStatus::Active,
+        }),
+        last_archived_at: image.archived_at.map(wire_time),
+        last_activated_at: image.activated_at.map(wire_time),
     }
 }
 
@@ -158,6 +176,11 @@ pub(super) async fn batch_get(
                 continue;
             }
         };
+        if image.is_archived {
+            let reason = "The image is archived: restore it before pulling it";
+            failures.push(failure(&id, ImageFailureCode::ImageInaccessible, reason));
+            continue;
+        }
         let bytes = content::manifest_bytes(call.app, &image.digest).await;
         let bytes = bytes.map_err(|error| store_failed(&error))?;
         let text = bytes.and_then(|bytes| String::from_utf8(bytes.to_vec()).ok());

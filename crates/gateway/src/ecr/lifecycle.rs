@@ -3,17 +3,18 @@
 use super::{Ecr, ecr, invalid, names, wire_time};
 use crate::ecs::page;
 use crate::error::ApiError;
-use crate::registry::lifecycle::{self, Expiring, Preview};
+use crate::registry::lifecycle::{self, Affected, Preview};
 use wharf_model::Repository;
-use wharf_registry::lifecycle::Policy;
+use wharf_registry::lifecycle::{Action, Policy};
 use wharf_wire::ecr::ErrorCode;
 use wharf_wire::ecr::types::{
     DeleteLifecyclePolicyRequest, DeleteLifecyclePolicyResponse, GetLifecyclePolicyPreviewRequest,
     GetLifecyclePolicyPreviewResponse, GetLifecyclePolicyRequest, GetLifecyclePolicyResponse,
     ImageActionType, LifecyclePolicyPreviewResult, LifecyclePolicyPreviewStatus,
     LifecyclePolicyPreviewSummary, LifecyclePolicyRuleAction, LifecyclePolicyStorageClass,
-    PutLifecyclePolicyRequest, PutLifecyclePolicyResponse, StartLifecyclePolicyPreviewRequest,
-    StartLifecyclePolicyPreviewResponse, TagStatus,
+    LifecyclePolicyTargetStorageClass, PutLifecyclePolicyRequest, PutLifecyclePolicyResponse,
+    StartLifecyclePolicyPreviewRequest, StartLifecyclePolicyPreviewResponse, TagStatus,
+    TransitioningImageTotalCount,
 };
 
 /// Results on a page at most.
@@ -25,7 +26,7 @@ fn none(call: &Ecr<'_>, repository: &Repository) -> ApiError {
     ecr(ErrorCode::LifecyclePolicyNotFoundException, message)
 }
 
-fn parse(text: &str) -> Result<Policy, ApiError> {
+pub(super) fn parse(text: &str) -> Result<Policy, ApiError> {
     let refused = |why: String| {
         invalid("LifecyclePolicyText", format!("Lifecycle policy validation failure: {why}"))
     };
@@ -115,7 +116,7 @@ pub(super) async fn get_preview(
     let preview = lifecycle::preview(call.app, &repository.id).ok_or_else(missing)?;
     let status = input.filter.and_then(|filter| filter.tag_status).unwrap_or(TagStatus::Any);
     let named = input.image_ids.as_ref();
-    let fits = |result: &&Expiring| {
+    let fits = |result: &&Affected| {
         let by_status = match status {
             TagStatus::Tagged => !result.tags.is_empty(),
             TagStatus::Untagged => result.tags.is_empty(),
@@ -129,7 +130,10 @@ pub(super) async fn get_preview(
                 })
             })
     };
-    let total = i32::try_from(preview.results.len()).unwrap_or(i32::MAX);
+    let total = |action: Action| {
+        let count = preview.results.iter().filter(|result| result.action == action).count();
+        i32::try_from(count).unwrap_or(i32::MAX)
+    };
     let results = preview.results.iter().filter(fits).map(|r| (r.digest.clone(), shown(r)));
     let request = page::Request {
         next_token: input.next_token.as_deref(),
@@ -145,22 +149,34 @@ pub(super) async fn get_preview(
         next_token: page.next_token,
         preview_results: Some(page.items),
         summary: Some(LifecyclePolicyPreviewSummary {
-            expiring_image_total_count: Some(total),
-            transitioning_image_total_counts: None,
+            expiring_image_total_count: Some(total(Action::Expire)),
+            transitioning_image_total_counts: Some(vec![TransitioningImageTotalCount {
+                target_storage_class: Some(LifecyclePolicyTargetStorageClass::Archive),
+                image_total_count: Some(total(Action::Archive)),
+            }]),
         }),
     })
 }
 
-fn shown(result: &Expiring) -> LifecyclePolicyPreviewResult {
+fn shown(result: &Affected) -> LifecyclePolicyPreviewResult {
     LifecyclePolicyPreviewResult {
         image_tags: Some(result.tags.clone()),
         image_digest: Some(result.digest.clone()),
         image_pushed_at: Some(wire_time(result.pushed_at)),
-        action: Some(LifecyclePolicyRuleAction {
-            r#type: Some(ImageActionType::Expire),
-            target_storage_class: None,
+        action: Some(match result.action {
+            Action::Expire => LifecyclePolicyRuleAction {
+                r#type: Some(ImageActionType::Expire),
+                target_storage_class: None,
+            },
+            Action::Archive => LifecyclePolicyRuleAction {
+                r#type: Some(ImageActionType::Transition),
+                target_storage_class: Some(LifecyclePolicyTargetStorageClass::Archive),
+            },
         }),
         applied_rule_priority: Some(result.priority),
-        storage_class: Some(LifecyclePolicyStorageClass::Standard),
+        storage_class: Some(match result.is_archived {
+            true => LifecyclePolicyStorageClass::Archive,
+            false => LifecyclePolicyStorageClass::Standard,
+        }),
     }
 }

@@ -5,6 +5,7 @@
 //! refers to them. What a client pushes and pulls by docker's protocol goes by [`crate::http`]'s
 //! `/v2/` instead, and shows here at once: both are the same records.
 
+mod archive;
 mod images;
 mod layers;
 mod lifecycle;
@@ -14,8 +15,11 @@ mod put_image;
 mod referrers;
 mod registry;
 mod repositories;
+mod scanning;
 mod select;
+pub(crate) mod settings;
 mod tags;
+mod templates;
 
 use crate::app::App;
 use crate::dispatch::{Call, Encoded};
@@ -24,7 +28,7 @@ use crate::identity::Verified;
 use crate::registry::access::{self, Asker, Denied, Resource};
 use crate::registry::content;
 use std::sync::Arc;
-use wharf_model::{RecordKey, Repository, Snapshot, Timestamp, Transaction};
+use wharf_model::{RecordKey, RegistrySettings, Repository, Snapshot, Timestamp, Transaction};
 use wharf_wire::ecr::{ErrorCode, Operation, operation};
 
 /// What an operation works on.
@@ -86,6 +90,18 @@ dispatch_table! {
     DeleteLifecyclePolicy => lifecycle::delete;
     StartLifecyclePolicyPreview => lifecycle::start_preview;
     GetLifecyclePolicyPreview => lifecycle::get_preview;
+    UpdateImageStorageClass => archive::update;
+    StartImageScan => scanning::start;
+    DescribeImageScanFindings => scanning::describe;
+    PutRegistryScanningConfiguration => scanning::put_registry;
+    GetRegistryScanningConfiguration => scanning::get_registry;
+    BatchGetRepositoryScanningConfiguration => scanning::batch_get;
+    GetAccountSetting => settings::get;
+    PutAccountSetting => settings::put;
+    CreateRepositoryCreationTemplate => templates::create;
+    DescribeRepositoryCreationTemplates => templates::describe;
+    UpdateRepositoryCreationTemplate => templates::update;
+    DeleteRepositoryCreationTemplate => templates::delete;
     TagResource => tags::tag;
     UntagResource => tags::untag;
     ListTagsForResource => tags::list;
@@ -150,6 +166,23 @@ impl Ecr<'_> {
             transaction.read(key.clone(), snapshot.revision_of(&key));
             transaction.put(changed.clone());
             Ok((transaction, (Arc::clone(found), changed)))
+        })
+        .await
+    }
+
+    /// Changes the registry's settings; what they are now.
+    async fn change_settings<T>(
+        &self,
+        change: impl Fn(&mut RegistrySettings) -> Result<T, ApiError>,
+    ) -> Result<T, ApiError> {
+        content::commit(self.app, self.action, |snapshot| {
+            let mut settings = settings::of(snapshot);
+            let told = change(&mut settings)?;
+            let mut transaction = Transaction::new();
+            let key = RecordKey::RegistrySettings(RegistrySettings::KEY.to_owned());
+            transaction.read(key.clone(), snapshot.revision_of(&key));
+            transaction.put(settings);
+            Ok((transaction, told))
         })
         .await
     }

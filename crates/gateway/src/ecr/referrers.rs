@@ -24,16 +24,18 @@ pub(super) async fn list(
     subject.parse::<Digest>().map_err(|error| invalid("subjectId", error))?;
     let filter = input.filter.unwrap_or_default();
     let kinds = filter.artifact_types.unwrap_or_default();
-    let archived = matches!(
-        filter.artifact_status,
-        Some(ArtifactStatusFilter::Archived | ArtifactStatusFilter::Activating)
-    );
+    let has_status = |image: &RegistryImage| match filter.artifact_status {
+        Some(ArtifactStatusFilter::Any) => true,
+        Some(ArtifactStatusFilter::Archived) => image.is_archived,
+        Some(ArtifactStatusFilter::Activating) => false,
+        _ => !image.is_archived,
+    };
     let snapshot = call.app.store().snapshot();
     let digests = content::referrers(&snapshot, &repository.id, &subject);
     let found = digests.iter().filter_map(|digest| {
         let image = content::image(&snapshot, &repository.id, digest)?;
         let kind = image.artifact_type.clone().unwrap_or_default();
-        let fits = !archived && (kinds.is_empty() || kinds.contains(&kind));
+        let fits = has_status(image) && (kinds.is_empty() || kinds.contains(&kind));
         fits.then(|| (digest.clone(), Arc::clone(image)))
     });
     let request = page::Request {
@@ -60,6 +62,9 @@ fn shown(
         artifact_type: image.artifact_type.clone(),
         size: i64::try_from(image.manifest_bytes).ok(),
         annotations: Some(annotations).filter(|map| !map.is_empty()),
-        artifact_status: Some(ArtifactStatus::Active),
+        artifact_status: Some(match image.is_archived {
+            true => ArtifactStatus::Archived,
+            false => ArtifactStatus::Active,
+        }),
     }
 }

@@ -72,7 +72,7 @@ pub(super) async fn create(
 }
 
 /// Mutability and its exceptions, which go together.
-fn mutability(
+pub(super) fn mutability(
     kind: Option<ImageTagMutability>,
     filters: Option<Vec<ImageTagMutabilityExclusionFilter>>,
 ) -> Result<(String, Vec<String>), ApiError> {
@@ -97,12 +97,12 @@ fn mutability(
     Ok((kind.to_string(), filters))
 }
 
-fn wire_filters(repository: &Repository) -> Option<Vec<ImageTagMutabilityExclusionFilter>> {
+pub(super) fn wire_filters(filters: &[String]) -> Option<Vec<ImageTagMutabilityExclusionFilter>> {
     let filter = |filter: &String| ImageTagMutabilityExclusionFilter {
         filter_type: Some(ImageTagMutabilityExclusionFilterType::Wildcard),
         filter: Some(filter.clone()),
     };
-    let filters: Vec<_> = repository.exclusion_filters.iter().map(filter).collect();
+    let filters: Vec<_> = filters.iter().map(filter).collect();
     Some(filters).filter(|filters| !filters.is_empty())
 }
 
@@ -114,7 +114,7 @@ fn shown(call: &Ecr<'_>, repository: &Repository) -> types::Repository {
         repository_uri: Some(names::uri(call.app, &repository.name)),
         created_at: Some(wire_time(repository.created_at)),
         image_tag_mutability: Some(repository.tag_mutability.as_str().into()),
-        image_tag_mutability_exclusion_filters: wire_filters(repository),
+        image_tag_mutability_exclusion_filters: wire_filters(&repository.exclusion_filters),
         image_scanning_configuration: Some(ImageScanningConfiguration {
             scan_on_push: Some(repository.scan_on_push),
         }),
@@ -207,7 +207,7 @@ pub(super) async fn put_mutability(
         registry_id: Some(call.id()),
         repository_name: Some(changed.name.clone()),
         image_tag_mutability: Some(changed.tag_mutability.as_str().into()),
-        image_tag_mutability_exclusion_filters: wire_filters(&changed),
+        image_tag_mutability_exclusion_filters: wire_filters(&changed.exclusion_filters),
     })
 }
 

@@ -36,6 +36,12 @@ pub(super) fn from_wire(tags: Option<&Vec<types::Tag>>) -> Result<Vec<Tag>, ApiE
     Ok(checked)
 }
 
+/// Tags as the wire has them.
+pub(super) fn to_wire(tags: &[Tag]) -> Vec<types::Tag> {
+    let tag = |tag: &Tag| types::Tag { key: Some(tag.key.clone()), value: Some(tag.value.clone()) };
+    tags.iter().map(tag).collect()
+}
+
 fn within_limit(tags: &[Tag]) -> Result<(), ApiError> {
     match tags.len() > MAX_TAGS {
         true => {
@@ -89,7 +95,5 @@ pub(super) async fn list(
     input: ListTagsForResourceRequest,
 ) -> Result<ListTagsForResourceResponse, ApiError> {
     let repository = of_arn(call, input.resource_arn.as_ref())?;
-    let shown =
-        |tag: &Tag| types::Tag { key: Some(tag.key.clone()), value: Some(tag.value.clone()) };
-    Ok(ListTagsForResourceResponse { tags: Some(repository.tags.iter().map(shown).collect()) })
+    Ok(ListTagsForResourceResponse { tags: Some(to_wire(&repository.tags)) })
 }

@@ -114,9 +114,13 @@ pub(crate) fn tags_by_image(
     tags
 }
 
-/// Digests that the repository's indexes refer to.
-pub(crate) fn in_indexes(snapshot: &Snapshot, repository: &str) -> BTreeSet<String> {
-    let indexes = snapshot.registry_images(repository);
+/// Digests that such indexes of the repository refer to.
+pub(crate) fn in_indexes(
+    snapshot: &Snapshot,
+    repository: &str,
+    such: impl Fn(&RegistryImage) -> bool,
+) -> BTreeSet<String> {
+    let indexes = snapshot.registry_images(repository).filter(|image| such(image));
     indexes.flat_map(|image| image.manifests.iter().cloned()).collect()
 }
 

@@ -1,23 +1,25 @@
-//! Lifecycle policies at work: previews, and the evaluation that removes.
+//! Lifecycle policies at work: previews, and the evaluation that removes and archives.
 
+use super::archive::{self, MoveError};
 use super::content::{self, DeleteError};
 use crate::app::App;
+use std::collections::HashMap;
 use std::sync::Arc;
 use wharf_model::{Repository, Snapshot, Timestamp};
-use wharf_registry::lifecycle::{Expired, Image, Policy};
+use wharf_registry::lifecycle::{Action, Due, Image, Policy};
 
-/// What a policy would remove, as it was when the preview was asked for.
+/// What a policy would remove and archive, as it was when the preview was asked for.
 #[derive(Debug, Clone)]
 pub(crate) struct Preview {
     /// The policy's text.
     pub text: String,
     /// What would go.
-    pub results: Vec<Expiring>,
+    pub results: Vec<Affected>,
 }
 
 /// One image that would go.
 #[derive(Debug, Clone)]
-pub(crate) struct Expiring {
+pub(crate) struct Affected {
     /// Its digest.
     pub digest: String,
     /// Its tags.
@@ -26,39 +28,57 @@ pub(crate) struct Expiring {
     pub pushed_at: Timestamp,
     /// The rule's priority.
     pub priority: i32,
+    /// What would become of it.
+    pub action: Action,
+    /// It is archived already.
+    pub is_archived: bool,
 }
 
 /// A repository's images as policies look at them.
 fn images(snapshot: &Snapshot, repository: &str) -> Vec<Image> {
     let mut tags = content::tags_by_image(snapshot, repository);
-    let members = content::in_indexes(snapshot, repository);
+    let members = content::in_indexes(snapshot, repository, |_| true);
+    let of_active = content::in_indexes(snapshot, repository, |index| !index.is_archived);
     let images = snapshot.registry_images(repository);
     images
         .map(|image| Image {
             digest: image.digest.clone(),
             tags: tags.remove(&image.digest).unwrap_or_default(),
             pushed_ms: image.pushed_at.as_millis(),
+            pulled_ms: image.pulled_at.map(Timestamp::as_millis),
+            archived_ms: image.archived_at.filter(|_| image.is_archived).map(Timestamp::as_millis),
+            activated_ms: image.activated_at.map(Timestamp::as_millis),
             in_index: members.contains(&image.digest),
+            in_active_index: of_active.contains(&image.digest),
             subject: image.subject.clone(),
         })
         .collect()
 }
 
-/// What a policy finds expired.
+/// What a policy finds due.
 pub(crate) fn evaluate(
     snapshot: &Snapshot,
     repository: &str,
     policy: &Policy,
     now: Timestamp,
-) -> Vec<Expiring> {
+) -> Vec<Affected> {
     let images = images(snapshot, repository);
-    let expired = policy.evaluate(&images, now.as_millis());
-    let details = |Expired { digest, priority }: Expired| {
-        let image = images.iter().find(|image| image.digest == digest)?;
-        let pushed_at = Timestamp(image.pushed_ms);
-        Some(Expiring { tags: image.tags.clone(), pushed_at, digest, priority })
+    let due = policy.evaluate(&images, now.as_millis());
+    let by_digest: HashMap<&str, &Image> =
+        images.iter().map(|image| (image.digest.as_str(), image)).collect();
+    let details = |Due { digest, priority, action }: Due| {
+        let image = by_digest.get(digest.as_str())?;
+        let (pushed_at, is_archived) = (Timestamp(image.pushed_ms), image.archived_ms.is_some());
+        Some(Affected {
+            tags: image.tags.clone(),
+            pushed_at,
+            digest,
+            priority,
+            action,
+            is_archived,
+        })
     };
-    expired.into_iter().filter_map(details).collect()
+    due.into_iter().filter_map(details).collect()
 }
 
 /// Remembers a preview. Previews live in memory only: ECR forgets them after a day, too.
@@ -76,9 +96,10 @@ pub(crate) fn evaluated_at(app: &App, repository: &str) -> Option<Timestamp> {
     app.registry().evaluated().get(repository).copied()
 }
 
-/// Removes what the repositories' policies find expired at `now`; how many images went.
-pub(super) async fn apply(app: &App, now: Timestamp) -> usize {
-    let mut gone = 0;
+/// Carries out what the repositories' policies find due at `now`; how many images were removed, and
+/// how many archived.
+pub(super) async fn apply(app: &App, now: Timestamp) -> (usize, usize) {
+    let (mut gone, mut archived) = (0, 0);
     let snapshot = app.store().snapshot();
     let with_policy = snapshot.repositories().filter(|r| r.lifecycle_policy.is_some());
     let repositories: Vec<Arc<Repository>> = with_policy.cloned().collect();
@@ -92,25 +113,40 @@ pub(super) async fn apply(app: &App, now: Timestamp) -> usize {
                 continue;
             }
         };
-        for expiring in evaluate(&app.store().snapshot(), &repository.id, &policy, now) {
-            match content::delete_image(app, &repository.id, &expiring.digest).await {
-                Ok(()) => {
-                    gone += 1;
-                    tracing::info!(
-                        repository = repository.name,
-                        digest = expiring.digest,
-                        rule = expiring.priority,
-                        "image expired"
-                    );
-                }
-                // Gone or referred to since: the next evaluation looks again.
-                Err(DeleteError::Unknown | DeleteError::Referenced(_)) => {}
-                Err(DeleteError::Api(error)) => {
-                    tracing::warn!(%error, "an expired image couldn't be removed");
-                }
+        for affected in evaluate(&app.store().snapshot(), &repository.id, &policy, now) {
+            let done = match affected.action {
+                Action::Expire => expire(app, &repository, &affected.digest).await,
+                Action::Archive => move_away(app, &repository, &affected.digest, now).await,
+            };
+            if done {
+                *if affected.action == Action::Expire { &mut gone } else { &mut archived } += 1;
+                tracing::info!(
+                    repository = repository.name,
+                    digest = affected.digest,
+                    rule = affected.priority,
+                    action = ?affected.action,
+                    "lifecycle policy carried out"
+                );
             }
         }
         app.registry().evaluated().insert(repository.id.clone(), now);
     }
-    gone
+    (gone, archived)
+}
+
+/// What is gone or referred to since is looked at again by the next evaluation.
+async fn expire(app: &App, repository: &Repository, digest: &str) -> bool {
+    let result = content::delete_image(app, &repository.id, digest).await;
+    if let Err(DeleteError::Api(error)) = &result {
+        tracing::warn!(%error, "an expired image couldn't be removed");
+    }
+    result.is_ok()
+}
+
+async fn move_away(app: &App, repository: &Repository, digest: &str, now: Timestamp) -> bool {
+    let result = archive::set(app, &repository.id, digest, true, now).await;
+    if let Err(MoveError::Api(error)) = &result {
+        tracing::warn!(%error, "an image couldn't be archived");
+    }
+    result.is_ok()
 }

@@ -1,12 +1,13 @@
 //! Putting a manifest: what must be there with it, and the tag that it gets.
 
 use super::content::{self, commit, image, read_repository, tag};
+use super::{archive, scan};
 use crate::app::App;
 use crate::error::ApiError;
 use bytes::Bytes;
 use std::sync::Arc;
 use wharf_model::{
-    ImageTag, RecordKey, RegistryImage, Repository, Snapshot, Timestamp, Transaction,
+    ImageScan, ImageTag, RecordKey, RegistryImage, Repository, Snapshot, Timestamp, Transaction,
 };
 use wharf_registry::Digest;
 use wharf_registry::manifest::{self, MAX_DEPTH, Manifest};
@@ -80,7 +81,7 @@ pub(crate) fn mutability(repository: &Repository) -> Mutability {
 ///
 /// # Errors
 /// See [`PutError`].
-pub(crate) async fn put(app: &App, put: Put<'_>) -> Result<Done, PutError> {
+pub(crate) async fn put(app: &Arc<App>, put: Put<'_>) -> Result<Done, PutError> {
     let manifest = Manifest::parse(&put.bytes, put.content_type).map_err(PutError::Manifest)?;
     let algorithm = put.digest.map_or(wharf_registry::digest::Algorithm::Sha256, Digest::algorithm);
     let digest = Digest::with(algorithm, &put.bytes);
@@ -92,7 +93,7 @@ pub(crate) async fn put(app: &App, put: Put<'_>) -> Result<Done, PutError> {
     check(&app.store().snapshot(), put.repository, &manifest)?;
     app.registry().storage().put(&digest, put.bytes.clone()).await.map_err(PutError::Store)?;
     let now = app.now();
-    commit(app, "put image", |snapshot| {
+    let done = commit(app, "put image", |snapshot| {
         let mut transaction = Transaction::new();
         if !read_repository(snapshot, &mut transaction, put.repository) {
             return Err(PutError::RepositoryUnknown);
@@ -102,16 +103,23 @@ pub(crate) async fn put(app: &App, put: Put<'_>) -> Result<Done, PutError> {
         let known = image(snapshot, &put.repository.id, &name);
         let mut was_there = known.is_some();
         let record = match known {
+            // Pushing it again takes it out of the archive.
+            Some(known) if known.is_archived => archive::restored(known, now),
             Some(known) => RegistryImage::clone(known),
             None => {
                 let bytes = (put.bytes.len() as u64, content_bytes);
-                new_record(&put.repository.id, name.clone(), &manifest, depth, bytes, now)
+                let mut record =
+                    new_record(&put.repository.id, name.clone(), &manifest, depth, bytes, now);
+                if scan::is_scannable(&record) && scan::on_push(snapshot, put.repository) {
+                    record.scan = Some(ImageScan { asked_at: now, outcome: None });
+                }
+                record
             }
         };
         // Also where it is known: whoever deletes it meanwhile makes this decide anew.
         let key = content::image_key(&put.repository.id, &name);
         transaction.read(key.clone(), snapshot.revision_of(&key));
-        if known.is_none() {
+        if known.is_none_or(|known| **known != record) {
             transaction.put(record.clone());
         }
         if let Some(text) = put.tag {
@@ -120,7 +128,11 @@ pub(crate) async fn put(app: &App, put: Put<'_>) -> Result<Done, PutError> {
         }
         Ok((transaction, Done { image: record, was_there }))
     })
-    .await
+    .await?;
+    if done.image.scan.as_ref().is_some_and(|scan| scan.asked_at == now && scan.outcome.is_none()) {
+        scan::begin(app, &done.image);
+    }
+    Ok(done)
 }
 
 /// Names `digest` by `text`; true if it was named so before.
@@ -209,5 +221,9 @@ fn new_record(
         manifests: digests(manifest.manifests.iter().collect()),
         pushed_at: now,
         pulled_at: None,
+        is_archived: false,
+        archived_at: None,
+        activated_at: None,
+        scan: None,
     }
 }

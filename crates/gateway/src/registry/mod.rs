@@ -7,15 +7,19 @@
 //! is removed between the look at it and the record that needs it.
 
 pub(crate) mod access;
+pub(crate) mod archive;
 pub(crate) mod content;
 pub(crate) mod lifecycle;
 pub(crate) mod manifests;
+pub(crate) mod scan;
 mod sweep;
+pub(crate) mod templates;
 pub(crate) mod tokens;
 
 pub use sweep::{Swept, sweep, upkeep};
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore};
 use wharf_model::Timestamp;
@@ -27,10 +31,15 @@ pub struct RegistryParts {
     pub storage: Arc<dyn Storage>,
     /// Signs the registry's tokens; only this server knows it.
     pub token_key: [u8; 32],
+    /// Directory of the vulnerability database that images are scanned against.
+    pub osv_database: Option<PathBuf>,
 }
 
 /// Requests of the ECR API with a large body that are taken in at once: their bodies are in memory.
 const LARGE_BODIES: usize = 8;
+
+/// Images that are scanned at once.
+const SCANS: usize = 1;
 
 /// The registry's state beside the journal.
 pub(crate) struct ImageRegistry {
@@ -39,6 +48,8 @@ pub(crate) struct ImageRegistry {
     tokens: Tokens,
     changes: RwLock<()>,
     large_bodies: Semaphore,
+    scans: Semaphore,
+    database: Option<Arc<wharf_scan::Database>>,
     /// When clients were last told that a repository has a blob: they count on it for a while.
     /// Lost with the process, and so the first sweep comes late.
     asserted: Mutex<HashMap<(String, String), Timestamp>>,
@@ -54,6 +65,8 @@ impl ImageRegistry {
             tokens: Tokens::new(parts.token_key),
             changes: RwLock::new(()),
             large_bodies: Semaphore::new(LARGE_BODIES),
+            scans: Semaphore::new(SCANS),
+            database: parts.osv_database.map(|path| Arc::new(wharf_scan::Database::new(path))),
             asserted: Mutex::default(),
             previews: Mutex::default(),
             evaluated: Mutex::default(),
@@ -74,6 +87,16 @@ impl ImageRegistry {
 
     pub(crate) fn large_bodies(&self) -> &Semaphore {
         &self.large_bodies
+    }
+
+    /// Whose turn it is to scan.
+    fn scans(&self) -> &Semaphore {
+        &self.scans
+    }
+
+    /// The vulnerability database, if the operator has named one.
+    fn database(&self) -> Option<&Arc<wharf_scan::Database>> {
+        self.database.as_ref()
     }
 
     /// Held from the look at what is there until the record that needs it holds.

@@ -3,14 +3,16 @@
 //! seen to be needless while nobody could begin to need it.
 
 use super::content::{BATCH, commit};
-use super::lifecycle;
+use super::{lifecycle, scan};
 use crate::app::App;
 use crate::error::ApiError;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio_util::sync::CancellationToken;
-use wharf_model::{RecordKey, RegistryImage, RepositoryBlob, Snapshot, Timestamp, Transaction};
+use wharf_model::{
+    RecordKey, RegistryImage, RepositoryBlob, ScanOutcome, Snapshot, Timestamp, Transaction,
+};
 use wharf_registry::Digest;
 
 /// How often lifecycle policies are evaluated and leftovers are swept. The first time comes that late,
@@ -26,6 +28,8 @@ const FILES: usize = 32;
 pub struct Swept {
     /// Images that lifecycle policies found expired.
     pub expired_images: usize,
+    /// Images that lifecycle policies have archived.
+    pub archived_images: usize,
     /// Uploads that had rested for too long.
     pub uploads: usize,
     /// Records of repositories that are gone, and of blobs that no image of their repository needs.
@@ -36,6 +40,7 @@ pub struct Swept {
 
 /// Keeps the registry in order until `shutdown`.
 pub async fn upkeep(app: Arc<App>, shutdown: CancellationToken) {
+    scan::resume(&app);
     loop {
         tokio::select! {
             () = tokio::time::sleep(INTERVAL) => {}
@@ -54,7 +59,8 @@ pub async fn sweep(app: &App, now: Timestamp) -> Swept {
     let told = |what: &'static str, error: &dyn std::fmt::Display| {
         tracing::warn!(what, %error, "the registry couldn't be swept");
     };
-    let mut swept = Swept { expired_images: lifecycle::apply(app, now).await, ..Swept::default() };
+    let (expired_images, archived_images) = lifecycle::apply(app, now).await;
+    let mut swept = Swept { expired_images, archived_images, ..Swept::default() };
     match app.registry().uploads().expire(system_time(now)).await {
         Ok(count) => swept.uploads = count,
         Err(error) => told("uploads", &error),
@@ -151,5 +157,11 @@ async fn blobs(app: &App, now: Timestamp) -> Result<usize, wharf_registry::Error
 /// The digests of everything that some repository has.
 fn had(snapshot: &Snapshot) -> BTreeSet<String> {
     let blobs = snapshot.all_repository_blobs().map(|blob| blob.digest.clone());
-    blobs.chain(snapshot.all_registry_images().map(|image| image.digest.clone())).collect()
+    let findings =
+        snapshot.all_registry_images().filter_map(|image| match &image.scan.as_ref()?.outcome {
+            Some(ScanOutcome::Complete { findings, .. }) => Some(findings.clone()),
+            _ => None,
+        });
+    let images = snapshot.all_registry_images().map(|image| image.digest.clone());
+    blobs.chain(images).chain(findings).collect()
 }

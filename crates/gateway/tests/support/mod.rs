@@ -114,6 +114,7 @@ impl Fixture {
             vault: Arc::new(Vault::new(&[7; 32]).unwrap()),
             seal: Arc::new(wharf_gateway::seal::SealKey::new([1; 32])),
             registry: RegistryParts {
+                osv_database: None,
                 storage: Arc::new(LocalStorage::open(logs.path()).unwrap()),
                 token_key: [7; 32],
             },

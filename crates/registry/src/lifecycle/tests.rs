@@ -22,8 +22,7 @@ fn image(name: &str, tags: &[&str], days: i64) -> Image {
         digest: name.to_owned(),
         tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
         pushed_ms: NOW - days * DAY_MS,
-        in_index: false,
-        subject: None,
+        ..Image::default()
     }
 }
 
@@ -94,7 +93,7 @@ fn the_documented_examples() {
 #[test]
 fn what_hangs_together_goes_together() {
     let mut images = vec![image("index", &["v"], 9), image("amd64", &[], 9), image("old", &[], 9)];
-    images[1].in_index = true;
+    (images[1].in_index, images[1].in_active_index) = (true, true);
     assert_eq!(expired(&policy(&[rule(1, age("untagged", 1))]), &images), of(&[("old", 1)]));
     let mut signature = image("signature", &["sha256-x.sig"], 1);
     signature.subject = Some("old".to_owned());
@@ -106,15 +105,77 @@ fn what_hangs_together_goes_together() {
 }
 
 #[test]
+fn images_go_to_the_archive_and_from_there() {
+    let mut unused = age("any", 30);
+    unused["countType"] = json!("sinceImagePulled");
+    let mut archiving = rule(1, unused);
+    archiving["action"] = json!({"type": "transition", "targetStorageClass": "archive"});
+    let mut old = age("any", 90);
+    old["countType"] = json!("sinceImageTransitioned");
+    old["storageClass"] = json!("archive");
+    // Each class may have a rule for all of its images.
+    let policy = policy(&[archiving, rule(2, old)]);
+    let at = |days: i64| Some(NOW - days * DAY_MS);
+    let never = image("never-pulled", &["v"], 31);
+    let pulled = Image { pulled_ms: at(29), ..image("pulled", &[], 400) };
+    let unused = Image { pulled_ms: at(31), ..image("unused", &[], 400) };
+    let restored = Image { pulled_ms: at(300), activated_ms: at(1), ..image("restored", &[], 400) };
+    let archived = Image { archived_ms: at(90), ..image("archived", &[], 400) };
+    let gone = Image { archived_ms: at(91), ..image("gone", &[], 400) };
+    let member = Image { in_index: true, in_active_index: true, ..image("member", &[], 400) };
+    let of_archived_index = Image { in_index: true, ..image("of-archived-index", &[], 400) };
+    let kept = Image { in_index: true, archived_ms: at(91), ..image("kept", &[], 400) };
+    let signature = Image { subject: Some("unused".to_owned()), ..image("signature", &[], 1) };
+    let images = [
+        never,
+        pulled,
+        unused,
+        restored,
+        archived,
+        gone,
+        member,
+        of_archived_index,
+        kept,
+        signature,
+    ];
+    let due: Vec<_> = policy
+        .evaluate(&images, NOW)
+        .into_iter()
+        .map(|d| (d.digest, d.priority, d.action))
+        .collect();
+    let expected = [
+        ("gone", 2, Action::Expire),
+        ("never-pulled", 1, Action::Archive),
+        ("of-archived-index", 1, Action::Archive),
+        ("signature", 1, Action::Archive),
+        ("unused", 1, Action::Archive),
+    ];
+    assert_eq!(
+        due,
+        expected.map(|(digest, priority, action)| (digest.to_owned(), priority, action))
+    );
+}
+
+#[test]
 fn policies_that_say_too_much_or_too_little() {
     let tagged = with(count("tagged", 1), "tagPrefixList", &["a"]);
     let mut both = tagged.clone();
     both["tagPatternList"] = json!(["b"]);
-    let mut archive = rule(1, count("any", 1));
-    archive["action"] = json!({"type": "transition", "targetStorageClass": "archive"});
+    let archiving = |selection: Value, target: Value| {
+        let mut archive = rule(1, selection);
+        archive["action"] = json!({"type": "transition", "targetStorageClass": target});
+        archive
+    };
     let mut pulled = count("any", 1);
     pulled["countType"] = json!("sinceImagePulled");
-    pulled["countUnit"] = json!("days");
+    let archived = |days: i64| {
+        json!({"tagStatus": "any", "storageClass": "archive", "countType": "sinceImageTransitioned",
+            "countUnit": "days", "countNumber": days})
+    };
+    let mut standard = archived(90);
+    standard["storageClass"] = json!("standard");
+    let mut pushed = age("any", 1);
+    pushed["storageClass"] = json!("archive");
     let mut unit = count("any", 1);
     unit["countUnit"] = json!("days");
     for (rules, part) in [
@@ -128,8 +189,13 @@ fn policies_that_say_too_much_or_too_little() {
         (vec![rule(1, with(count("any", 1), "tagPrefixList", &["a"]))], "go with tagStatus"),
         (vec![rule(1, with(count("tagged", 1), "tagPatternList", &["a*b*c*d*e*"]))], "wildcards"),
         (vec![rule(1, count("any", 0))], "at least 1"),
-        (vec![archive], "transition"),
-        (vec![rule(1, pulled)], "sinceImagePulled"),
+        (vec![archiving(count("any", 1), json!(null))], "targetStorageClass 'archive'"),
+        (vec![archiving(count("any", 1), json!("standard"))], "targetStorageClass 'archive'"),
+        (vec![archiving(archived(90), json!("archive"))], "can only expire"),
+        (vec![rule(1, archived(89))], "at least 90"),
+        (vec![rule(1, standard)], "goes with countType"),
+        (vec![rule(1, pushed)], "goes with countType"),
+        (vec![rule(1, pulled)], "countUnit 'days'"),
         (vec![rule(1, unit)], "countUnit"),
         (
             vec![rule(1, json!({"tagStatus": "any", "countType": "x", "countNumber": 1}))],
@@ -161,10 +227,12 @@ fn any_images() -> impl Strategy<Value = Vec<Image>> {
                 tags,
                 pushed_ms: NOW - days * DAY_MS,
                 in_index: in_index && index % 4 == 0,
+                in_active_index: in_index && index % 4 == 0,
                 // Only older ones, as pushes make them: no circles.
                 subject: subject
                     .filter(|of| *of < index && index % 3 == 0)
                     .map(|of| format!("d{of}")),
+                ..Image::default()
             })
             .collect()
     })
@@ -214,6 +282,7 @@ proptest! {
             match first.count {
                 Count::MoreThan(n) => prop_assert!(younger > n, "the {} youngest stay", n),
                 Count::DaysSincePushed(days) => prop_assert!(NOW - image.pushed_ms > days * DAY_MS),
+                Count::DaysSincePulled(_) | Count::DaysSinceArchived(_) => {}
             }
         }
         // The order that images come in changes nothing, and what is left has nothing to expire by

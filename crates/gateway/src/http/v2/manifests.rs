@@ -33,7 +33,10 @@ pub(super) async fn serve(
         _ => access::PULL_IMAGE,
     };
     trace.operation = action;
-    let repository = call.repository(name, action)?;
+    let repository = match call.head.method {
+        Method::PUT => call.repository_to_push(name, action).await?,
+        _ => call.repository(name, action)?,
+    };
     match call.head.method {
         Method::PUT => {
             let bytes = whole(call, body.take()).await?;
@@ -62,6 +65,11 @@ pub(super) async fn serve(
             };
             let found = content::resolve(&call.snapshot, &repository.id, reference);
             let image = found.ok_or_else(unknown)?;
+            if image.is_archived {
+                let message =
+                    format!("The image {} is archived: restore it before pulling it", image.digest);
+                return Err(Refusal::new(Code::ManifestUnknown, message));
+            }
             get(call, image).await?.ok_or_else(unknown)
         }
     }

@@ -19,6 +19,7 @@ use crate::app::App;
 use crate::ecr::names::unknown_repository;
 use crate::identity::Verified;
 use crate::registry::access::{self, Asker, Denied, Resource};
+use crate::registry::templates;
 use crate::registry::tokens::{self, Login};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -161,6 +162,23 @@ impl Call<'_> {
             Refusal::new(Code::NameUnknown, message)
         };
         found.cloned().ok_or_else(unknown)
+    }
+
+    /// The repository with this name, made if a template of the registry says so and the caller may.
+    async fn repository_to_push(
+        &self,
+        name: &str,
+        action: &str,
+    ) -> Result<Arc<Repository>, Refusal> {
+        let name_is_free = self.snapshot.repository(&name.to_owned()).is_none();
+        if let Some(template) = templates::on_push(&self.snapshot, name).filter(|_| name_is_free) {
+            for action in [action, "CreateRepository"] {
+                self.demand(Resource::Name(name), action)?;
+            }
+            let when = (self.app.now(), uuid::Uuid::new_v4().as_u64_pair().0);
+            return Ok(templates::create(self.app, name, template, when).await?);
+        }
+        self.repository(name, action)
     }
 
     /// A parameter of the query.

@@ -6,6 +6,7 @@ use super::super::service::Trace;
 use super::errors::{Code, Refusal};
 use super::{CONTENT_DIGEST, Call, stream};
 use crate::app::App;
+use crate::ecr::settings;
 use crate::registry::access::{self, Resource};
 use crate::registry::content;
 use hyper::Method;
@@ -26,7 +27,7 @@ pub(super) async fn begin(
     trace: &mut Trace,
 ) -> Result<Answer, Refusal> {
     trace.operation = access::BEGIN_UPLOAD;
-    let repository = call.repository(name, access::BEGIN_UPLOAD)?;
+    let repository = call.repository_to_push(name, access::BEGIN_UPLOAD).await?;
     if let Some(digest) = call.parameter("mount") {
         let digest: Digest = parse_digest(&digest)?;
         let from = call.parameter("from");
@@ -64,6 +65,7 @@ async fn mount(
     let source = match from {
         // Without a source only what the repository has itself: anything else would tell who has what.
         None => Some(repository),
+        Some(from) if from != repository.name && !settings::mounts(&call.snapshot) => None,
         Some(from) => call.snapshot.repository(&from.to_owned()).map(AsRef::as_ref),
     };
     let Some(source) = source else { return Ok(false) };

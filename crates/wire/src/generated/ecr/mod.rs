@@ -20,33 +20,21 @@ pub const SERVICE: crate::Service = crate::Service {
 
 /// The service's operations that aren't generated.
 pub const OTHER_OPERATIONS: &[&str] = &[
-    "BatchGetRepositoryScanningConfiguration",
     "CreatePullThroughCacheRule",
-    "CreateRepositoryCreationTemplate",
     "DeletePullThroughCacheRule",
     "DeleteRegistryPolicy",
-    "DeleteRepositoryCreationTemplate",
     "DeleteSigningConfiguration",
     "DeregisterPullTimeUpdateExclusion",
     "DescribeImageReplicationStatus",
-    "DescribeImageScanFindings",
     "DescribeImageSigningStatus",
     "DescribePullThroughCacheRules",
-    "DescribeRepositoryCreationTemplates",
-    "GetAccountSetting",
-    "GetRegistryScanningConfiguration",
     "GetSigningConfiguration",
     "ListPullTimeUpdateExclusions",
-    "PutAccountSetting",
     "PutRegistryPolicy",
-    "PutRegistryScanningConfiguration",
     "PutReplicationConfiguration",
     "PutSigningConfiguration",
     "RegisterPullTimeUpdateExclusion",
-    "StartImageScan",
-    "UpdateImageStorageClass",
     "UpdatePullThroughCacheRule",
-    "UpdateRepositoryCreationTemplate",
     "ValidatePullThroughCacheRule",
 ];
 
@@ -54,40 +42,55 @@ operations! {
     BatchCheckLayerAvailability(BatchCheckLayerAvailabilityRequest, BatchCheckLayerAvailabilityResponse);
     BatchDeleteImage(BatchDeleteImageRequest, BatchDeleteImageResponse);
     BatchGetImage(BatchGetImageRequest, BatchGetImageResponse);
+    BatchGetRepositoryScanningConfiguration(BatchGetRepositoryScanningConfigurationRequest, BatchGetRepositoryScanningConfigurationResponse);
     CompleteLayerUpload(CompleteLayerUploadRequest, CompleteLayerUploadResponse);
     CreateRepository(CreateRepositoryRequest, CreateRepositoryResponse);
+    CreateRepositoryCreationTemplate(CreateRepositoryCreationTemplateRequest, CreateRepositoryCreationTemplateResponse);
     DeleteLifecyclePolicy(DeleteLifecyclePolicyRequest, DeleteLifecyclePolicyResponse);
     DeleteRepository(DeleteRepositoryRequest, DeleteRepositoryResponse);
+    DeleteRepositoryCreationTemplate(DeleteRepositoryCreationTemplateRequest, DeleteRepositoryCreationTemplateResponse);
     DeleteRepositoryPolicy(DeleteRepositoryPolicyRequest, DeleteRepositoryPolicyResponse);
+    DescribeImageScanFindings(DescribeImageScanFindingsRequest, DescribeImageScanFindingsResponse);
     DescribeImages(DescribeImagesRequest, DescribeImagesResponse);
     DescribeRegistry(DescribeRegistryRequest, DescribeRegistryResponse);
     DescribeRepositories(DescribeRepositoriesRequest, DescribeRepositoriesResponse);
+    DescribeRepositoryCreationTemplates(DescribeRepositoryCreationTemplatesRequest, DescribeRepositoryCreationTemplatesResponse);
+    GetAccountSetting(GetAccountSettingRequest, GetAccountSettingResponse);
     GetAuthorizationToken(GetAuthorizationTokenRequest, GetAuthorizationTokenResponse);
     GetDownloadUrlForLayer(GetDownloadUrlForLayerRequest, GetDownloadUrlForLayerResponse);
     GetLifecyclePolicy(GetLifecyclePolicyRequest, GetLifecyclePolicyResponse);
     GetLifecyclePolicyPreview(GetLifecyclePolicyPreviewRequest, GetLifecyclePolicyPreviewResponse);
     GetRegistryPolicy(GetRegistryPolicyRequest, GetRegistryPolicyResponse);
+    GetRegistryScanningConfiguration(GetRegistryScanningConfigurationRequest, GetRegistryScanningConfigurationResponse);
     GetRepositoryPolicy(GetRepositoryPolicyRequest, GetRepositoryPolicyResponse);
     InitiateLayerUpload(InitiateLayerUploadRequest, InitiateLayerUploadResponse);
     ListImageReferrers(ListImageReferrersRequest, ListImageReferrersResponse);
     ListImages(ListImagesRequest, ListImagesResponse);
     ListTagsForResource(ListTagsForResourceRequest, ListTagsForResourceResponse);
+    PutAccountSetting(PutAccountSettingRequest, PutAccountSettingResponse);
     PutImage(PutImageRequest, PutImageResponse);
     PutImageScanningConfiguration(PutImageScanningConfigurationRequest, PutImageScanningConfigurationResponse);
     PutImageTagMutability(PutImageTagMutabilityRequest, PutImageTagMutabilityResponse);
     PutLifecyclePolicy(PutLifecyclePolicyRequest, PutLifecyclePolicyResponse);
+    PutRegistryScanningConfiguration(PutRegistryScanningConfigurationRequest, PutRegistryScanningConfigurationResponse);
     SetRepositoryPolicy(SetRepositoryPolicyRequest, SetRepositoryPolicyResponse);
+    StartImageScan(StartImageScanRequest, StartImageScanResponse);
     StartLifecyclePolicyPreview(StartLifecyclePolicyPreviewRequest, StartLifecyclePolicyPreviewResponse);
     TagResource(TagResourceRequest, TagResourceResponse);
     UntagResource(UntagResourceRequest, UntagResourceResponse);
+    UpdateImageStorageClass(UpdateImageStorageClassRequest, UpdateImageStorageClassResponse);
+    UpdateRepositoryCreationTemplate(UpdateRepositoryCreationTemplateRequest, UpdateRepositoryCreationTemplateResponse);
     UploadLayerPart(UploadLayerPartRequest, UploadLayerPartResponse);
 }
 
 errors! {
+    BlockedByOrganizationPolicyException = "BlockedByOrganizationPolicyException", 400, Client;
     EmptyUploadException = "EmptyUploadException", 400, Client;
     ImageAlreadyExistsException = "ImageAlreadyExistsException", 400, Client;
+    ImageArchivedException = "ImageArchivedException", 400, Client;
     ImageDigestDoesNotMatchException = "ImageDigestDoesNotMatchException", 400, Client;
     ImageNotFoundException = "ImageNotFoundException", 400, Client;
+    ImageStorageClassUpdateNotSupportedException = "ImageStorageClassUpdateNotSupportedException", 400, Client;
     ImageTagAlreadyExistsException = "ImageTagAlreadyExistsException", 400, Client;
     InvalidLayerException = "InvalidLayerException", 400, Client;
     InvalidLayerPartException = "InvalidLayerPartException", 400, Client;
@@ -108,11 +111,15 @@ errors! {
     RepositoryNotEmptyException = "RepositoryNotEmptyException", 400, Client;
     RepositoryNotFoundException = "RepositoryNotFoundException", 400, Client;
     RepositoryPolicyNotFoundException = "RepositoryPolicyNotFoundException", 400, Client;
+    ScanNotFoundException = "ScanNotFoundException", 400, Client;
     ServerException = "ServerException", 500, Server;
+    TemplateAlreadyExistsException = "TemplateAlreadyExistsException", 400, Client;
+    TemplateNotFoundException = "TemplateNotFoundException", 400, Client;
     TooManyTagsException = "TooManyTagsException", 400, Client;
     UnableToGetUpstreamImageException = "UnableToGetUpstreamImageException", 400, Client;
     UnableToGetUpstreamLayerException = "UnableToGetUpstreamLayerException", 400, Client;
     UnableToListUpstreamImageReferrersException = "UnableToListUpstreamImageReferrersException", 400, Client;
+    UnsupportedImageTypeException = "UnsupportedImageTypeException", 400, Client;
     UploadNotFoundException = "UploadNotFoundException", 400, Client;
     ValidationException = "ValidationException", 400, Client;
 }

@@ -14,6 +14,8 @@ pub static ANNOTATIONS: Schema = Schema::map("Annotations", &prelude::STRING, &p
 pub static ARTIFACT_TYPE_LIST: Schema =
     Schema::list("ArtifactTypeList", &ARTIFACT_TYPE).min(0).max(5);
 
+pub static ATTRIBUTE_LIST: Schema = Schema::list("AttributeList", &ATTRIBUTE).min(0).max(50);
+
 pub static AUTHORIZATION_DATA_LIST: Schema =
     Schema::list("AuthorizationDataList", &AUTHORIZATION_DATA);
 
@@ -21,6 +23,14 @@ pub static BATCHED_OPERATION_LAYER_DIGEST_LIST: Schema =
     Schema::list("BatchedOperationLayerDigestList", &BATCHED_OPERATION_LAYER_DIGEST)
         .min(1)
         .max(100);
+
+pub static CVSS_SCORE_ADJUSTMENT_LIST: Schema =
+    Schema::list("CvssScoreAdjustmentList", &CVSS_SCORE_ADJUSTMENT);
+
+pub static CVSS_SCORE_LIST: Schema = Schema::list("CvssScoreList", &CVSS_SCORE);
+
+pub static ENHANCED_IMAGE_SCAN_FINDING_LIST: Schema =
+    Schema::list("EnhancedImageScanFindingList", &ENHANCED_IMAGE_SCAN_FINDING);
 
 pub static FINDING_SEVERITY_COUNTS: Schema =
     Schema::map("FindingSeverityCounts", &FINDING_SEVERITY, &SEVERITY_COUNT);
@@ -39,12 +49,17 @@ pub static IMAGE_LIST: Schema = Schema::list("ImageList", &IMAGE);
 
 pub static IMAGE_REFERRER_LIST: Schema = Schema::list("ImageReferrerList", &IMAGE_REFERRER);
 
+pub static IMAGE_SCAN_FINDING_LIST: Schema =
+    Schema::list("ImageScanFindingList", &IMAGE_SCAN_FINDING);
+
 pub static IMAGE_TAG_LIST: Schema = Schema::list("ImageTagList", &IMAGE_TAG);
 
 pub static IMAGE_TAG_MUTABILITY_EXCLUSION_FILTERS: Schema =
     Schema::list("ImageTagMutabilityExclusionFilters", &IMAGE_TAG_MUTABILITY_EXCLUSION_FILTER)
         .min(1)
         .max(5);
+
+pub static IMAGE_TAGS_LIST: Schema = Schema::list("ImageTagsList", &IMAGE_TAG);
 
 pub static LAYER_DIGEST_LIST: Schema =
     Schema::list("LayerDigestList", &LAYER_DIGEST).min(1).max(100);
@@ -59,11 +74,26 @@ pub static LIFECYCLE_POLICY_PREVIEW_RESULT_LIST: Schema =
 pub static MEDIA_TYPE_LIST: Schema =
     Schema::list("MediaTypeList", &prelude::STRING).min(1).max(100);
 
+pub static PREFIX_LIST: Schema = Schema::list("PrefixList", &PREFIX);
+
+pub static RCT_APPLIED_FOR_LIST: Schema = Schema::list("RCTAppliedForList", &RCT_APPLIED_FOR);
+
+pub static REFERENCE_URLS_LIST: Schema = Schema::list("ReferenceUrlsList", &prelude::STRING);
+
+pub static REGISTRY_SCANNING_RULE_LIST: Schema =
+    Schema::list("RegistryScanningRuleList", &REGISTRY_SCANNING_RULE).min(0).max(2);
+
+pub static RELATED_VULNERABILITIES_LIST: Schema =
+    Schema::list("RelatedVulnerabilitiesList", &prelude::STRING);
+
 pub static REPLICATION_DESTINATION_LIST: Schema =
     Schema::list("ReplicationDestinationList", &REPLICATION_DESTINATION).min(0).max(100);
 
 pub static REPLICATION_RULE_LIST: Schema =
     Schema::list("ReplicationRuleList", &REPLICATION_RULE).min(0).max(10);
+
+pub static REPOSITORY_CREATION_TEMPLATE_LIST: Schema =
+    Schema::list("RepositoryCreationTemplateList", &REPOSITORY_CREATION_TEMPLATE);
 
 pub static REPOSITORY_FILTER_LIST: Schema =
     Schema::list("RepositoryFilterList", &REPOSITORY_FILTER).min(1).max(100);
@@ -73,9 +103,30 @@ pub static REPOSITORY_LIST: Schema = Schema::list("RepositoryList", &REPOSITORY)
 pub static REPOSITORY_NAME_LIST: Schema =
     Schema::list("RepositoryNameList", &REPOSITORY_NAME).min(1).max(100);
 
+pub static REPOSITORY_SCANNING_CONFIGURATION_FAILURE_LIST: Schema = Schema::list(
+    "RepositoryScanningConfigurationFailureList",
+    &REPOSITORY_SCANNING_CONFIGURATION_FAILURE,
+);
+
+pub static REPOSITORY_SCANNING_CONFIGURATION_LIST: Schema =
+    Schema::list("RepositoryScanningConfigurationList", &REPOSITORY_SCANNING_CONFIGURATION);
+
+pub static RESOURCE_LIST: Schema = Schema::list("ResourceList", &RESOURCE);
+
+pub static SCANNING_CONFIGURATION_REPOSITORY_NAME_LIST: Schema =
+    Schema::list("ScanningConfigurationRepositoryNameList", &REPOSITORY_NAME).min(1).max(25);
+
+pub static SCANNING_REPOSITORY_FILTER_LIST: Schema =
+    Schema::list("ScanningRepositoryFilterList", &SCANNING_REPOSITORY_FILTER).min(0).max(100);
+
 pub static TAG_KEY_LIST: Schema = Schema::list("TagKeyList", &prelude::STRING);
 
 pub static TAG_LIST: Schema = Schema::list("TagList", &TAG);
 
+pub static TAGS: Schema = Schema::map("Tags", &prelude::STRING, &prelude::STRING);
+
 pub static TRANSITIONING_IMAGE_TOTAL_COUNTS: Schema =
     Schema::list("TransitioningImageTotalCounts", &TRANSITIONING_IMAGE_TOTAL_COUNT);
+
+pub static VULNERABLE_PACKAGES_LIST: Schema =
+    Schema::list("VulnerablePackagesList", &VULNERABLE_PACKAGE);

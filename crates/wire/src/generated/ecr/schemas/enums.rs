@@ -74,8 +74,16 @@ pub static LIFECYCLE_POLICY_STORAGE_CLASS: Schema =
 pub static LIFECYCLE_POLICY_TARGET_STORAGE_CLASS: Schema =
     Schema::new("LifecyclePolicyTargetStorageClass", Kind::String(&["ARCHIVE"]));
 
+pub static RCT_APPLIED_FOR: Schema = Schema::new(
+    "RCTAppliedFor",
+    Kind::String(&["REPLICATION", "PULL_THROUGH_CACHE", "CREATE_ON_PUSH"]),
+);
+
 pub static REPOSITORY_FILTER_TYPE: Schema =
     Schema::new("RepositoryFilterType", Kind::String(&["PREFIX_MATCH"]));
+
+pub static SCAN_FREQUENCY: Schema =
+    Schema::new("ScanFrequency", Kind::String(&["SCAN_ON_PUSH", "CONTINUOUS_SCAN", "MANUAL"]));
 
 pub static SCAN_STATUS: Schema = Schema::new(
     "ScanStatus",
@@ -93,5 +101,16 @@ pub static SCAN_STATUS: Schema = Schema::new(
     ]),
 );
 
+pub static SCAN_TYPE: Schema = Schema::new("ScanType", Kind::String(&["BASIC", "ENHANCED"]));
+
+pub static SCANNING_CONFIGURATION_FAILURE_CODE: Schema =
+    Schema::new("ScanningConfigurationFailureCode", Kind::String(&["REPOSITORY_NOT_FOUND"]));
+
+pub static SCANNING_REPOSITORY_FILTER_TYPE: Schema =
+    Schema::new("ScanningRepositoryFilterType", Kind::String(&["WILDCARD"]));
+
 pub static TAG_STATUS: Schema =
     Schema::new("TagStatus", Kind::String(&["TAGGED", "UNTAGGED", "ANY"]));
+
+pub static TARGET_STORAGE_CLASS: Schema =
+    Schema::new("TargetStorageClass", Kind::String(&["STANDARD", "ARCHIVE"]));

@@ -9,11 +9,19 @@ use crate::schema::prelude;
 #[allow(unused_imports)]
 use crate::schema::{Kind, List, Member, Schema, SchemaRef, TimestampFormat};
 
+pub static BLOCKED_BY_ORGANIZATION_POLICY_EXCEPTION: Schema = Schema::structure(
+    "BlockedByOrganizationPolicyException",
+    &[Member::new("message", &prelude::STRING)],
+);
+
 pub static EMPTY_UPLOAD_EXCEPTION: Schema =
     Schema::structure("EmptyUploadException", &[Member::new("message", &prelude::STRING)]);
 
 pub static IMAGE_ALREADY_EXISTS_EXCEPTION: Schema =
     Schema::structure("ImageAlreadyExistsException", &[Member::new("message", &prelude::STRING)]);
+
+pub static IMAGE_ARCHIVED_EXCEPTION: Schema =
+    Schema::structure("ImageArchivedException", &[Member::new("message", &prelude::STRING)]);
 
 pub static IMAGE_DIGEST_DOES_NOT_MATCH_EXCEPTION: Schema = Schema::structure(
     "ImageDigestDoesNotMatchException",
@@ -22,6 +30,11 @@ pub static IMAGE_DIGEST_DOES_NOT_MATCH_EXCEPTION: Schema = Schema::structure(
 
 pub static IMAGE_NOT_FOUND_EXCEPTION: Schema =
     Schema::structure("ImageNotFoundException", &[Member::new("message", &prelude::STRING)]);
+
+pub static IMAGE_STORAGE_CLASS_UPDATE_NOT_SUPPORTED_EXCEPTION: Schema = Schema::structure(
+    "ImageStorageClassUpdateNotSupportedException",
+    &[Member::new("message", &prelude::STRING)],
+);
 
 pub static IMAGE_TAG_ALREADY_EXISTS_EXCEPTION: Schema = Schema::structure(
     "ImageTagAlreadyExistsException",
@@ -109,8 +122,19 @@ pub static REPOSITORY_POLICY_NOT_FOUND_EXCEPTION: Schema = Schema::structure(
     &[Member::new("message", &prelude::STRING)],
 );
 
+pub static SCAN_NOT_FOUND_EXCEPTION: Schema =
+    Schema::structure("ScanNotFoundException", &[Member::new("message", &prelude::STRING)]);
+
 pub static SERVER_EXCEPTION: Schema =
     Schema::structure("ServerException", &[Member::new("message", &prelude::STRING)]);
+
+pub static TEMPLATE_ALREADY_EXISTS_EXCEPTION: Schema = Schema::structure(
+    "TemplateAlreadyExistsException",
+    &[Member::new("message", &prelude::STRING)],
+);
+
+pub static TEMPLATE_NOT_FOUND_EXCEPTION: Schema =
+    Schema::structure("TemplateNotFoundException", &[Member::new("message", &prelude::STRING)]);
 
 pub static TOO_MANY_TAGS_EXCEPTION: Schema =
     Schema::structure("TooManyTagsException", &[Member::new("message", &prelude::STRING)]);
@@ -129,6 +153,9 @@ pub static UNABLE_TO_LIST_UPSTREAM_IMAGE_REFERRERS_EXCEPTION: Schema = Schema::s
     "UnableToListUpstreamImageReferrersException",
     &[Member::new("message", &prelude::STRING)],
 );
+
+pub static UNSUPPORTED_IMAGE_TYPE_EXCEPTION: Schema =
+    Schema::structure("UnsupportedImageTypeException", &[Member::new("message", &prelude::STRING)]);
 
 pub static UPLOAD_NOT_FOUND_EXCEPTION: Schema =
     Schema::structure("UploadNotFoundException", &[Member::new("message", &prelude::STRING)]);

@@ -37,6 +37,11 @@ pub static BATCH_GET_IMAGE_REQUEST: Schema = Schema::structure(
     ],
 );
 
+pub static BATCH_GET_REPOSITORY_SCANNING_CONFIGURATION_REQUEST: Schema = Schema::structure(
+    "BatchGetRepositoryScanningConfigurationRequest",
+    &[Member::new("repositoryNames", &SCANNING_CONFIGURATION_REPOSITORY_NAME_LIST).required()],
+);
+
 pub static COMPLETE_LAYER_UPLOAD_REQUEST: Schema = Schema::structure(
     "CompleteLayerUploadRequest",
     &[
@@ -44,6 +49,25 @@ pub static COMPLETE_LAYER_UPLOAD_REQUEST: Schema = Schema::structure(
         Member::new("repositoryName", &REPOSITORY_NAME).required(),
         Member::new("uploadId", &UPLOAD_ID).required(),
         Member::new("layerDigests", &LAYER_DIGEST_LIST).required(),
+    ],
+);
+
+pub static CREATE_REPOSITORY_CREATION_TEMPLATE_REQUEST: Schema = Schema::structure(
+    "CreateRepositoryCreationTemplateRequest",
+    &[
+        Member::new("prefix", &PREFIX).required(),
+        Member::new("description", &REPOSITORY_TEMPLATE_DESCRIPTION),
+        Member::new(
+            "encryptionConfiguration",
+            &ENCRYPTION_CONFIGURATION_FOR_REPOSITORY_CREATION_TEMPLATE,
+        ),
+        Member::new("resourceTags", &TAG_LIST),
+        Member::new("imageTagMutability", &IMAGE_TAG_MUTABILITY),
+        Member::new("imageTagMutabilityExclusionFilters", &IMAGE_TAG_MUTABILITY_EXCLUSION_FILTERS),
+        Member::new("repositoryPolicy", &REPOSITORY_POLICY_TEXT),
+        Member::new("lifecyclePolicy", &LIFECYCLE_POLICY_TEXT_FOR_REPOSITORY_CREATION_TEMPLATE),
+        Member::new("appliedFor", &RCT_APPLIED_FOR_LIST).required(),
+        Member::new("customRoleArn", &CUSTOM_ROLE_ARN),
     ],
 );
 
@@ -68,6 +92,11 @@ pub static DELETE_LIFECYCLE_POLICY_REQUEST: Schema = Schema::structure(
     ],
 );
 
+pub static DELETE_REPOSITORY_CREATION_TEMPLATE_REQUEST: Schema = Schema::structure(
+    "DeleteRepositoryCreationTemplateRequest",
+    &[Member::new("prefix", &PREFIX).required()],
+);
+
 pub static DELETE_REPOSITORY_POLICY_REQUEST: Schema = Schema::structure(
     "DeleteRepositoryPolicyRequest",
     &[
@@ -82,6 +111,17 @@ pub static DELETE_REPOSITORY_REQUEST: Schema = Schema::structure(
         Member::new("registryId", &REGISTRY_ID),
         Member::new("repositoryName", &REPOSITORY_NAME).required(),
         Member::new("force", &prelude::BOOLEAN),
+    ],
+);
+
+pub static DESCRIBE_IMAGE_SCAN_FINDINGS_REQUEST: Schema = Schema::structure(
+    "DescribeImageScanFindingsRequest",
+    &[
+        Member::new("registryId", &REGISTRY_ID),
+        Member::new("repositoryName", &REPOSITORY_NAME).required(),
+        Member::new("imageId", &IMAGE_IDENTIFIER).required(),
+        Member::new("nextToken", &prelude::STRING),
+        Member::new("maxResults", &MAX_RESULTS),
     ],
 );
 
@@ -107,6 +147,20 @@ pub static DESCRIBE_REPOSITORIES_REQUEST: Schema = Schema::structure(
         Member::new("nextToken", &prelude::STRING),
         Member::new("maxResults", &MAX_RESULTS),
     ],
+);
+
+pub static DESCRIBE_REPOSITORY_CREATION_TEMPLATES_REQUEST: Schema = Schema::structure(
+    "DescribeRepositoryCreationTemplatesRequest",
+    &[
+        Member::new("prefixes", &PREFIX_LIST),
+        Member::new("nextToken", &prelude::STRING),
+        Member::new("maxResults", &MAX_RESULTS),
+    ],
+);
+
+pub static GET_ACCOUNT_SETTING_REQUEST: Schema = Schema::structure(
+    "GetAccountSettingRequest",
+    &[Member::new("name", &ACCOUNT_SETTING_NAME).required()],
 );
 
 pub static GET_AUTHORIZATION_TOKEN_REQUEST: Schema = Schema::structure(
@@ -144,6 +198,9 @@ pub static GET_LIFECYCLE_POLICY_REQUEST: Schema = Schema::structure(
 );
 
 pub static GET_REGISTRY_POLICY_REQUEST: Schema = Schema::structure("GetRegistryPolicyRequest", &[]);
+
+pub static GET_REGISTRY_SCANNING_CONFIGURATION_REQUEST: Schema =
+    Schema::structure("GetRegistryScanningConfigurationRequest", &[]);
 
 pub static GET_REPOSITORY_POLICY_REQUEST: Schema = Schema::structure(
     "GetRepositoryPolicyRequest",
@@ -189,6 +246,14 @@ pub static LIST_TAGS_FOR_RESOURCE_REQUEST: Schema = Schema::structure(
     &[Member::new("resourceArn", &prelude::STRING).required()],
 );
 
+pub static PUT_ACCOUNT_SETTING_REQUEST: Schema = Schema::structure(
+    "PutAccountSettingRequest",
+    &[
+        Member::new("name", &ACCOUNT_SETTING_NAME).required(),
+        Member::new("value", &prelude::STRING).required(),
+    ],
+);
+
 pub static PUT_IMAGE_REQUEST: Schema = Schema::structure(
     "PutImageRequest",
     &[
@@ -229,6 +294,11 @@ pub static PUT_LIFECYCLE_POLICY_REQUEST: Schema = Schema::structure(
     ],
 );
 
+pub static PUT_REGISTRY_SCANNING_CONFIGURATION_REQUEST: Schema = Schema::structure(
+    "PutRegistryScanningConfigurationRequest",
+    &[Member::new("scanType", &SCAN_TYPE), Member::new("rules", &REGISTRY_SCANNING_RULE_LIST)],
+);
+
 pub static SET_REPOSITORY_POLICY_REQUEST: Schema = Schema::structure(
     "SetRepositoryPolicyRequest",
     &[
@@ -236,6 +306,15 @@ pub static SET_REPOSITORY_POLICY_REQUEST: Schema = Schema::structure(
         Member::new("repositoryName", &REPOSITORY_NAME).required(),
         Member::new("policyText", &REPOSITORY_POLICY_TEXT).required(),
         Member::new("force", &prelude::BOOLEAN),
+    ],
+);
+
+pub static START_IMAGE_SCAN_REQUEST: Schema = Schema::structure(
+    "StartImageScanRequest",
+    &[
+        Member::new("registryId", &REGISTRY_ID),
+        Member::new("repositoryName", &REPOSITORY_NAME).required(),
+        Member::new("imageId", &IMAGE_IDENTIFIER).required(),
     ],
 );
 
@@ -261,6 +340,35 @@ pub static UNTAG_RESOURCE_REQUEST: Schema = Schema::structure(
     &[
         Member::new("resourceArn", &prelude::STRING).required(),
         Member::new("tagKeys", &TAG_KEY_LIST).required(),
+    ],
+);
+
+pub static UPDATE_IMAGE_STORAGE_CLASS_REQUEST: Schema = Schema::structure(
+    "UpdateImageStorageClassRequest",
+    &[
+        Member::new("registryId", &REGISTRY_ID),
+        Member::new("repositoryName", &REPOSITORY_NAME).required(),
+        Member::new("imageId", &IMAGE_IDENTIFIER).required(),
+        Member::new("targetStorageClass", &TARGET_STORAGE_CLASS).required(),
+    ],
+);
+
+pub static UPDATE_REPOSITORY_CREATION_TEMPLATE_REQUEST: Schema = Schema::structure(
+    "UpdateRepositoryCreationTemplateRequest",
+    &[
+        Member::new("prefix", &PREFIX).required(),
+        Member::new("description", &REPOSITORY_TEMPLATE_DESCRIPTION),
+        Member::new(
+            "encryptionConfiguration",
+            &ENCRYPTION_CONFIGURATION_FOR_REPOSITORY_CREATION_TEMPLATE,
+        ),
+        Member::new("resourceTags", &TAG_LIST),
+        Member::new("imageTagMutability", &IMAGE_TAG_MUTABILITY),
+        Member::new("imageTagMutabilityExclusionFilters", &IMAGE_TAG_MUTABILITY_EXCLUSION_FILTERS),
+        Member::new("repositoryPolicy", &REPOSITORY_POLICY_TEXT),
+        Member::new("lifecyclePolicy", &LIFECYCLE_POLICY_TEXT_FOR_REPOSITORY_CREATION_TEMPLATE),
+        Member::new("appliedFor", &RCT_APPLIED_FOR_LIST),
+        Member::new("customRoleArn", &CUSTOM_ROLE_ARN),
     ],
 );
 

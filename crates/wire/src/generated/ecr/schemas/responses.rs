@@ -27,6 +27,14 @@ pub static BATCH_GET_IMAGE_RESPONSE: Schema = Schema::structure(
     &[Member::new("images", &IMAGE_LIST), Member::new("failures", &IMAGE_FAILURE_LIST)],
 );
 
+pub static BATCH_GET_REPOSITORY_SCANNING_CONFIGURATION_RESPONSE: Schema = Schema::structure(
+    "BatchGetRepositoryScanningConfigurationResponse",
+    &[
+        Member::new("scanningConfigurations", &REPOSITORY_SCANNING_CONFIGURATION_LIST),
+        Member::new("failures", &REPOSITORY_SCANNING_CONFIGURATION_FAILURE_LIST),
+    ],
+);
+
 pub static COMPLETE_LAYER_UPLOAD_RESPONSE: Schema = Schema::structure(
     "CompleteLayerUploadResponse",
     &[
@@ -34,6 +42,14 @@ pub static COMPLETE_LAYER_UPLOAD_RESPONSE: Schema = Schema::structure(
         Member::new("repositoryName", &REPOSITORY_NAME),
         Member::new("uploadId", &UPLOAD_ID),
         Member::new("layerDigest", &LAYER_DIGEST),
+    ],
+);
+
+pub static CREATE_REPOSITORY_CREATION_TEMPLATE_RESPONSE: Schema = Schema::structure(
+    "CreateRepositoryCreationTemplateResponse",
+    &[
+        Member::new("registryId", &REGISTRY_ID),
+        Member::new("repositoryCreationTemplate", &REPOSITORY_CREATION_TEMPLATE),
     ],
 );
 
@@ -50,6 +66,14 @@ pub static DELETE_LIFECYCLE_POLICY_RESPONSE: Schema = Schema::structure(
     ],
 );
 
+pub static DELETE_REPOSITORY_CREATION_TEMPLATE_RESPONSE: Schema = Schema::structure(
+    "DeleteRepositoryCreationTemplateResponse",
+    &[
+        Member::new("registryId", &REGISTRY_ID),
+        Member::new("repositoryCreationTemplate", &REPOSITORY_CREATION_TEMPLATE),
+    ],
+);
+
 pub static DELETE_REPOSITORY_POLICY_RESPONSE: Schema = Schema::structure(
     "DeleteRepositoryPolicyResponse",
     &[
@@ -61,6 +85,18 @@ pub static DELETE_REPOSITORY_POLICY_RESPONSE: Schema = Schema::structure(
 
 pub static DELETE_REPOSITORY_RESPONSE: Schema =
     Schema::structure("DeleteRepositoryResponse", &[Member::new("repository", &REPOSITORY)]);
+
+pub static DESCRIBE_IMAGE_SCAN_FINDINGS_RESPONSE: Schema = Schema::structure(
+    "DescribeImageScanFindingsResponse",
+    &[
+        Member::new("registryId", &REGISTRY_ID),
+        Member::new("repositoryName", &REPOSITORY_NAME),
+        Member::new("imageId", &IMAGE_IDENTIFIER),
+        Member::new("imageScanStatus", &IMAGE_SCAN_STATUS),
+        Member::new("imageScanFindings", &IMAGE_SCAN_FINDINGS),
+        Member::new("nextToken", &prelude::STRING),
+    ],
+);
 
 pub static DESCRIBE_IMAGES_RESPONSE: Schema = Schema::structure(
     "DescribeImagesResponse",
@@ -78,6 +114,20 @@ pub static DESCRIBE_REGISTRY_RESPONSE: Schema = Schema::structure(
 pub static DESCRIBE_REPOSITORIES_RESPONSE: Schema = Schema::structure(
     "DescribeRepositoriesResponse",
     &[Member::new("repositories", &REPOSITORY_LIST), Member::new("nextToken", &prelude::STRING)],
+);
+
+pub static DESCRIBE_REPOSITORY_CREATION_TEMPLATES_RESPONSE: Schema = Schema::structure(
+    "DescribeRepositoryCreationTemplatesResponse",
+    &[
+        Member::new("registryId", &REGISTRY_ID),
+        Member::new("repositoryCreationTemplates", &REPOSITORY_CREATION_TEMPLATE_LIST),
+        Member::new("nextToken", &prelude::STRING),
+    ],
+);
+
+pub static GET_ACCOUNT_SETTING_RESPONSE: Schema = Schema::structure(
+    "GetAccountSettingResponse",
+    &[Member::new("name", &ACCOUNT_SETTING_NAME), Member::new("value", &ACCOUNT_SETTING_NAME)],
 );
 
 pub static GET_AUTHORIZATION_TOKEN_RESPONSE: Schema = Schema::structure(
@@ -118,6 +168,14 @@ pub static GET_REGISTRY_POLICY_RESPONSE: Schema = Schema::structure(
     &[Member::new("registryId", &REGISTRY_ID), Member::new("policyText", &REGISTRY_POLICY_TEXT)],
 );
 
+pub static GET_REGISTRY_SCANNING_CONFIGURATION_RESPONSE: Schema = Schema::structure(
+    "GetRegistryScanningConfigurationResponse",
+    &[
+        Member::new("registryId", &REGISTRY_ID),
+        Member::new("scanningConfiguration", &REGISTRY_SCANNING_CONFIGURATION),
+    ],
+);
+
 pub static GET_REPOSITORY_POLICY_RESPONSE: Schema = Schema::structure(
     "GetRepositoryPolicyResponse",
     &[
@@ -144,6 +202,11 @@ pub static LIST_IMAGES_RESPONSE: Schema = Schema::structure(
 
 pub static LIST_TAGS_FOR_RESOURCE_RESPONSE: Schema =
     Schema::structure("ListTagsForResourceResponse", &[Member::new("tags", &TAG_LIST)]);
+
+pub static PUT_ACCOUNT_SETTING_RESPONSE: Schema = Schema::structure(
+    "PutAccountSettingResponse",
+    &[Member::new("name", &ACCOUNT_SETTING_NAME), Member::new("value", &prelude::STRING)],
+);
 
 pub static PUT_IMAGE_RESPONSE: Schema =
     Schema::structure("PutImageResponse", &[Member::new("image", &IMAGE)]);
@@ -176,12 +239,27 @@ pub static PUT_LIFECYCLE_POLICY_RESPONSE: Schema = Schema::structure(
     ],
 );
 
+pub static PUT_REGISTRY_SCANNING_CONFIGURATION_RESPONSE: Schema = Schema::structure(
+    "PutRegistryScanningConfigurationResponse",
+    &[Member::new("registryScanningConfiguration", &REGISTRY_SCANNING_CONFIGURATION)],
+);
+
 pub static SET_REPOSITORY_POLICY_RESPONSE: Schema = Schema::structure(
     "SetRepositoryPolicyResponse",
     &[
         Member::new("registryId", &REGISTRY_ID),
         Member::new("repositoryName", &REPOSITORY_NAME),
         Member::new("policyText", &REPOSITORY_POLICY_TEXT),
+    ],
+);
+
+pub static START_IMAGE_SCAN_RESPONSE: Schema = Schema::structure(
+    "StartImageScanResponse",
+    &[
+        Member::new("registryId", &REGISTRY_ID),
+        Member::new("repositoryName", &REPOSITORY_NAME),
+        Member::new("imageId", &IMAGE_IDENTIFIER),
+        Member::new("imageScanStatus", &IMAGE_SCAN_STATUS),
     ],
 );
 
@@ -198,6 +276,24 @@ pub static START_LIFECYCLE_POLICY_PREVIEW_RESPONSE: Schema = Schema::structure(
 pub static TAG_RESOURCE_RESPONSE: Schema = Schema::structure("TagResourceResponse", &[]);
 
 pub static UNTAG_RESOURCE_RESPONSE: Schema = Schema::structure("UntagResourceResponse", &[]);
+
+pub static UPDATE_IMAGE_STORAGE_CLASS_RESPONSE: Schema = Schema::structure(
+    "UpdateImageStorageClassResponse",
+    &[
+        Member::new("registryId", &REGISTRY_ID),
+        Member::new("repositoryName", &REPOSITORY_NAME),
+        Member::new("imageId", &IMAGE_IDENTIFIER),
+        Member::new("imageStatus", &IMAGE_STATUS),
+    ],
+);
+
+pub static UPDATE_REPOSITORY_CREATION_TEMPLATE_RESPONSE: Schema = Schema::structure(
+    "UpdateRepositoryCreationTemplateResponse",
+    &[
+        Member::new("registryId", &REGISTRY_ID),
+        Member::new("repositoryCreationTemplate", &REPOSITORY_CREATION_TEMPLATE),
+    ],
+);
 
 pub static UPLOAD_LAYER_PART_RESPONSE: Schema = Schema::structure(
     "UploadLayerPartResponse",

@@ -9,12 +9,22 @@ use crate::schema::prelude;
 #[allow(unused_imports)]
 use crate::schema::{Kind, List, Member, Schema, SchemaRef, TimestampFormat};
 
+pub static ACCOUNT_SETTING_NAME: Schema =
+    Schema::new("AccountSettingName", Kind::String(&[])).min(1).max(64);
+
 pub static ARTIFACT_TYPE: Schema = Schema::new("ArtifactType", Kind::String(&[])).min(1).max(255);
+
+pub static ATTRIBUTE_KEY: Schema = Schema::new("AttributeKey", Kind::String(&[])).min(1).max(128);
+
+pub static ATTRIBUTE_VALUE: Schema =
+    Schema::new("AttributeValue", Kind::String(&[])).min(1).max(256);
 
 pub static BASE64: Schema = Schema::new("Base64", Kind::String(&[])).pattern("^\\S+$");
 
 pub static BATCHED_OPERATION_LAYER_DIGEST: Schema =
     Schema::new("BatchedOperationLayerDigest", Kind::String(&[])).min(0).max(1000);
+
+pub static CUSTOM_ROLE_ARN: Schema = Schema::new("CustomRoleArn", Kind::String(&[])).max(2048);
 
 pub static FIFTY_MAX_RESULTS: Schema = Schema::new("FiftyMaxResults", Kind::Integer).min(1).max(50);
 
@@ -31,7 +41,15 @@ pub static IMAGE_TAG_MUTABILITY_EXCLUSION_FILTER_VALUE: Schema =
         .max(128)
         .pattern("^[0-9a-zA-Z._*-]{1,128}$");
 
+pub static IN_USE_COUNT: Schema = Schema::new("InUseCount", Kind::Long).min(0);
+
 pub static KMS_KEY: Schema = Schema::new("KmsKey", Kind::String(&[])).min(1).max(2048);
+
+pub static KMS_KEY_FOR_REPOSITORY_CREATION_TEMPLATE: Schema =
+    Schema::new("KmsKeyForRepositoryCreationTemplate", Kind::String(&[]))
+        .min(0)
+        .max(2048)
+        .pattern("^$|arn:aws[a-z0-9-]*:kms:[a-z0-9-]+:[0-9]{12}:key\\/[a-z0-9-]+");
 
 pub static LAYER_DIGEST: Schema =
     Schema::new("LayerDigest", Kind::String(&[])).pattern("[a-zA-Z0-9-_+.]+:[a-fA-F0-9]+");
@@ -44,12 +62,21 @@ pub static LIFECYCLE_POLICY_RULE_PRIORITY: Schema =
 pub static LIFECYCLE_POLICY_TEXT: Schema =
     Schema::new("LifecyclePolicyText", Kind::String(&[])).min(100).max(30720);
 
+pub static LIFECYCLE_POLICY_TEXT_FOR_REPOSITORY_CREATION_TEMPLATE: Schema =
+    Schema::new("LifecyclePolicyTextForRepositoryCreationTemplate", Kind::String(&[]))
+        .min(0)
+        .max(30720);
+
 pub static LIFECYCLE_PREVIEW_MAX_RESULTS: Schema =
     Schema::new("LifecyclePreviewMaxResults", Kind::Integer).min(1).max(100);
 
 pub static MAX_RESULTS: Schema = Schema::new("MaxResults", Kind::Integer).min(1).max(1000);
 
 pub static PART_SIZE: Schema = Schema::new("PartSize", Kind::Long).min(0);
+
+pub static PREFIX: Schema = Schema::new("Prefix", Kind::String(&[])).min(1).max(256).pattern(
+    "^([a-z0-9]+((\\.|_|__|-+)[a-z0-9]+)*(\\/[a-z0-9]+((\\.|_|__|-+)[a-z0-9]+)*)*\\/?|ROOT)$",
+);
 
 pub static REGION: Schema =
     Schema::new("Region", Kind::String(&[])).min(2).max(25).pattern("[0-9a-z-]{2,25}");
@@ -72,6 +99,15 @@ pub static REPOSITORY_NAME: Schema = Schema::new("RepositoryName", Kind::String(
 
 pub static REPOSITORY_POLICY_TEXT: Schema =
     Schema::new("RepositoryPolicyText", Kind::String(&[])).min(0).max(10240);
+
+pub static REPOSITORY_TEMPLATE_DESCRIPTION: Schema =
+    Schema::new("RepositoryTemplateDescription", Kind::String(&[])).max(256);
+
+pub static SCANNING_REPOSITORY_FILTER_VALUE: Schema =
+    Schema::new("ScanningRepositoryFilterValue", Kind::String(&[]))
+        .min(1)
+        .max(255)
+        .pattern("^[a-z0-9*](?:[._\\-/a-z0-9*]?[a-z0-9*]+)*$");
 
 pub static SEVERITY_COUNT: Schema = Schema::new("SeverityCount", Kind::Integer).min(0);
 

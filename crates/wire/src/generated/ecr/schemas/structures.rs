@@ -9,12 +9,59 @@ use crate::schema::prelude;
 #[allow(unused_imports)]
 use crate::schema::{Kind, List, Member, Schema, SchemaRef, TimestampFormat};
 
+pub static ATTRIBUTE: Schema = Schema::structure(
+    "Attribute",
+    &[Member::new("key", &ATTRIBUTE_KEY).required(), Member::new("value", &ATTRIBUTE_VALUE)],
+);
+
 pub static AUTHORIZATION_DATA: Schema = Schema::structure(
     "AuthorizationData",
     &[
         Member::new("authorizationToken", &BASE64),
         Member::new("expiresAt", &prelude::TIMESTAMP),
         Member::new("proxyEndpoint", &prelude::STRING),
+    ],
+);
+
+pub static AWS_ECR_CONTAINER_IMAGE_DETAILS: Schema = Schema::structure(
+    "AwsEcrContainerImageDetails",
+    &[
+        Member::new("architecture", &prelude::STRING),
+        Member::new("author", &prelude::STRING),
+        Member::new("imageHash", &prelude::STRING),
+        Member::new("imageTags", &IMAGE_TAGS_LIST),
+        Member::new("platform", &prelude::STRING),
+        Member::new("pushedAt", &prelude::TIMESTAMP),
+        Member::new("lastInUseAt", &prelude::TIMESTAMP),
+        Member::new("inUseCount", &IN_USE_COUNT),
+        Member::new("registry", &REGISTRY_ID),
+        Member::new("repositoryName", &REPOSITORY_NAME),
+    ],
+);
+
+pub static CVSS_SCORE: Schema = Schema::structure(
+    "CvssScore",
+    &[
+        Member::new("baseScore", &prelude::DOUBLE),
+        Member::new("scoringVector", &prelude::STRING),
+        Member::new("source", &prelude::STRING),
+        Member::new("version", &prelude::STRING),
+    ],
+);
+
+pub static CVSS_SCORE_ADJUSTMENT: Schema = Schema::structure(
+    "CvssScoreAdjustment",
+    &[Member::new("metric", &prelude::STRING), Member::new("reason", &prelude::STRING)],
+);
+
+pub static CVSS_SCORE_DETAILS: Schema = Schema::structure(
+    "CvssScoreDetails",
+    &[
+        Member::new("adjustments", &CVSS_SCORE_ADJUSTMENT_LIST),
+        Member::new("score", &prelude::DOUBLE),
+        Member::new("scoreSource", &prelude::STRING),
+        Member::new("scoringVector", &prelude::STRING),
+        Member::new("version", &prelude::STRING),
     ],
 );
 
@@ -26,6 +73,37 @@ pub static DESCRIBE_IMAGES_FILTER: Schema = Schema::structure(
 pub static ENCRYPTION_CONFIGURATION: Schema = Schema::structure(
     "EncryptionConfiguration",
     &[Member::new("encryptionType", &ENCRYPTION_TYPE).required(), Member::new("kmsKey", &KMS_KEY)],
+);
+
+pub static ENCRYPTION_CONFIGURATION_FOR_REPOSITORY_CREATION_TEMPLATE: Schema = Schema::structure(
+    "EncryptionConfigurationForRepositoryCreationTemplate",
+    &[
+        Member::new("encryptionType", &ENCRYPTION_TYPE).required(),
+        Member::new("kmsKey", &KMS_KEY_FOR_REPOSITORY_CREATION_TEMPLATE),
+    ],
+);
+
+pub static ENHANCED_IMAGE_SCAN_FINDING: Schema = Schema::structure(
+    "EnhancedImageScanFinding",
+    &[
+        Member::new("awsAccountId", &REGISTRY_ID),
+        Member::new("description", &prelude::STRING),
+        Member::new("findingArn", &prelude::STRING),
+        Member::new("firstObservedAt", &prelude::TIMESTAMP),
+        Member::new("lastObservedAt", &prelude::TIMESTAMP),
+        Member::new("packageVulnerabilityDetails", &PACKAGE_VULNERABILITY_DETAILS),
+        Member::new("remediation", &REMEDIATION),
+        Member::new("resources", &RESOURCE_LIST),
+        Member::new("score", &prelude::DOUBLE),
+        Member::new("scoreDetails", &SCORE_DETAILS),
+        Member::new("severity", &prelude::STRING),
+        Member::new("status", &prelude::STRING),
+        Member::new("title", &prelude::STRING),
+        Member::new("type", &prelude::STRING),
+        Member::new("updatedAt", &prelude::TIMESTAMP),
+        Member::new("fixAvailable", &prelude::STRING),
+        Member::new("exploitAvailable", &prelude::STRING),
+    ],
 );
 
 pub static IMAGE: Schema = Schema::structure(
@@ -83,6 +161,28 @@ pub static IMAGE_REFERRER: Schema = Schema::structure(
         Member::new("size", &prelude::LONG).required(),
         Member::new("annotations", &ANNOTATIONS),
         Member::new("artifactStatus", &ARTIFACT_STATUS),
+    ],
+);
+
+pub static IMAGE_SCAN_FINDING: Schema = Schema::structure(
+    "ImageScanFinding",
+    &[
+        Member::new("name", &prelude::STRING),
+        Member::new("description", &prelude::STRING),
+        Member::new("uri", &prelude::STRING),
+        Member::new("severity", &FINDING_SEVERITY),
+        Member::new("attributes", &ATTRIBUTE_LIST),
+    ],
+);
+
+pub static IMAGE_SCAN_FINDINGS: Schema = Schema::structure(
+    "ImageScanFindings",
+    &[
+        Member::new("imageScanCompletedAt", &prelude::TIMESTAMP),
+        Member::new("vulnerabilitySourceUpdatedAt", &prelude::TIMESTAMP),
+        Member::new("findingSeverityCounts", &FINDING_SEVERITY_COUNTS),
+        Member::new("findings", &IMAGE_SCAN_FINDING_LIST),
+        Member::new("enhancedFindings", &ENHANCED_IMAGE_SCAN_FINDING_LIST),
     ],
 );
 
@@ -176,6 +276,43 @@ pub static LIST_IMAGES_FILTER: Schema = Schema::structure(
     &[Member::new("tagStatus", &TAG_STATUS), Member::new("imageStatus", &IMAGE_STATUS_FILTER)],
 );
 
+pub static PACKAGE_VULNERABILITY_DETAILS: Schema = Schema::structure(
+    "PackageVulnerabilityDetails",
+    &[
+        Member::new("cvss", &CVSS_SCORE_LIST),
+        Member::new("referenceUrls", &REFERENCE_URLS_LIST),
+        Member::new("relatedVulnerabilities", &RELATED_VULNERABILITIES_LIST),
+        Member::new("source", &prelude::STRING),
+        Member::new("sourceUrl", &prelude::STRING),
+        Member::new("vendorCreatedAt", &prelude::TIMESTAMP),
+        Member::new("vendorSeverity", &prelude::STRING),
+        Member::new("vendorUpdatedAt", &prelude::TIMESTAMP),
+        Member::new("vulnerabilityId", &prelude::STRING),
+        Member::new("vulnerablePackages", &VULNERABLE_PACKAGES_LIST),
+    ],
+);
+
+pub static RECOMMENDATION: Schema = Schema::structure(
+    "Recommendation",
+    &[Member::new("url", &prelude::STRING), Member::new("text", &prelude::STRING)],
+);
+
+pub static REGISTRY_SCANNING_CONFIGURATION: Schema = Schema::structure(
+    "RegistryScanningConfiguration",
+    &[Member::new("scanType", &SCAN_TYPE), Member::new("rules", &REGISTRY_SCANNING_RULE_LIST)],
+);
+
+pub static REGISTRY_SCANNING_RULE: Schema = Schema::structure(
+    "RegistryScanningRule",
+    &[
+        Member::new("scanFrequency", &SCAN_FREQUENCY).required(),
+        Member::new("repositoryFilters", &SCANNING_REPOSITORY_FILTER_LIST).required(),
+    ],
+);
+
+pub static REMEDIATION: Schema =
+    Schema::structure("Remediation", &[Member::new("recommendation", &RECOMMENDATION)]);
+
 pub static REPLICATION_CONFIGURATION: Schema = Schema::structure(
     "ReplicationConfiguration",
     &[Member::new("rules", &REPLICATION_RULE_LIST).required()],
@@ -212,6 +349,27 @@ pub static REPOSITORY: Schema = Schema::structure(
     ],
 );
 
+pub static REPOSITORY_CREATION_TEMPLATE: Schema = Schema::structure(
+    "RepositoryCreationTemplate",
+    &[
+        Member::new("prefix", &PREFIX),
+        Member::new("description", &REPOSITORY_TEMPLATE_DESCRIPTION),
+        Member::new(
+            "encryptionConfiguration",
+            &ENCRYPTION_CONFIGURATION_FOR_REPOSITORY_CREATION_TEMPLATE,
+        ),
+        Member::new("resourceTags", &TAG_LIST),
+        Member::new("imageTagMutability", &IMAGE_TAG_MUTABILITY),
+        Member::new("imageTagMutabilityExclusionFilters", &IMAGE_TAG_MUTABILITY_EXCLUSION_FILTERS),
+        Member::new("repositoryPolicy", &REPOSITORY_POLICY_TEXT),
+        Member::new("lifecyclePolicy", &LIFECYCLE_POLICY_TEXT_FOR_REPOSITORY_CREATION_TEMPLATE),
+        Member::new("appliedFor", &RCT_APPLIED_FOR_LIST),
+        Member::new("customRoleArn", &CUSTOM_ROLE_ARN),
+        Member::new("createdAt", &prelude::TIMESTAMP),
+        Member::new("updatedAt", &prelude::TIMESTAMP),
+    ],
+);
+
 pub static REPOSITORY_FILTER: Schema = Schema::structure(
     "RepositoryFilter",
     &[
@@ -219,6 +377,52 @@ pub static REPOSITORY_FILTER: Schema = Schema::structure(
         Member::new("filterType", &REPOSITORY_FILTER_TYPE).required(),
     ],
 );
+
+pub static REPOSITORY_SCANNING_CONFIGURATION: Schema = Schema::structure(
+    "RepositoryScanningConfiguration",
+    &[
+        Member::new("repositoryArn", &prelude::STRING),
+        Member::new("repositoryName", &REPOSITORY_NAME),
+        Member::new("scanOnPush", &prelude::BOOLEAN),
+        Member::new("scanFrequency", &SCAN_FREQUENCY),
+        Member::new("appliedScanFilters", &SCANNING_REPOSITORY_FILTER_LIST),
+    ],
+);
+
+pub static REPOSITORY_SCANNING_CONFIGURATION_FAILURE: Schema = Schema::structure(
+    "RepositoryScanningConfigurationFailure",
+    &[
+        Member::new("repositoryName", &REPOSITORY_NAME),
+        Member::new("failureCode", &SCANNING_CONFIGURATION_FAILURE_CODE),
+        Member::new("failureReason", &prelude::STRING),
+    ],
+);
+
+pub static RESOURCE: Schema = Schema::structure(
+    "Resource",
+    &[
+        Member::new("details", &RESOURCE_DETAILS),
+        Member::new("id", &prelude::STRING),
+        Member::new("tags", &TAGS),
+        Member::new("type", &prelude::STRING),
+    ],
+);
+
+pub static RESOURCE_DETAILS: Schema = Schema::structure(
+    "ResourceDetails",
+    &[Member::new("awsEcrContainerImage", &AWS_ECR_CONTAINER_IMAGE_DETAILS)],
+);
+
+pub static SCANNING_REPOSITORY_FILTER: Schema = Schema::structure(
+    "ScanningRepositoryFilter",
+    &[
+        Member::new("filter", &SCANNING_REPOSITORY_FILTER_VALUE).required(),
+        Member::new("filterType", &SCANNING_REPOSITORY_FILTER_TYPE).required(),
+    ],
+);
+
+pub static SCORE_DETAILS: Schema =
+    Schema::structure("ScoreDetails", &[Member::new("cvss", &CVSS_SCORE_DETAILS)]);
 
 pub static SUBJECT_IDENTIFIER: Schema = Schema::structure(
     "SubjectIdentifier",
@@ -238,5 +442,20 @@ pub static TRANSITIONING_IMAGE_TOTAL_COUNT: Schema = Schema::structure(
     &[
         Member::new("targetStorageClass", &LIFECYCLE_POLICY_TARGET_STORAGE_CLASS),
         Member::new("imageTotalCount", &IMAGE_COUNT),
+    ],
+);
+
+pub static VULNERABLE_PACKAGE: Schema = Schema::structure(
+    "VulnerablePackage",
+    &[
+        Member::new("arch", &prelude::STRING),
+        Member::new("epoch", &prelude::INTEGER),
+        Member::new("filePath", &prelude::STRING),
+        Member::new("name", &prelude::STRING),
+        Member::new("packageManager", &prelude::STRING),
+        Member::new("release", &prelude::STRING),
+        Member::new("sourceLayerHash", &prelude::STRING),
+        Member::new("version", &prelude::STRING),
+        Member::new("fixedInVersion", &prelude::STRING),
     ],
 );

@@ -158,9 +158,27 @@ enumeration! {
 }
 
 enumeration! {
+    /// `RCTAppliedFor` of the ECR model.
+    RCTAppliedFor {
+        Replication = "REPLICATION",
+        PullThroughCache = "PULL_THROUGH_CACHE",
+        CreateOnPush = "CREATE_ON_PUSH",
+    }
+}
+
+enumeration! {
     /// `RepositoryFilterType` of the ECR model.
     RepositoryFilterType {
         PrefixMatch = "PREFIX_MATCH",
+    }
+}
+
+enumeration! {
+    /// `ScanFrequency` of the ECR model.
+    ScanFrequency {
+        ScanOnPush = "SCAN_ON_PUSH",
+        ContinuousScan = "CONTINUOUS_SCAN",
+        Manual = "MANUAL",
     }
 }
 
@@ -181,10 +199,40 @@ enumeration! {
 }
 
 enumeration! {
+    /// `ScanType` of the ECR model.
+    ScanType {
+        Basic = "BASIC",
+        Enhanced = "ENHANCED",
+    }
+}
+
+enumeration! {
+    /// `ScanningConfigurationFailureCode` of the ECR model.
+    ScanningConfigurationFailureCode {
+        RepositoryNotFound = "REPOSITORY_NOT_FOUND",
+    }
+}
+
+enumeration! {
+    /// `ScanningRepositoryFilterType` of the ECR model.
+    ScanningRepositoryFilterType {
+        Wildcard = "WILDCARD",
+    }
+}
+
+enumeration! {
     /// `TagStatus` of the ECR model.
     TagStatus {
         Tagged = "TAGGED",
         Untagged = "UNTAGGED",
         Any = "ANY",
+    }
+}
+
+enumeration! {
+    /// `TargetStorageClass` of the ECR model.
+    TargetStorageClass {
+        Standard = "STANDARD",
+        Archive = "ARCHIVE",
     }
 }

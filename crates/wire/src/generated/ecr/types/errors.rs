@@ -15,6 +15,13 @@ use crate::shape::{enumeration, structure};
 use crate::{Blob, Document, Timestamp};
 
 structure! {
+    /// `BlockedByOrganizationPolicyException` of the ECR model.
+    BlockedByOrganizationPolicyException: schemas::BLOCKED_BY_ORGANIZATION_POLICY_EXCEPTION {
+        message: String = "message",
+    }
+}
+
+structure! {
     /// `EmptyUploadException` of the ECR model.
     EmptyUploadException: schemas::EMPTY_UPLOAD_EXCEPTION {
         message: String = "message",
@@ -29,6 +36,13 @@ structure! {
 }
 
 structure! {
+    /// `ImageArchivedException` of the ECR model.
+    ImageArchivedException: schemas::IMAGE_ARCHIVED_EXCEPTION {
+        message: String = "message",
+    }
+}
+
+structure! {
     /// `ImageDigestDoesNotMatchException` of the ECR model.
     ImageDigestDoesNotMatchException: schemas::IMAGE_DIGEST_DOES_NOT_MATCH_EXCEPTION {
         message: String = "message",
@@ -38,6 +52,13 @@ structure! {
 structure! {
     /// `ImageNotFoundException` of the ECR model.
     ImageNotFoundException: schemas::IMAGE_NOT_FOUND_EXCEPTION {
+        message: String = "message",
+    }
+}
+
+structure! {
+    /// `ImageStorageClassUpdateNotSupportedException` of the ECR model.
+    ImageStorageClassUpdateNotSupportedException: schemas::IMAGE_STORAGE_CLASS_UPDATE_NOT_SUPPORTED_EXCEPTION {
         message: String = "message",
     }
 }
@@ -188,8 +209,29 @@ structure! {
 }
 
 structure! {
+    /// `ScanNotFoundException` of the ECR model.
+    ScanNotFoundException: schemas::SCAN_NOT_FOUND_EXCEPTION {
+        message: String = "message",
+    }
+}
+
+structure! {
     /// `ServerException` of the ECR model.
     ServerException: schemas::SERVER_EXCEPTION {
+        message: String = "message",
+    }
+}
+
+structure! {
+    /// `TemplateAlreadyExistsException` of the ECR model.
+    TemplateAlreadyExistsException: schemas::TEMPLATE_ALREADY_EXISTS_EXCEPTION {
+        message: String = "message",
+    }
+}
+
+structure! {
+    /// `TemplateNotFoundException` of the ECR model.
+    TemplateNotFoundException: schemas::TEMPLATE_NOT_FOUND_EXCEPTION {
         message: String = "message",
     }
 }
@@ -218,6 +260,13 @@ structure! {
 structure! {
     /// `UnableToListUpstreamImageReferrersException` of the ECR model.
     UnableToListUpstreamImageReferrersException: schemas::UNABLE_TO_LIST_UPSTREAM_IMAGE_REFERRERS_EXCEPTION {
+        message: String = "message",
+    }
+}
+
+structure! {
+    /// `UnsupportedImageTypeException` of the ECR model.
+    UnsupportedImageTypeException: schemas::UNSUPPORTED_IMAGE_TYPE_EXCEPTION {
         message: String = "message",
     }
 }

@@ -43,12 +43,35 @@ structure! {
 }
 
 structure! {
+    /// `BatchGetRepositoryScanningConfigurationRequest` of the ECR model.
+    BatchGetRepositoryScanningConfigurationRequest: schemas::BATCH_GET_REPOSITORY_SCANNING_CONFIGURATION_REQUEST {
+        repository_names: Vec<String> = "repositoryNames",
+    }
+}
+
+structure! {
     /// `CompleteLayerUploadRequest` of the ECR model.
     CompleteLayerUploadRequest: schemas::COMPLETE_LAYER_UPLOAD_REQUEST {
         registry_id: String = "registryId",
         repository_name: String = "repositoryName",
         upload_id: String = "uploadId",
         layer_digests: Vec<String> = "layerDigests",
+    }
+}
+
+structure! {
+    /// `CreateRepositoryCreationTemplateRequest` of the ECR model.
+    CreateRepositoryCreationTemplateRequest: schemas::CREATE_REPOSITORY_CREATION_TEMPLATE_REQUEST {
+        prefix: String = "prefix",
+        description: String = "description",
+        encryption_configuration: EncryptionConfigurationForRepositoryCreationTemplate = "encryptionConfiguration",
+        resource_tags: Vec<Tag> = "resourceTags",
+        image_tag_mutability: ImageTagMutability = "imageTagMutability",
+        image_tag_mutability_exclusion_filters: Vec<ImageTagMutabilityExclusionFilter> = "imageTagMutabilityExclusionFilters",
+        repository_policy: String = "repositoryPolicy",
+        lifecycle_policy: String = "lifecyclePolicy",
+        applied_for: Vec<RCTAppliedFor> = "appliedFor",
+        custom_role_arn: String = "customRoleArn",
     }
 }
 
@@ -74,6 +97,13 @@ structure! {
 }
 
 structure! {
+    /// `DeleteRepositoryCreationTemplateRequest` of the ECR model.
+    DeleteRepositoryCreationTemplateRequest: schemas::DELETE_REPOSITORY_CREATION_TEMPLATE_REQUEST {
+        prefix: String = "prefix",
+    }
+}
+
+structure! {
     /// `DeleteRepositoryPolicyRequest` of the ECR model.
     DeleteRepositoryPolicyRequest: schemas::DELETE_REPOSITORY_POLICY_REQUEST {
         registry_id: String = "registryId",
@@ -87,6 +117,17 @@ structure! {
         registry_id: String = "registryId",
         repository_name: String = "repositoryName",
         force: bool = "force",
+    }
+}
+
+structure! {
+    /// `DescribeImageScanFindingsRequest` of the ECR model.
+    DescribeImageScanFindingsRequest: schemas::DESCRIBE_IMAGE_SCAN_FINDINGS_REQUEST {
+        registry_id: String = "registryId",
+        repository_name: String = "repositoryName",
+        image_id: ImageIdentifier = "imageId",
+        next_token: String = "nextToken",
+        max_results: i32 = "maxResults",
     }
 }
 
@@ -115,6 +156,22 @@ structure! {
         repository_names: Vec<String> = "repositoryNames",
         next_token: String = "nextToken",
         max_results: i32 = "maxResults",
+    }
+}
+
+structure! {
+    /// `DescribeRepositoryCreationTemplatesRequest` of the ECR model.
+    DescribeRepositoryCreationTemplatesRequest: schemas::DESCRIBE_REPOSITORY_CREATION_TEMPLATES_REQUEST {
+        prefixes: Vec<String> = "prefixes",
+        next_token: String = "nextToken",
+        max_results: i32 = "maxResults",
+    }
+}
+
+structure! {
+    /// `GetAccountSettingRequest` of the ECR model.
+    GetAccountSettingRequest: schemas::GET_ACCOUNT_SETTING_REQUEST {
+        name: String = "name",
     }
 }
 
@@ -157,6 +214,12 @@ structure! {
 structure! {
     /// `GetRegistryPolicyRequest` of the ECR model.
     GetRegistryPolicyRequest: schemas::GET_REGISTRY_POLICY_REQUEST {
+    }
+}
+
+structure! {
+    /// `GetRegistryScanningConfigurationRequest` of the ECR model.
+    GetRegistryScanningConfigurationRequest: schemas::GET_REGISTRY_SCANNING_CONFIGURATION_REQUEST {
     }
 }
 
@@ -207,6 +270,14 @@ structure! {
 }
 
 structure! {
+    /// `PutAccountSettingRequest` of the ECR model.
+    PutAccountSettingRequest: schemas::PUT_ACCOUNT_SETTING_REQUEST {
+        name: String = "name",
+        value: String = "value",
+    }
+}
+
+structure! {
     /// `PutImageRequest` of the ECR model.
     PutImageRequest: schemas::PUT_IMAGE_REQUEST {
         registry_id: String = "registryId",
@@ -247,12 +318,29 @@ structure! {
 }
 
 structure! {
+    /// `PutRegistryScanningConfigurationRequest` of the ECR model.
+    PutRegistryScanningConfigurationRequest: schemas::PUT_REGISTRY_SCANNING_CONFIGURATION_REQUEST {
+        scan_type: ScanType = "scanType",
+        rules: Vec<RegistryScanningRule> = "rules",
+    }
+}
+
+structure! {
     /// `SetRepositoryPolicyRequest` of the ECR model.
     SetRepositoryPolicyRequest: schemas::SET_REPOSITORY_POLICY_REQUEST {
         registry_id: String = "registryId",
         repository_name: String = "repositoryName",
         policy_text: String = "policyText",
         force: bool = "force",
+    }
+}
+
+structure! {
+    /// `StartImageScanRequest` of the ECR model.
+    StartImageScanRequest: schemas::START_IMAGE_SCAN_REQUEST {
+        registry_id: String = "registryId",
+        repository_name: String = "repositoryName",
+        image_id: ImageIdentifier = "imageId",
     }
 }
 
@@ -278,6 +366,32 @@ structure! {
     UntagResourceRequest: schemas::UNTAG_RESOURCE_REQUEST {
         resource_arn: String = "resourceArn",
         tag_keys: Vec<String> = "tagKeys",
+    }
+}
+
+structure! {
+    /// `UpdateImageStorageClassRequest` of the ECR model.
+    UpdateImageStorageClassRequest: schemas::UPDATE_IMAGE_STORAGE_CLASS_REQUEST {
+        registry_id: String = "registryId",
+        repository_name: String = "repositoryName",
+        image_id: ImageIdentifier = "imageId",
+        target_storage_class: TargetStorageClass = "targetStorageClass",
+    }
+}
+
+structure! {
+    /// `UpdateRepositoryCreationTemplateRequest` of the ECR model.
+    UpdateRepositoryCreationTemplateRequest: schemas::UPDATE_REPOSITORY_CREATION_TEMPLATE_REQUEST {
+        prefix: String = "prefix",
+        description: String = "description",
+        encryption_configuration: EncryptionConfigurationForRepositoryCreationTemplate = "encryptionConfiguration",
+        resource_tags: Vec<Tag> = "resourceTags",
+        image_tag_mutability: ImageTagMutability = "imageTagMutability",
+        image_tag_mutability_exclusion_filters: Vec<ImageTagMutabilityExclusionFilter> = "imageTagMutabilityExclusionFilters",
+        repository_policy: String = "repositoryPolicy",
+        lifecycle_policy: String = "lifecyclePolicy",
+        applied_for: Vec<RCTAppliedFor> = "appliedFor",
+        custom_role_arn: String = "customRoleArn",
     }
 }
 

@@ -39,12 +39,28 @@ structure! {
 }
 
 structure! {
+    /// `BatchGetRepositoryScanningConfigurationResponse` of the ECR model.
+    BatchGetRepositoryScanningConfigurationResponse: schemas::BATCH_GET_REPOSITORY_SCANNING_CONFIGURATION_RESPONSE {
+        scanning_configurations: Vec<RepositoryScanningConfiguration> = "scanningConfigurations",
+        failures: Vec<RepositoryScanningConfigurationFailure> = "failures",
+    }
+}
+
+structure! {
     /// `CompleteLayerUploadResponse` of the ECR model.
     CompleteLayerUploadResponse: schemas::COMPLETE_LAYER_UPLOAD_RESPONSE {
         registry_id: String = "registryId",
         repository_name: String = "repositoryName",
         upload_id: String = "uploadId",
         layer_digest: String = "layerDigest",
+    }
+}
+
+structure! {
+    /// `CreateRepositoryCreationTemplateResponse` of the ECR model.
+    CreateRepositoryCreationTemplateResponse: schemas::CREATE_REPOSITORY_CREATION_TEMPLATE_RESPONSE {
+        registry_id: String = "registryId",
+        repository_creation_template: RepositoryCreationTemplate = "repositoryCreationTemplate",
     }
 }
 
@@ -66,6 +82,14 @@ structure! {
 }
 
 structure! {
+    /// `DeleteRepositoryCreationTemplateResponse` of the ECR model.
+    DeleteRepositoryCreationTemplateResponse: schemas::DELETE_REPOSITORY_CREATION_TEMPLATE_RESPONSE {
+        registry_id: String = "registryId",
+        repository_creation_template: RepositoryCreationTemplate = "repositoryCreationTemplate",
+    }
+}
+
+structure! {
     /// `DeleteRepositoryPolicyResponse` of the ECR model.
     DeleteRepositoryPolicyResponse: schemas::DELETE_REPOSITORY_POLICY_RESPONSE {
         registry_id: String = "registryId",
@@ -78,6 +102,18 @@ structure! {
     /// `DeleteRepositoryResponse` of the ECR model.
     DeleteRepositoryResponse: schemas::DELETE_REPOSITORY_RESPONSE {
         repository: Repository = "repository",
+    }
+}
+
+structure! {
+    /// `DescribeImageScanFindingsResponse` of the ECR model.
+    DescribeImageScanFindingsResponse: schemas::DESCRIBE_IMAGE_SCAN_FINDINGS_RESPONSE {
+        registry_id: String = "registryId",
+        repository_name: String = "repositoryName",
+        image_id: ImageIdentifier = "imageId",
+        image_scan_status: ImageScanStatus = "imageScanStatus",
+        image_scan_findings: ImageScanFindings = "imageScanFindings",
+        next_token: String = "nextToken",
     }
 }
 
@@ -102,6 +138,23 @@ structure! {
     DescribeRepositoriesResponse: schemas::DESCRIBE_REPOSITORIES_RESPONSE {
         repositories: Vec<Repository> = "repositories",
         next_token: String = "nextToken",
+    }
+}
+
+structure! {
+    /// `DescribeRepositoryCreationTemplatesResponse` of the ECR model.
+    DescribeRepositoryCreationTemplatesResponse: schemas::DESCRIBE_REPOSITORY_CREATION_TEMPLATES_RESPONSE {
+        registry_id: String = "registryId",
+        repository_creation_templates: Vec<RepositoryCreationTemplate> = "repositoryCreationTemplates",
+        next_token: String = "nextToken",
+    }
+}
+
+structure! {
+    /// `GetAccountSettingResponse` of the ECR model.
+    GetAccountSettingResponse: schemas::GET_ACCOUNT_SETTING_RESPONSE {
+        name: String = "name",
+        value: String = "value",
     }
 }
 
@@ -152,6 +205,14 @@ structure! {
 }
 
 structure! {
+    /// `GetRegistryScanningConfigurationResponse` of the ECR model.
+    GetRegistryScanningConfigurationResponse: schemas::GET_REGISTRY_SCANNING_CONFIGURATION_RESPONSE {
+        registry_id: String = "registryId",
+        scanning_configuration: RegistryScanningConfiguration = "scanningConfiguration",
+    }
+}
+
+structure! {
     /// `GetRepositoryPolicyResponse` of the ECR model.
     GetRepositoryPolicyResponse: schemas::GET_REPOSITORY_POLICY_RESPONSE {
         registry_id: String = "registryId",
@@ -192,6 +253,14 @@ structure! {
 }
 
 structure! {
+    /// `PutAccountSettingResponse` of the ECR model.
+    PutAccountSettingResponse: schemas::PUT_ACCOUNT_SETTING_RESPONSE {
+        name: String = "name",
+        value: String = "value",
+    }
+}
+
+structure! {
     /// `PutImageResponse` of the ECR model.
     PutImageResponse: schemas::PUT_IMAGE_RESPONSE {
         image: Image = "image",
@@ -227,11 +296,28 @@ structure! {
 }
 
 structure! {
+    /// `PutRegistryScanningConfigurationResponse` of the ECR model.
+    PutRegistryScanningConfigurationResponse: schemas::PUT_REGISTRY_SCANNING_CONFIGURATION_RESPONSE {
+        registry_scanning_configuration: RegistryScanningConfiguration = "registryScanningConfiguration",
+    }
+}
+
+structure! {
     /// `SetRepositoryPolicyResponse` of the ECR model.
     SetRepositoryPolicyResponse: schemas::SET_REPOSITORY_POLICY_RESPONSE {
         registry_id: String = "registryId",
         repository_name: String = "repositoryName",
         policy_text: String = "policyText",
+    }
+}
+
+structure! {
+    /// `StartImageScanResponse` of the ECR model.
+    StartImageScanResponse: schemas::START_IMAGE_SCAN_RESPONSE {
+        registry_id: String = "registryId",
+        repository_name: String = "repositoryName",
+        image_id: ImageIdentifier = "imageId",
+        image_scan_status: ImageScanStatus = "imageScanStatus",
     }
 }
 
@@ -254,6 +340,24 @@ structure! {
 structure! {
     /// `UntagResourceResponse` of the ECR model.
     UntagResourceResponse: schemas::UNTAG_RESOURCE_RESPONSE {
+    }
+}
+
+structure! {
+    /// `UpdateImageStorageClassResponse` of the ECR model.
+    UpdateImageStorageClassResponse: schemas::UPDATE_IMAGE_STORAGE_CLASS_RESPONSE {
+        registry_id: String = "registryId",
+        repository_name: String = "repositoryName",
+        image_id: ImageIdentifier = "imageId",
+        image_status: ImageStatus = "imageStatus",
+    }
+}
+
+structure! {
+    /// `UpdateRepositoryCreationTemplateResponse` of the ECR model.
+    UpdateRepositoryCreationTemplateResponse: schemas::UPDATE_REPOSITORY_CREATION_TEMPLATE_RESPONSE {
+        registry_id: String = "registryId",
+        repository_creation_template: RepositoryCreationTemplate = "repositoryCreationTemplate",
     }
 }
 

@@ -15,11 +15,64 @@ use crate::shape::{enumeration, structure};
 use crate::{Blob, Document, Timestamp};
 
 structure! {
+    /// `Attribute` of the ECR model.
+    Attribute: schemas::ATTRIBUTE {
+        key: String = "key",
+        value: String = "value",
+    }
+}
+
+structure! {
     /// `AuthorizationData` of the ECR model.
     AuthorizationData: schemas::AUTHORIZATION_DATA {
         authorization_token: String = "authorizationToken",
         expires_at: Timestamp = "expiresAt",
         proxy_endpoint: String = "proxyEndpoint",
+    }
+}
+
+structure! {
+    /// `AwsEcrContainerImageDetails` of the ECR model.
+    AwsEcrContainerImageDetails: schemas::AWS_ECR_CONTAINER_IMAGE_DETAILS {
+        architecture: String = "architecture",
+        author: String = "author",
+        image_hash: String = "imageHash",
+        image_tags: Vec<String> = "imageTags",
+        platform: String = "platform",
+        pushed_at: Timestamp = "pushedAt",
+        last_in_use_at: Timestamp = "lastInUseAt",
+        in_use_count: i64 = "inUseCount",
+        registry: String = "registry",
+        repository_name: String = "repositoryName",
+    }
+}
+
+structure! {
+    /// `CvssScore` of the ECR model.
+    CvssScore: schemas::CVSS_SCORE {
+        base_score: f64 = "baseScore",
+        scoring_vector: String = "scoringVector",
+        source: String = "source",
+        version: String = "version",
+    }
+}
+
+structure! {
+    /// `CvssScoreAdjustment` of the ECR model.
+    CvssScoreAdjustment: schemas::CVSS_SCORE_ADJUSTMENT {
+        metric: String = "metric",
+        reason: String = "reason",
+    }
+}
+
+structure! {
+    /// `CvssScoreDetails` of the ECR model.
+    CvssScoreDetails: schemas::CVSS_SCORE_DETAILS {
+        adjustments: Vec<CvssScoreAdjustment> = "adjustments",
+        score: f64 = "score",
+        score_source: String = "scoreSource",
+        scoring_vector: String = "scoringVector",
+        version: String = "version",
     }
 }
 
@@ -36,6 +89,37 @@ structure! {
     EncryptionConfiguration: schemas::ENCRYPTION_CONFIGURATION {
         encryption_type: EncryptionType = "encryptionType",
         kms_key: String = "kmsKey",
+    }
+}
+
+structure! {
+    /// `EncryptionConfigurationForRepositoryCreationTemplate` of the ECR model.
+    EncryptionConfigurationForRepositoryCreationTemplate: schemas::ENCRYPTION_CONFIGURATION_FOR_REPOSITORY_CREATION_TEMPLATE {
+        encryption_type: EncryptionType = "encryptionType",
+        kms_key: String = "kmsKey",
+    }
+}
+
+structure! {
+    /// `EnhancedImageScanFinding` of the ECR model.
+    EnhancedImageScanFinding: schemas::ENHANCED_IMAGE_SCAN_FINDING {
+        aws_account_id: String = "awsAccountId",
+        description: String = "description",
+        finding_arn: String = "findingArn",
+        first_observed_at: Timestamp = "firstObservedAt",
+        last_observed_at: Timestamp = "lastObservedAt",
+        package_vulnerability_details: PackageVulnerabilityDetails = "packageVulnerabilityDetails",
+        remediation: Remediation = "remediation",
+        resources: Vec<Resource> = "resources",
+        score: f64 = "score",
+        score_details: ScoreDetails = "scoreDetails",
+        severity: String = "severity",
+        status: String = "status",
+        title: String = "title",
+        r#type: String = "type",
+        updated_at: Timestamp = "updatedAt",
+        fix_available: String = "fixAvailable",
+        exploit_available: String = "exploitAvailable",
     }
 }
 
@@ -97,6 +181,28 @@ structure! {
         size: i64 = "size",
         annotations: BTreeMap<String, String> = "annotations",
         artifact_status: ArtifactStatus = "artifactStatus",
+    }
+}
+
+structure! {
+    /// `ImageScanFinding` of the ECR model.
+    ImageScanFinding: schemas::IMAGE_SCAN_FINDING {
+        name: String = "name",
+        description: String = "description",
+        uri: String = "uri",
+        severity: FindingSeverity = "severity",
+        attributes: Vec<Attribute> = "attributes",
+    }
+}
+
+structure! {
+    /// `ImageScanFindings` of the ECR model.
+    ImageScanFindings: schemas::IMAGE_SCAN_FINDINGS {
+        image_scan_completed_at: Timestamp = "imageScanCompletedAt",
+        vulnerability_source_updated_at: Timestamp = "vulnerabilitySourceUpdatedAt",
+        finding_severity_counts: BTreeMap<String, i32> = "findingSeverityCounts",
+        findings: Vec<ImageScanFinding> = "findings",
+        enhanced_findings: Vec<EnhancedImageScanFinding> = "enhancedFindings",
     }
 }
 
@@ -203,6 +309,53 @@ structure! {
 }
 
 structure! {
+    /// `PackageVulnerabilityDetails` of the ECR model.
+    PackageVulnerabilityDetails: schemas::PACKAGE_VULNERABILITY_DETAILS {
+        cvss: Vec<CvssScore> = "cvss",
+        reference_urls: Vec<String> = "referenceUrls",
+        related_vulnerabilities: Vec<String> = "relatedVulnerabilities",
+        source: String = "source",
+        source_url: String = "sourceUrl",
+        vendor_created_at: Timestamp = "vendorCreatedAt",
+        vendor_severity: String = "vendorSeverity",
+        vendor_updated_at: Timestamp = "vendorUpdatedAt",
+        vulnerability_id: String = "vulnerabilityId",
+        vulnerable_packages: Vec<VulnerablePackage> = "vulnerablePackages",
+    }
+}
+
+structure! {
+    /// `Recommendation` of the ECR model.
+    Recommendation: schemas::RECOMMENDATION {
+        url: String = "url",
+        text: String = "text",
+    }
+}
+
+structure! {
+    /// `RegistryScanningConfiguration` of the ECR model.
+    RegistryScanningConfiguration: schemas::REGISTRY_SCANNING_CONFIGURATION {
+        scan_type: ScanType = "scanType",
+        rules: Vec<RegistryScanningRule> = "rules",
+    }
+}
+
+structure! {
+    /// `RegistryScanningRule` of the ECR model.
+    RegistryScanningRule: schemas::REGISTRY_SCANNING_RULE {
+        scan_frequency: ScanFrequency = "scanFrequency",
+        repository_filters: Vec<ScanningRepositoryFilter> = "repositoryFilters",
+    }
+}
+
+structure! {
+    /// `Remediation` of the ECR model.
+    Remediation: schemas::REMEDIATION {
+        recommendation: Recommendation = "recommendation",
+    }
+}
+
+structure! {
     /// `ReplicationConfiguration` of the ECR model.
     ReplicationConfiguration: schemas::REPLICATION_CONFIGURATION {
         rules: Vec<ReplicationRule> = "rules",
@@ -241,10 +394,80 @@ structure! {
 }
 
 structure! {
+    /// `RepositoryCreationTemplate` of the ECR model.
+    RepositoryCreationTemplate: schemas::REPOSITORY_CREATION_TEMPLATE {
+        prefix: String = "prefix",
+        description: String = "description",
+        encryption_configuration: EncryptionConfigurationForRepositoryCreationTemplate = "encryptionConfiguration",
+        resource_tags: Vec<Tag> = "resourceTags",
+        image_tag_mutability: ImageTagMutability = "imageTagMutability",
+        image_tag_mutability_exclusion_filters: Vec<ImageTagMutabilityExclusionFilter> = "imageTagMutabilityExclusionFilters",
+        repository_policy: String = "repositoryPolicy",
+        lifecycle_policy: String = "lifecyclePolicy",
+        applied_for: Vec<RCTAppliedFor> = "appliedFor",
+        custom_role_arn: String = "customRoleArn",
+        created_at: Timestamp = "createdAt",
+        updated_at: Timestamp = "updatedAt",
+    }
+}
+
+structure! {
     /// `RepositoryFilter` of the ECR model.
     RepositoryFilter: schemas::REPOSITORY_FILTER {
         filter: String = "filter",
         filter_type: RepositoryFilterType = "filterType",
+    }
+}
+
+structure! {
+    /// `RepositoryScanningConfiguration` of the ECR model.
+    RepositoryScanningConfiguration: schemas::REPOSITORY_SCANNING_CONFIGURATION {
+        repository_arn: String = "repositoryArn",
+        repository_name: String = "repositoryName",
+        scan_on_push: bool = "scanOnPush",
+        scan_frequency: ScanFrequency = "scanFrequency",
+        applied_scan_filters: Vec<ScanningRepositoryFilter> = "appliedScanFilters",
+    }
+}
+
+structure! {
+    /// `RepositoryScanningConfigurationFailure` of the ECR model.
+    RepositoryScanningConfigurationFailure: schemas::REPOSITORY_SCANNING_CONFIGURATION_FAILURE {
+        repository_name: String = "repositoryName",
+        failure_code: ScanningConfigurationFailureCode = "failureCode",
+        failure_reason: String = "failureReason",
+    }
+}
+
+structure! {
+    /// `Resource` of the ECR model.
+    Resource: schemas::RESOURCE {
+        details: ResourceDetails = "details",
+        id: String = "id",
+        tags: BTreeMap<String, String> = "tags",
+        r#type: String = "type",
+    }
+}
+
+structure! {
+    /// `ResourceDetails` of the ECR model.
+    ResourceDetails: schemas::RESOURCE_DETAILS {
+        aws_ecr_container_image: AwsEcrContainerImageDetails = "awsEcrContainerImage",
+    }
+}
+
+structure! {
+    /// `ScanningRepositoryFilter` of the ECR model.
+    ScanningRepositoryFilter: schemas::SCANNING_REPOSITORY_FILTER {
+        filter: String = "filter",
+        filter_type: ScanningRepositoryFilterType = "filterType",
+    }
+}
+
+structure! {
+    /// `ScoreDetails` of the ECR model.
+    ScoreDetails: schemas::SCORE_DETAILS {
+        cvss: CvssScoreDetails = "cvss",
     }
 }
 
@@ -268,5 +491,20 @@ structure! {
     TransitioningImageTotalCount: schemas::TRANSITIONING_IMAGE_TOTAL_COUNT {
         target_storage_class: LifecyclePolicyTargetStorageClass = "targetStorageClass",
         image_total_count: i32 = "imageTotalCount",
+    }
+}
+
+structure! {
+    /// `VulnerablePackage` of the ECR model.
+    VulnerablePackage: schemas::VULNERABLE_PACKAGE {
+        arch: String = "arch",
+        epoch: i32 = "epoch",
+        file_path: String = "filePath",
+        name: String = "name",
+        package_manager: String = "packageManager",
+        release: String = "release",
+        source_layer_hash: String = "sourceLayerHash",
+        version: String = "version",
+        fixed_in_version: String = "fixedInVersion",
     }
 }
