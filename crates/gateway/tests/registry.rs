@@ -276,7 +276,11 @@ async fn lifecycle_policies_are_carried_out() {
     assert_eq!((swept.expired_images, swept.archived_images), (0, 1));
     assert_eq!(root.status("GET", "/v2/app/manifests/prod-2").await, 404);
     let listed = ok(&fixture, "ListImages", json!({"repositoryName": "app"})).await;
-    assert_eq!(listed["imageIds"], json!([]), "archived images are listed where they are asked for");
+    assert_eq!(
+        listed["imageIds"],
+        json!([]),
+        "archived images are listed where they are asked for"
+    );
     root.push_image("app", "prod-2", b"prod-2").await;
     assert_eq!(root.status("GET", "/v2/app/manifests/prod-2").await, 200);
 }

@@ -417,4 +417,18 @@ mod tests {
         let text = b"PRETTY_NAME=\"Debian\"\nVERSION_ID=\"12\"\nID=debian\n";
         assert_eq!(os_release(text), ("debian".to_owned(), "12".to_owned()));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_is_too_odd(text in "(\\PC|\n|\\[\\[package\\]\\]|@|==| \\(|: |\\{\"packages\":|require \\(){0,40}") {
+            for path in [
+                "var/lib/dpkg/status", "lib/apk/db/installed", "yarn.lock", "package-lock.json", "requirements.txt",
+                "a.dist-info/METADATA", "poetry.lock", "Cargo.lock", "go.mod", "Gemfile.lock", "composer.lock",
+            ] {
+                for package in Kind::of(path).unwrap().parse(text.as_bytes()) {
+                    proptest::prop_assert!(!package.name.is_empty() && !package.version.is_empty());
+                }
+            }
+        }
+    }
 }

@@ -101,7 +101,7 @@ pub(crate) async fn put(app: &Arc<App>, put: Put<'_>) -> Result<Done, PutError> 
         let (depth, content_bytes) = check(snapshot, put.repository, &manifest)?;
         let name = digest.to_string();
         let known = image(snapshot, &put.repository.id, &name);
-        let mut was_there = known.is_some();
+        let mut was_there = known.is_some_and(|known| !known.is_archived);
         let record = match known {
             // Pushing it again takes it out of the archive.
             Some(known) if known.is_archived => archive::restored(known, now),
