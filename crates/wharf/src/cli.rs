@@ -69,6 +69,10 @@ pub enum Command {
     Server(Server),
     /// Run an agent alone, in the foreground.
     Agent(Agent),
+    /// Print the certificate of this wharf's authority, for clients that shall trust it.
+    #[command(after_help = "Example:\n  \
+        wharf ca > /usr/local/share/ca-certificates/wharf.crt && update-ca-certificates")]
+    Ca,
     /// Print shell completions.
     Completions {
         /// Which shell.
@@ -158,6 +162,20 @@ pub struct ServerArgs {
     /// S3-compatible store that environment files come from; without one they are refused.
     #[arg(long, env = "WHARF_S3_ENDPOINT", value_name = "URL")]
     pub s3_endpoint: Option<String>,
+    #[command(flatten)]
+    pub host: HostArgs,
+}
+
+/// What wharf may change of the host, so that its names work there.
+#[derive(Debug, Clone, Args)]
+pub struct HostArgs {
+    /// Leave /etc/hosts, and what docker and podman trust, as they are: images are then named by the
+    /// API's address only.
+    #[arg(long, env = "WHARF_NO_HOSTS")]
+    pub no_hosts: bool,
+    /// The directory that stands for /etc.
+    #[arg(long, env = "WHARF_ETC", value_name = "DIR", default_value = "/etc", hide = true)]
+    pub etc: PathBuf,
 }
 
 fn account_id(text: &str) -> Result<String, String> {
@@ -177,6 +195,9 @@ pub struct Down {
     /// Seconds to wait for processes to end.
     #[arg(long, default_value_t = 30)]
     pub timeout: u64,
+    /// The directory that stands for /etc.
+    #[arg(long, env = "WHARF_ETC", value_name = "DIR", default_value = "/etc", hide = true)]
+    pub etc: PathBuf,
 }
 
 /// `wharf env`.

@@ -157,6 +157,10 @@ fn server_arguments(data_dir: &DataDir, up: &Up) -> Vec<OsString> {
     if let Some(endpoint) = &server.s3_endpoint {
         arguments.extend(["--s3-endpoint".into(), endpoint.into()]);
     }
+    arguments.extend(["--etc".into(), server.host.etc.clone().into()]);
+    if server.host.no_hosts {
+        arguments.push("--no-hosts".into());
+    }
     arguments
 }
 
