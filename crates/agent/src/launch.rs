@@ -184,7 +184,9 @@ pub(crate) fn container(
     spec.stop_signal = Some(signal);
     spec.mounts = mounts(task, container, surroundings)?;
     spec.mounts.extend(firelens::mounts(task, container, &surroundings.routers));
-    spec.secret_env = values.environment(container).iter().map(secret_text).collect();
+    let of_router = firelens::secret_environment(task, container, values);
+    let variables = values.environment(container);
+    spec.secret_env = of_router.iter().chain(&variables).map(secret_text).collect();
     spec.files = files(task, container, surroundings, values);
     spec.labels = config.labels.clone();
     spec.labels.extend(container.labels.clone());

@@ -94,6 +94,10 @@ fn container(
     acs::Container {
         name: Some(definition.name.clone()),
         image: Some(definition.image.clone()),
+        registry_authentication: definition
+            .repository_credentials
+            .as_deref()
+            .map(|secret| registry_authentication(secret, region)),
         container_arn: Some(arn),
         essential: Some(definition.essential),
         cpu: Some(change.and_then(|o| o.cpu).unwrap_or(definition.cpu)),
@@ -124,6 +128,18 @@ fn container(
         }),
         docker_config: Some(docker_config(definition, change)),
         ..acs::Container::default()
+    }
+}
+
+/// The agent fetches the secret in the name of the execution role.
+fn registry_authentication(secret: &str, region: &str) -> acs::RegistryAuthenticationData {
+    acs::RegistryAuthenticationData {
+        kind: Some("asm".to_owned()),
+        asm_auth_data: Some(acs::ASMAuthData {
+            credentials_parameter: Some(secret.to_owned()),
+            region: Some(region.to_owned()),
+        }),
+        ..acs::RegistryAuthenticationData::default()
     }
 }
 

@@ -228,6 +228,10 @@ pub struct ContainerDefinition {
     pub name: String,
     /// Image reference as it was sent.
     pub image: String,
+    /// The secret with name and password for the image's registry
+    /// (`repositoryCredentials.credentialsParameter`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repository_credentials: Option<String>,
     /// CPU units; 0 if none were sent.
     pub cpu: i64,
     /// Hard memory limit, MiB.

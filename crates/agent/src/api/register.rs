@@ -30,6 +30,7 @@ const CAPABILITIES: &[&str] = &[
     "ecs.capability.secrets.ssm.bootstrap.log-driver",
     "ecs.capability.secrets.asm.environment-variables",
     "ecs.capability.secrets.asm.bootstrap.log-driver",
+    "ecs.capability.private-registry-authentication.secretsmanager",
     "com.amazonaws.ecs.capability.task-iam-role",
     "com.amazonaws.ecs.capability.task-iam-role-network-host",
     "ecs.capability.task-cpu-mem-limit",
@@ -131,6 +132,7 @@ fn attributes(options: &AgentOptions, first: bool) -> Vec<Attribute> {
     list.extend(CAPABILITIES.iter().map(|name| attribute(name, None)));
     if options.object_store.is_some() {
         list.push(attribute("ecs.capability.env-files.s3", None));
+        list.push(attribute("ecs.capability.firelens.options.config.s3", None));
     }
     for minor in DOCKER_API_MINORS {
         let name = format!("com.amazonaws.ecs.capability.docker-remote-api.1.{minor}");

@@ -1,10 +1,10 @@
 //! docker's `HostConfig` of a container: limits, rights, devices, name resolution.
 
-use wharf_model::log_driver::Driver;
+use wharf_model::log_driver::{Driver, parse_size};
 use wharf_runtime::spec::{Device, Mount, MountSource, Ulimit};
 use wharf_wire::acs::docker;
 
-use super::container::{MIN_MEMORY_MIB, absolute, parse_size};
+use super::container::{MIN_MEMORY_MIB, absolute};
 use super::parse::{Error, ipv4, positive};
 use super::{Container, LogConfig};
 
@@ -93,8 +93,7 @@ fn tmpfs(target: &str, options: &str) -> Result<Mount, Error> {
     for option in options.split(',').filter(|option| !option.is_empty()) {
         match option.strip_prefix("size=") {
             Some(size) => {
-                let size = size.to_ascii_lowercase();
-                size_bytes = parse_size(&size)
+                size_bytes = parse_size(size)
                     .ok_or_else(|| Error::invalid("Tmpfs", format!("size {size:?}")))?;
             }
             None if option == "ro" => read_only = true,

@@ -156,6 +156,10 @@ pub struct Container {
     pub name: String,
     /// The image as the task definition names it.
     pub image: String,
+    /// The secret of Secrets Manager that the image's registry is asked by
+    /// (`repositoryCredentials`), by its ARN or its name.
+    #[serde(default)]
+    pub registry_secret: Option<String>,
     /// The container's ARN.
     #[serde(default)]
     pub arn: Option<String>,
@@ -468,6 +472,7 @@ pub(crate) mod fixtures {
         Container {
             name: name.to_owned(),
             image: "busybox".to_owned(),
+            registry_secret: None,
             arn: None,
             essential: true,
             cpu: 0,

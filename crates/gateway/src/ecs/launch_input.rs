@@ -42,7 +42,7 @@ pub fn overrides(
     if containers.iter().any(|container| !container.environment_files.is_empty()) {
         let role = sent.execution_role_arn.as_ref().or(definition.execution_role_arn.as_ref());
         let lacks = match role {
-            _ if !has_object_store => Some(Error::NoObjectStore),
+            _ if !has_object_store => Some(Error::NoObjectStore("environmentFiles")),
             None => Some(Error::ExecutionRoleMissing("environment files")),
             Some(_) => None,
         };

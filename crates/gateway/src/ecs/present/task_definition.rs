@@ -94,6 +94,10 @@ fn container(record: &ContainerDefinition) -> types::ContainerDefinition {
     let shape = types::ContainerDefinition {
         name: Some(record.name.clone()),
         image: Some(record.image.clone()),
+        repository_credentials: record
+            .repository_credentials
+            .clone()
+            .map(|secret| types::RepositoryCredentials { credentials_parameter: Some(secret) }),
         cpu: small(Some(record.cpu)),
         memory: small(record.memory),
         memory_reservation: small(record.memory_reservation),

@@ -30,6 +30,7 @@ const TASK_ENI: &str = "ecs.capability.task-eni";
 const TASK_ROLE: &str = "com.amazonaws.ecs.capability.task-iam-role";
 const FIRELENS: &str = "ecs.capability.firelens.";
 const SECRETS: &str = "ecs.capability.secrets.";
+const PRIVATE_REGISTRY: &str = "ecs.capability.private-registry-authentication.secretsmanager";
 const ENV_FILES: &str = "ecs.capability.env-files.s3";
 const HOST_TASK_ROLE: &str = "com.amazonaws.ecs.capability.task-iam-role-network-host";
 const LOG_DRIVER: &str = "com.amazonaws.ecs.capability.logging-driver.";
@@ -101,6 +102,9 @@ fn of_secrets(container: &ContainerDefinition) -> Vec<String> {
     let log = container.log_configuration.iter().flat_map(|log| &log.secret_options);
     let of_logs = log.map(|(_, from)| format!("{SECRETS}{}.bootstrap.log-driver", provider(from)));
     let of_files = container.environment_files.iter().map(|_| ENV_FILES.to_owned());
+    let registry = container.repository_credentials.iter();
+    let of_files =
+        of_files.chain(registry.flat_map(|_| [PRIVATE_REGISTRY.to_owned(), API_1_19.to_owned()]));
     of_variables.chain(of_logs).chain(of_files).collect()
 }
 

@@ -73,6 +73,11 @@ fn one(
         entry_point: sent.entry_point.clone(),
         command: sent.command.clone(),
         environment: environment(&name, sent)?,
+        repository_credentials: sent
+            .repository_credentials
+            .as_ref()
+            .map(secrets::registry)
+            .transpose()?,
         secrets: secrets::secrets(sent.secrets.as_deref().unwrap_or_default())?,
         environment_files: secrets::environment_files(
             sent.environment_files.as_deref().unwrap_or_default(),

@@ -137,10 +137,16 @@ pub enum Error {
     EnvironmentFileName(String),
     /// Files, and nowhere to take them from.
     #[error(
-        "environmentFiles are not supported by this server as it was started: they come from an \
-         S3-compatible store, which 'wharf up --s3-endpoint' names."
+        "{0}: not supported by this server as it was started: files come from an S3-compatible \
+         store, which 'wharf up --s3-endpoint' names."
     )]
-    NoObjectStore,
+    NoObjectStore(&'static str),
+    /// Credentials for a registry that are no secret.
+    #[error(
+        "Invalid 'credentialsParameter' setting: '{0}' is neither the ARN nor the name of a secret \
+         of AWS Secrets Manager."
+    )]
+    RegistrySecret(String),
     /// A volume of wharf's own with options that it doesn't have.
     #[error(
         "Invalid 'driverOpts' setting for volume '{volume}' with the driver {driver}: {problem}."
