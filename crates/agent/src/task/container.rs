@@ -72,6 +72,8 @@ pub(super) fn parse(
             drop: linux.capabilities.as_ref().and_then(|c| c.drop.clone()).unwrap_or_default(),
         },
         devices: linux.devices.iter().flatten().map(device).collect::<Result<_, _>>()?,
+        gpus: Vec::new(),
+        apparmor: None,
         sysctls: BTreeMap::new(),
         extra_hosts: Vec::new(),
         dns: Default::default(),

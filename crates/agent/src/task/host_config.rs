@@ -8,6 +8,9 @@ use super::container::{MIN_MEMORY_MIB, absolute};
 use super::parse::{Error, ipv4, positive};
 use super::{Container, LogConfig};
 
+/// What a security option with a profile of AppArmor begins with.
+const APPARMOR: &str = "apparmor";
+
 /// Puts the configuration over what the plain members say.
 pub(super) fn over(config: docker::HostConfig, container: &mut Container) -> Result<(), Error> {
     let unsupported =
@@ -29,6 +32,10 @@ pub(super) fn over(config: docker::HostConfig, container: &mut Container) -> Res
         match option.as_str() {
             "no-new-privileges" | "no-new-privileges:true" => container.no_new_privileges = true,
             "no-new-privileges:false" => container.no_new_privileges = false,
+            other if other.starts_with(APPARMOR) => {
+                let profile = other[APPARMOR.len()..].trim_start_matches([':', '=']);
+                container.apparmor = Some(profile.to_owned()).filter(|name| !name.is_empty());
+            }
             other => return Err(Error::Unsupported(format!("dockerSecurityOptions {other:?}"))),
         }
     }

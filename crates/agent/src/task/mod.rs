@@ -55,6 +55,9 @@ pub struct Task {
     /// Hard limit of the task in MiB.
     #[serde(default)]
     pub memory_mib: Option<u64>,
+    /// What the containers may write in all, in GiB.
+    #[serde(default)]
+    pub ephemeral_storage_gib: Option<u64>,
     /// How the task is connected.
     pub network: Network,
     /// `pidMode`.
@@ -239,6 +242,12 @@ pub struct Container {
     /// `linuxParameters.devices`.
     #[serde(default)]
     pub devices: Vec<Device>,
+    /// The host's GPUs that it was given, by their ids.
+    #[serde(default)]
+    pub gpus: Vec<String>,
+    /// The profile of AppArmor that it runs under.
+    #[serde(default)]
+    pub apparmor: Option<String>,
     /// `systemControls`.
     #[serde(default)]
     pub sysctls: BTreeMap<String, String>,
@@ -500,6 +509,8 @@ pub(crate) mod fixtures {
             ulimits: Vec::new(),
             capabilities: Capabilities::default(),
             devices: Vec::new(),
+            gpus: Vec::new(),
+            apparmor: None,
             sysctls: BTreeMap::new(),
             extra_hosts: Vec::new(),
             dns: Dns::default(),
@@ -532,6 +543,7 @@ pub(crate) mod fixtures {
             launch_type: None,
             cpu: None,
             memory_mib: None,
+            ephemeral_storage_gib: None,
             network: Network::Bridge,
             pid: PidMode::default(),
             ipc: IpcMode::default(),

@@ -141,6 +141,25 @@ pub enum Error {
          store, which 'wharf up --s3-endpoint' names."
     )]
     NoObjectStore(&'static str),
+    /// More or less storage than a task may have.
+    #[error("Invalid 'ephemeralStorage' setting: 'sizeInGiB' must be between {least} and {most}.")]
+    EphemeralStorage {
+        /// At least.
+        least: u32,
+        /// At most.
+        most: u32,
+    },
+    /// Not a number of GPUs, or two.
+    #[error(
+        "Invalid setting for container '{container}'. The value '{value}' of the resource \
+         requirement GPU must be a positive integer, given once."
+    )]
+    Gpus {
+        /// The container.
+        container: String,
+        /// What was sent.
+        value: String,
+    },
     /// Credentials for a registry that are no secret.
     #[error(
         "Invalid 'credentialsParameter' setting: '{0}' is neither the ARN nor the name of a secret \

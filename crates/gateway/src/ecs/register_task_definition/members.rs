@@ -6,7 +6,7 @@
 //! `false`) changes nothing; it is accepted and described as it was sent.
 
 use super::super::carried_out::asks_for_nothing;
-use super::driver_options;
+use super::{driver_options, gpus, linux};
 use wharf_model::log_driver::Driver;
 use wharf_model::own_volume::{FILE_DRIVER, SECRET_DRIVER};
 use wharf_wire::ecs::types;
@@ -28,6 +28,7 @@ const REQUEST: &[&str] = &[
     "pidMode",
     "ipcMode",
     "volumes",
+    "ephemeralStorage",
 ];
 
 /// Members of a container definition that are carried out.
@@ -94,6 +95,7 @@ const REMEMBERED_LISTS: &[&str] = &[
     "dnsSearchDomains",
     "dockerSecurityOptions",
     "restartPolicy",
+    "resourceRequirements",
 ];
 
 /// Lists that are described as empty even if they weren't sent (seen in the real service's
@@ -143,8 +145,11 @@ pub(super) fn of_container(index: usize, container: &types::ContainerDefinition)
         let path = format!("{path}linuxParameters.");
         found.refused.extend(scan(linux.clone().into_document(), LINUX, &path).refused);
     }
+    if gpus::asks_for_more(container.resource_requirements.as_deref().unwrap_or_default()) {
+        found.refused.push(format!("{path}resourceRequirements InferenceAccelerator"));
+    }
     for option in container.docker_security_options.iter().flatten() {
-        if !SECURITY_OPTIONS.contains(&option.as_str()) {
+        if !SECURITY_OPTIONS.contains(&option.as_str()) && linux::apparmor(option).is_none() {
             found.refused.push(format!("{path}dockerSecurityOptions {option}"));
         }
     }
