@@ -85,8 +85,7 @@ def test_each_container_has_the_gpus_that_it_was_given(wharf):
     assert not any(line.startswith("may") for line in said(wharf, arn, "none"))
     answer = wharf.client().run_task(taskDefinition=definition)
     assert [f["reason"] for f in answer["failures"]] == ["RESOURCE:GPU"]
-    wharf.client().stop_task(task=arn)
-    wharf.stopped(arn)
+    end(wharf, arn)
     assert of_instance(wharf, "remainingResources") == ["0", "1"]
     # An override asks for another number.
     alone = wharf.register("gpu-alone", shell("one", script, **gpus(1)))
@@ -95,13 +94,21 @@ def test_each_container_has_the_gpus_that_it_was_given(wharf):
     assert said(wharf, both, "one")[:2] == ["visible 0,1", "nodes nvidia0 nvidia1 nvidiactl"]
     shown = wharf.task(both)["overrides"]["containerOverrides"][0]["resourceRequirements"]
     assert shown == gpus(2)["resourceRequirements"]
-    wharf.client().stop_task(task=both)
+    end(wharf, both)
     for wrong in ("0", "x", "-1"):
         with pytest.raises(botocore.exceptions.ClientError, match="positive integer"):
             wharf.register("wrong", shell("a", ":", **gpus(wrong)))
     with pytest.raises(botocore.exceptions.ClientError, match="InferenceAccelerator"):
         wharf.register("wrong", shell("a", ":", resourceRequirements=[
             {"type": "InferenceAccelerator", "value": "x"}]))
+
+
+def end(wharf, arn):
+    """A shell as process 1 ignores SIGTERM, and would be waited for for 30 seconds."""
+    wharf.client().stop_task(task=arn)
+    for pid in sum(wharf.pids(arn).values(), []):
+        os.kill(pid, signal.SIGKILL)
+    wharf.stopped(arn)
 
 
 def loop_devices(wharf):
@@ -135,10 +142,7 @@ def test_a_task_writes_no_more_than_its_storage_holds(wharf):
     os.kill(status["agent"]["pid"], signal.SIGKILL)
     eventually("another agent", lambda: wharf.status().get("agent", {}).get("pid") not in (None, status["agent"]["pid"]))
     assert len(loop_devices(wharf)) == 1
-    wharf.client().stop_task(task=arn)
-    for pid in sum(wharf.pids(arn).values(), []):
-        os.kill(pid, signal.SIGKILL)
-    wharf.stopped(arn)
+    end(wharf, arn)
     eventually("no loop device", lambda: not loop_devices(wharf))
     task = arn.rsplit("/", 1)[1]
     left = [p for p in pathlib.Path(wharf.data_dir).glob(f"**/{task}") if "logs" not in p.parts]
@@ -157,7 +161,7 @@ def test_a_task_writes_no_more_than_its_storage_holds(wharf):
     assert 29 << 20 < int(said(wharf, limited, "app")[0].split()[1]) <= 30 << 20
     assert wharf.task(limited)["overrides"]["ephemeralStorage"] == {"sizeInGiB": 30}
     for arn in (free, limited):
-        wharf.client().stop_task(task=arn)
+        end(wharf, arn)
     for wrong in (20, 201):
         with pytest.raises(botocore.exceptions.ClientError, match="between 21 and 200"):
             wharf.register("wrong", shell("a", ":"), ephemeralStorage={"sizeInGiB": wrong})
