@@ -175,6 +175,10 @@ fn agent_arguments(data_dir: &DataDir, up: &Up) -> Vec<OsString> {
     ] {
         arguments.extend([name.into(), value.into()]);
     }
+    arguments.extend(["--gpu-devices".into(), up.gpu_devices.clone().into()]);
+    for class in &up.runtime_class {
+        arguments.extend(["--runtime-class".into(), class.into()]);
+    }
     if up.allow_old_runtime {
         arguments.push("--allow-old-runtime".into());
     }
