@@ -29,8 +29,8 @@ pub fn task(
     task: &Task,
 ) -> Option<acs::Task> {
     let arn = Some(arns.task(&task.key()));
-    let desired_status = Some(task.desired_status.as_str().to_owned());
-    if task.desired_status == TaskStatus::Stopped {
+    let desired_status = Some(task.told_status().as_str().to_owned());
+    if task.told_status() == TaskStatus::Stopped {
         return Some(acs::Task { arn, desired_status, ..acs::Task::default() });
     }
     let definition = snapshot.task_definition(&task.task_definition)?;

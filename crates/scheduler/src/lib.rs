@@ -9,9 +9,11 @@ pub mod connectivity;
 pub mod expiry;
 pub mod placement;
 pub mod service;
+pub mod target_health;
 pub mod task;
 
 #[cfg(test)]
 mod fixture;
 
 pub use connectivity::{AllConnected, Connectivity};
+pub use target_health::TargetHealthSource;
