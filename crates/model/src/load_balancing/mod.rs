@@ -5,6 +5,7 @@
 //! Each is filed under the path that its ARN ends in, so that what belongs to a load balancer lies
 //! behind it.
 
+mod arn;
 mod attributes;
 mod certificate;
 mod configuration;
@@ -13,6 +14,7 @@ mod load_balancer;
 mod rule;
 mod target_group;
 
+pub use arn::Resource;
 pub use attributes::{
     Attribute, AttributeValue, attributes_of_listener, attributes_of_load_balancer,
     attributes_of_target_group,
