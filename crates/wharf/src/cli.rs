@@ -41,7 +41,7 @@ pub enum Color {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Start wharf on this machine: server and agent, supervised, in the background.
+    /// Start wharf on this machine: server, balancer and agent, supervised, in the background.
     Up(Up),
     /// Stop wharf. Tasks go on running unless --tasks is given.
     Down(Down),
@@ -69,12 +69,14 @@ pub enum Command {
     Server(Server),
     /// Run an agent alone, in the foreground.
     Agent(Agent),
+    /// Run a balancer alone, in the foreground.
+    Balancer(BalancerArgs),
     /// Print shell completions.
     Completions {
         /// Which shell.
         shell: clap_complete::Shell,
     },
-    /// Keep server and agent running (started by `wharf up`).
+    /// Keep server, balancer and agent running (started by `wharf up`).
     #[command(hide = true)]
     Supervise(Up),
 }
@@ -349,6 +351,17 @@ pub enum Journal {
 pub struct Server {
     #[command(flatten)]
     pub server: ServerArgs,
+}
+
+/// `wharf balancer`.
+#[derive(Debug, Args)]
+pub struct BalancerArgs {
+    /// The server's endpoint.
+    #[arg(long, env = "WHARF_SERVER", default_value = "http://127.0.0.1:4580")]
+    pub server: String,
+    /// Region.
+    #[arg(long, env = "WHARF_REGION", default_value = "us-east-1")]
+    pub region: String,
 }
 
 /// `wharf agent`.

@@ -2,6 +2,7 @@
 
 mod adapters;
 mod agent;
+mod balancer;
 mod cli;
 mod client;
 mod credentials;
@@ -105,6 +106,10 @@ fn dispatch(cli: Cli) -> Result<ExitCode, AnyError> {
         Command::Agent(args) => {
             let _log = output::init_log(color);
             serve(|shutdown| agent::run(&data_dir, &args, shutdown))?;
+        }
+        Command::Balancer(args) => {
+            let _log = output::init_log(color);
+            serve(|shutdown| balancer::run(&data_dir, &args, shutdown))?;
         }
         Command::Completions { .. } => {}
     }

@@ -76,6 +76,8 @@ pub fn run(data_dir: &DataDir, up: &Up) -> Result<(), Error> {
     let endpoint = format!("http://{}", up.server.listen);
     let key = Credentials::load_or_create(&data_dir.credentials(), &endpoint, &up.server.region)?;
     key.copy_for_sudo_user()?;
+    // The balancer's own key: certificates' keys are told to nobody else.
+    Credentials::load_or_create(&data_dir.balancer_credentials(), &endpoint, &up.server.region)?;
     if !up.no_agent {
         // The agent's own key: the server takes it over as that of this host alone.
         Credentials::load_or_create(&data_dir.agent_credentials(), &endpoint, &up.server.region)?;

@@ -74,7 +74,12 @@ impl Feed {
     }
 
     /// Adds the keys of certificates that have come into use or have changed, takes away the others.
-    fn change_keys(&mut self, snapshot: &Snapshot, changed: &BTreeSet<String>, update: &mut Update) {
+    fn change_keys(
+        &mut self,
+        snapshot: &Snapshot,
+        changed: &BTreeSet<String>,
+        update: &mut Update,
+    ) {
         let used: BTreeSet<&String> = snapshot.listeners().flat_map(|l| &l.certificates).collect();
         for arn in &used {
             let id = arn.rsplit('/').next().unwrap_or_default().to_owned();
@@ -186,7 +191,10 @@ mod tests {
             vec![Write::Put(target(80).into()), Write::Put(target(81).into())],
             vec![Write::Put(listener("l1", &[ARN]).into())],
             vec![Write::Put(certificate("two").into())],
-            vec![Write::Put(listener("l2", &[]).into()), Write::Delete(RecordKey::Target(target(80).key))],
+            vec![
+                Write::Put(listener("l2", &[]).into()),
+                Write::Delete(RecordKey::Target(target(80).key)),
+            ],
             vec![Write::Delete(RecordKey::Listener("app/web/1/l1".into()))],
         ];
         let with_key = [false, false, true, true, true, false];

@@ -69,11 +69,8 @@ fn wanted(
     let name =
         name.ok_or_else(|| ApiError::invalid_parameter("TaskDefinition can not be blank."))?;
     let definition = task_definition_reference::runnable(context, name)?;
-    let load_balancers = load_balancer_input::load_balancers(
-        context,
-        definition,
-        input.load_balancers.as_deref(),
-    )?;
+    let load_balancers =
+        load_balancer_input::load_balancers(context, definition, input.load_balancers.as_deref())?;
     let role_arn = role_arn(context, definition, &load_balancers, input.role.as_deref())?;
     let grace_period = service_input::grace_period(input.health_check_grace_period_seconds)?;
     // ECS API `desiredCount`: "required if schedulingStrategy is REPLICA or isn't specified".

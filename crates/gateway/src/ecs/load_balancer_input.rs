@@ -4,9 +4,10 @@
 use super::carried_out::{not_carried_out, refuse};
 use crate::context::Context;
 use crate::error::ApiError;
-use wharf_model::load_balancing::{Action, TargetGroup, TargetType};
+use wharf_model::load_balancing::TargetType;
 use wharf_model::service::ServiceLoadBalancer;
-use wharf_model::{NetworkMode, Snapshot, TaskDefinition};
+use wharf_model::{NetworkMode, TaskDefinition};
+use wharf_scheduler::load_balancing::Usage;
 use wharf_wire::ecs::types;
 
 /// The most target groups of a service (Amazon ECS developer guide, "Registering multiple target
@@ -51,9 +52,7 @@ pub fn load_balancers(
     refuse(&refused(sent))?;
     let sent = sent.unwrap_or_default();
     if sent.len() > MAX_LOAD_BALANCERS {
-        return Err(invalid(format!(
-            "loadBalancers can have at most {MAX_LOAD_BALANCERS} items."
-        )));
+        return Err(invalid(format!("loadBalancers can have at most {MAX_LOAD_BALANCERS} items.")));
     }
     let mut balancers: Vec<ServiceLoadBalancer> = Vec::new();
     for balancer in sent {
@@ -73,7 +72,8 @@ fn read(sent: &types::LoadBalancer) -> Result<ServiceLoadBalancer, ApiError> {
         .ok_or_else(|| invalid("targetGroupArn can not be blank.".to_owned()))?;
     let container_name = given(&sent.container_name)
         .ok_or_else(|| invalid("Container name can not be blank.".to_owned()))?;
-    let port = sent.container_port.ok_or_else(|| invalid("containerPort is missing.".to_owned()))?;
+    let port =
+        sent.container_port.ok_or_else(|| invalid("containerPort is missing.".to_owned()))?;
     let container_port = u16::try_from(port).ok().filter(|port| *port > 0);
     let container_port = container_port.ok_or_else(|| {
         invalid(format!("The container port {port} must be between 1 and 65535."))
@@ -113,17 +113,13 @@ fn check_target_group(
     balancer: &ServiceLoadBalancer,
 ) -> Result<(), ApiError> {
     let arn = &balancer.target_group_arn;
-    let (region, account) = (context.region(), context.account());
-    let ours = format!("arn:aws:elasticloadbalancing:{region}:{account}:targetgroup/");
-    let group = arn
-        .strip_prefix(&ours)
-        .and_then(|path| context.snapshot.target_group(&path.to_owned()))
-        .ok_or_else(|| {
-            invalid(format!(
-                "Unable to validate the specified targetGroupArn {arn}: One or more target groups \
-                 not found."
-            ))
-        })?;
+    let path = context.arns.target_group_path(arn);
+    let group = path.and_then(|path| context.snapshot.target_group(&path)).ok_or_else(|| {
+        invalid(format!(
+            "Unable to validate the specified targetGroupArn {arn}: One or more target groups not \
+             found."
+        ))
+    })?;
     let mode = definition.effective_network_mode();
     let fits = match mode {
         NetworkMode::Awsvpc => group.target_type == TargetType::Ip,
@@ -138,27 +134,12 @@ fn check_target_group(
             mode.as_str()
         )));
     }
-    if !has_listener(context.snapshot, group) {
+    if !Usage::of(context.snapshot).is_used(&group.path()) {
         return Err(invalid(format!(
             "The target group with targetGroupArn {arn} does not have an associated load balancer."
         )));
     }
     Ok(())
-}
-
-/// Whether a listener or a rule forwards to the group.
-fn has_listener(snapshot: &Snapshot, group: &TargetGroup) -> bool {
-    let path = group.path();
-    let forwards = |actions: &[Action]| {
-        actions.iter().any(|action| match action {
-            Action::Forward(forward) => {
-                forward.target_groups.iter().any(|g| g.target_group == path)
-            }
-            Action::Redirect(_) | Action::FixedResponse(_) => false,
-        })
-    };
-    snapshot.listeners().any(|listener| forwards(&listener.default_actions))
-        || snapshot.listener_rules().any(|rule| forwards(&rule.actions))
 }
 
 fn invalid(text: String) -> ApiError {

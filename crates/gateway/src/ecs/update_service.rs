@@ -1,8 +1,8 @@
 //! UpdateService: changes of the service. Those that change what its tasks are begin a deployment.
 
 use super::{
-    capacity_input, cluster_input, load_balancer_input, network_input, placement_input, present, resolve,
-    service_change, service_input, task_definition_reference,
+    capacity_input, cluster_input, load_balancer_input, network_input, placement_input, present,
+    resolve, service_change, service_input, task_definition_reference,
 };
 use crate::context::{Context, Outcome, Result};
 use crate::error::ApiError;

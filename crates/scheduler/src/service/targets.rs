@@ -148,7 +148,11 @@ impl Step<'_> {
     }
 
     /// The task's targets in their groups; nothing while one of them can't be named yet.
-    fn targets_of(&mut self, task: &Task, balancers: &[ServiceLoadBalancer]) -> Option<Vec<Target>> {
+    fn targets_of(
+        &mut self,
+        task: &Task,
+        balancers: &[ServiceLoadBalancer],
+    ) -> Option<Vec<Target>> {
         let mut targets = Vec::new();
         for balancer in balancers {
             let path = balancer.target_group().to_owned();
@@ -296,7 +300,8 @@ impl Step<'_> {
     fn deregistration_delay(&self, task: &Task, key: &TargetKey) -> Duration {
         let balancers = load_balancers_of(self.snapshot, task).iter();
         let mut of_group = balancers.filter(|b| b.target_group_id() == key.target_group);
-        let group = of_group.next().and_then(|b| self.snapshot.target_group(&b.target_group().to_owned()));
+        let group =
+            of_group.next().and_then(|b| self.snapshot.target_group(&b.target_group().to_owned()));
         let seconds = group.and_then(|g| g.attribute(DEREGISTRATION_DELAY).parse().ok());
         Duration::from_secs(seconds.unwrap_or(0))
     }

@@ -1,0 +1,60 @@
+//! `wharf balancer`: carries out what the server says of load balancers, and tells it what came of
+//! it. It goes on without the server.
+
+mod link;
+mod reported;
+
+use crate::cli::BalancerArgs;
+use crate::credentials::{self, Credentials};
+use crate::data_dir::{self, DataDir};
+use crate::process::ProcessFile;
+use link::Link;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use wharf_agent::AgentCredentials;
+use wharf_agent::api::EcsClient;
+use wharf_agent::api::sign::Signer;
+use wharf_agent::task::Secret;
+
+/// Messages that may wait on their way in either direction.
+const WAITING: usize = 64;
+
+/// Why the balancer ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The data directory.
+    #[error(transparent)]
+    DataDir(#[from] data_dir::Error),
+    /// No key.
+    #[error(transparent)]
+    Credentials(#[from] credentials::Error),
+    /// The server's address or the authorities' certificates.
+    #[error(transparent)]
+    Server(#[from] wharf_agent::api::Error),
+}
+
+/// Balances until `shutdown`.
+///
+/// # Errors
+/// If there is no key, or the server's address is none.
+pub async fn run(
+    data_dir: &DataDir,
+    args: &BalancerArgs,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    let path = data_dir.balancer_credentials();
+    let key: Credentials = data_dir::read_json(&path)?.ok_or(credentials::Error::Missing(path))?;
+    let credentials = AgentCredentials {
+        access_key_id: key.access_key_id,
+        secret_access_key: Secret::new(key.secret_access_key),
+        session_token: None,
+    };
+    let client = EcsClient::to(&args.server, None, Signer::new(&credentials, &args.region))?;
+    let (updates, from_server) = mpsc::channel(WAITING);
+    let (to_server, reports) = mpsc::channel(WAITING);
+    let link = Link { client, server: args.server.clone(), updates, reports };
+    ProcessFile::of_this_process("balancer", Vec::new()).write(data_dir)?;
+    let _ = (from_server, to_server);
+    link.run(shutdown).await;
+    Ok(())
+}
