@@ -7,7 +7,7 @@ use wharf_gateway::agent_sessions::{AgentSessions, AgentStream, SessionRequest};
 use wharf_gateway::app::HistoryWriter;
 use wharf_gateway::context::{HistoryEntry, HistoryReader, RecentEntry, ServiceEvent, SoftState};
 use wharf_journal::{Event, History};
-use wharf_model::load_balancing::{TargetHealth, TargetKey};
+use wharf_model::load_balancing::{ListenerStatus, TargetHealth, TargetKey};
 use wharf_model::{ArnScope, ContainerInstanceKey, ServiceKey, Timestamp};
 use wharf_scheduler::{Connectivity, TargetHealthSource as _};
 
@@ -32,6 +32,10 @@ impl SoftState for ControlSessions {
     ) -> Option<(String, Timestamp, Timestamp)> {
         let health = self.agents.instance_health(instance)?;
         Some((health.status, health.last_updated, health.last_changed))
+    }
+
+    fn listener_status(&self, path: &str) -> Option<ListenerStatus> {
+        self.balancers.listener(path)
     }
 
     fn target_health(&self, target: &TargetKey) -> Option<TargetHealth> {

@@ -62,6 +62,9 @@ pub enum Command {
     /// Build, load and list images.
     #[command(subcommand)]
     Image(Image),
+    /// List load balancers.
+    #[command(subcommand)]
+    Lb(Lb),
     /// Look after the journal.
     #[command(subcommand)]
     Journal(Journal),
@@ -333,6 +336,13 @@ pub struct ImageBuild {
     /// Working directory.
     #[arg(long)]
     pub workdir: Option<String>,
+}
+
+/// `wharf lb`.
+#[derive(Debug, Subcommand)]
+pub enum Lb {
+    /// List load balancers: URLs, addresses, healthy targets, and where they can't listen.
+    Ls(OutputArgs),
 }
 
 /// `wharf journal`.

@@ -13,6 +13,7 @@ mod explain;
 mod history;
 mod image;
 mod journal;
+mod lb;
 mod log;
 mod logs;
 mod output;
@@ -98,6 +99,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, AnyError> {
         Command::Run(args) => return block_on(run::run(&data_dir, args)),
         Command::Explain(args) => block_on(explain::run(&data_dir, args))?,
         Command::Image(command) => block_on(image::run(&data_dir, command))?,
+        Command::Lb(command) => block_on(lb::run(&data_dir, command))?,
         Command::Journal(command) => journal::run(&data_dir, command)?,
         Command::Server(args) => {
             let _log = output::init_log(color);

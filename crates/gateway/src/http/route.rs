@@ -1,8 +1,8 @@
 //! From a verified request to its operation: which protocol, which service, which operation.
 
 use super::answer::{Answer, answer, pieces};
-use super::history;
 use super::service::{Failed, Trace};
+use super::{history, load_balancers};
 use crate::app::App;
 use crate::authorize::{Asked, authorize};
 use crate::dispatch::Call;
@@ -47,9 +47,13 @@ impl Hint {
             _ if in_query => Protocol::Query,
             _ if matches!(service.as_str(), "s3" | "route53" | "cloudfront") => Protocol::RestXml,
             _ if matches!(
-                service.as_str(),
-                "ecs" | "ecr" | "logs" | "ssm" | "secretsmanager" | ""
-            ) =>
+                    service.as_str(),
+                    "ecs" if head.uri.path() == load_balancers::PATH => {
+                trace.service = "ecs";
+                load_balancers::call(app, head, identity).map_err(fail)
+            }
+            "ecs" | "ecr" | "logs" | "ssm" | "secretsmanager" | ""
+                ) =>
             {
                 Protocol::Json11
             }

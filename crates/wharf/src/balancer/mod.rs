@@ -1,6 +1,7 @@
 //! `wharf balancer`: carries out what the server says of load balancers, and tells it what came of
 //! it. It goes on without the server.
 
+mod addresses;
 mod link;
 mod reported;
 
