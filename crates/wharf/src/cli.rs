@@ -2,7 +2,7 @@
 //! named after the commands.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 /// A self-hosted Amazon ECS: one binary that speaks the AWS API and runs the tasks for real.
@@ -137,6 +137,12 @@ pub struct Up {
     /// AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of wharf's own environment, or no key at all.
     #[arg(long, env = "WHARF_S3_CREDENTIALS", value_name = "FILE")]
     pub s3_credentials: Option<PathBuf>,
+    /// Address of this host on which internet-facing load balancers listen, beside their own.
+    #[arg(long, env = "WHARF_PUBLIC_ADDRESS", value_name = "ADDRESS")]
+    pub public_address: Option<IpAddr>,
+    /// Directory for load balancers' access logs; none are written unless it is given.
+    #[arg(long, env = "WHARF_ACCESS_LOGS", value_name = "DIR")]
+    pub access_logs: Option<PathBuf>,
     /// Seconds to wait until everything answers.
     #[arg(long, default_value_t = 60)]
     pub timeout: u64,
@@ -372,6 +378,12 @@ pub struct BalancerArgs {
     /// Region.
     #[arg(long, env = "WHARF_REGION", default_value = "us-east-1")]
     pub region: String,
+    /// Address of this host on which internet-facing load balancers listen, beside their own.
+    #[arg(long, env = "WHARF_PUBLIC_ADDRESS", value_name = "ADDRESS")]
+    pub public_address: Option<IpAddr>,
+    /// Directory for access logs; none are written unless it is given.
+    #[arg(long, env = "WHARF_ACCESS_LOGS", value_name = "DIR")]
+    pub access_logs: Option<PathBuf>,
 }
 
 /// `wharf agent`.

@@ -171,6 +171,12 @@ fn balancer_arguments(data_dir: &DataDir, up: &Up) -> Vec<OsString> {
     ] {
         arguments.extend([name.into(), value.into()]);
     }
+    if let Some(address) = up.public_address {
+        arguments.extend(["--public-address".into(), address.to_string().into()]);
+    }
+    if let Some(directory) = &up.access_logs {
+        arguments.extend(["--access-logs".into(), directory.into()]);
+    }
     arguments
 }
 

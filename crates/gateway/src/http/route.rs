@@ -47,13 +47,9 @@ impl Hint {
             _ if in_query => Protocol::Query,
             _ if matches!(service.as_str(), "s3" | "route53" | "cloudfront") => Protocol::RestXml,
             _ if matches!(
-                    service.as_str(),
-                    "ecs" if head.uri.path() == load_balancers::PATH => {
-                trace.service = "ecs";
-                load_balancers::call(app, head, identity).map_err(fail)
-            }
-            "ecs" | "ecr" | "logs" | "ssm" | "secretsmanager" | ""
-                ) =>
+                service.as_str(),
+                "ecs" | "ecr" | "logs" | "ssm" | "secretsmanager" | ""
+            ) =>
             {
                 Protocol::Json11
             }
@@ -106,6 +102,10 @@ pub(super) async fn call(
         "ecs" if head.uri.path() == history::PATH => {
             trace.service = "ecs";
             history::call(app, head, identity).map_err(fail)
+        }
+        "ecs" if head.uri.path() == load_balancers::PATH => {
+            trace.service = "ecs";
+            load_balancers::call(app, head, identity).map_err(fail)
         }
         "ecs" | "ecr" | "logs" | "ssm" | "secretsmanager" => {
             let request = JsonRequest { app, head, body, identity };

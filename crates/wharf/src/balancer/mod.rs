@@ -16,6 +16,7 @@ use wharf_agent::AgentCredentials;
 use wharf_agent::api::EcsClient;
 use wharf_agent::api::sign::Signer;
 use wharf_agent::task::Secret;
+use wharf_balancer::Options;
 
 /// Messages that may wait on their way in either direction.
 const WAITING: usize = 64;
@@ -29,6 +30,9 @@ pub enum Error {
     /// No key.
     #[error(transparent)]
     Credentials(#[from] credentials::Error),
+    /// The balancer itself.
+    #[error(transparent)]
+    Balancer(#[from] wharf_balancer::Error),
     /// The server's address or the authorities' certificates.
     #[error(transparent)]
     Server(#[from] wharf_agent::api::Error),
@@ -52,10 +56,24 @@ pub async fn run(
     };
     let client = EcsClient::to(&args.server, None, Signer::new(&credentials, &args.region))?;
     let (updates, from_server) = mpsc::channel(WAITING);
+    let (to_balancer, for_balancer) = mpsc::channel(WAITING);
     let (to_server, reports) = mpsc::channel(WAITING);
     let link = Link { client, server: args.server.clone(), updates, reports };
     ProcessFile::of_this_process("balancer", Vec::new()).write(data_dir)?;
-    let _ = (from_server, to_server);
-    link.run(shutdown).await;
-    Ok(())
+    let link = tokio::spawn(link.run(shutdown.clone()));
+    let addresses = tokio::spawn(addresses::keep(data_dir.instance(), from_server, to_balancer));
+    let done =
+        wharf_balancer::run(options(data_dir, args), for_balancer, to_server, shutdown).await;
+    addresses.abort();
+    link.abort();
+    Ok(done?)
+}
+
+fn options(data_dir: &DataDir, args: &BalancerArgs) -> Options {
+    Options {
+        public_address: args.public_address,
+        zone: Some(format!("{}a", args.region)),
+        access_logs: args.access_logs.clone(),
+        ..Options::new(data_dir.balancer())
+    }
 }
