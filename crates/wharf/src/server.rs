@@ -5,6 +5,7 @@ use crate::cli::ServerArgs;
 use crate::credentials::{self, Credentials};
 use crate::data_dir::{self, DataDir};
 use crate::process::ProcessFile;
+use crate::registry_names::{self, RegistryName};
 use crate::seal_key;
 use std::sync::Arc;
 use std::time::Duration;
@@ -108,6 +109,7 @@ pub async fn run(
         Arc::new(ControlSessions { agents: control.sessions(), balancers: control.balancers() });
     let gateway_history = Arc::new(GatewayHistory { history, arns });
     let endpoint = format!("http://{}", args.listen);
+    let name = RegistryName::new(data_dir, args);
     let app = App::new(Parts {
         region: args.region.clone(),
         account: args.account.clone(),
@@ -117,6 +119,7 @@ pub async fn run(
         registry: RegistryParts {
             storage: Arc::new(LocalStorage::open(data_dir.path())?),
             token_key: *seal.derive("registry tokens", &[]),
+            public_name: name.public(),
         },
         seal,
         store,
@@ -130,7 +133,8 @@ pub async fn run(
         sessions,
     });
     let app = Arc::new(app);
-    let server = Server::bind(HttpOptions::new(args.listen), Arc::clone(&app)).await?;
+    let mut server = Server::bind(HttpOptions::new(args.listen), Arc::clone(&app)).await?;
+    name.serve(data_dir, args, &mut server, &shutdown).await;
     let address = format!("http://{}", server.local_addr());
     tracing::info!(%address, region = %args.region, "serving");
     ProcessFile::of_this_process("server", vec![address]).write(data_dir)?;
@@ -139,7 +143,9 @@ pub async fn run(
     let expiry = tokio::spawn(expire_logs(logs, shutdown.clone()));
     let upkeep = tokio::spawn(registry::upkeep(app, shutdown.clone()));
     let server = tokio::spawn(server.run(shutdown));
-    tokio::try_join!(control, server, expiry, upkeep)?;
+    let ended = tokio::try_join!(control, server, expiry, upkeep);
+    registry_names::withdraw(data_dir, &args.host.etc);
+    ended?;
     Ok(())
 }
 

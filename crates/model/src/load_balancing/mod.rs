@@ -12,6 +12,7 @@ mod configuration;
 mod listener;
 mod load_balancer;
 mod rule;
+pub mod ssl_policy;
 mod target_group;
 
 pub use arn::Resource;
