@@ -1,59 +1,73 @@
-//! The addresses that tasks reach load balancers at: on the VPC's bridge of this host.
+//! The addresses that tasks reach load balancers at, on the VPC's bridge of this host, and the names of
+//! load balancers in its hosts file.
 //!
 //! The bridge is made by the agent and may come later than the first load balancer, so what couldn't
 //! be done is done again. Those of load balancers that are gone go with them; what a balancer that
 //! was killed left behind goes with the bridge.
 
+use crate::hosts::Block;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use wharf_model::load_balancing::{Item, ItemKey, Update};
+use wharf_model::load_balancing::{Item, ItemKey, LoadBalancer, Update};
 use wharf_runtime::net::bridge::hold_vpc_addresses;
 
 /// How soon it is tried again to give the bridge an address, and how often it is looked after.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// Which addresses there are to be.
+/// What of this host is given to load balancers.
+#[derive(Debug)]
+pub struct Places {
+    /// The wharf's name on this host.
+    pub instance: String,
+    /// Where names are published, if they are.
+    pub names: Option<Block>,
+}
+
+/// Which addresses and names there are to be.
 #[derive(Debug, Default)]
 struct Addresses {
-    by_load_balancer: BTreeMap<String, Ipv4Addr>,
+    load_balancers: BTreeMap<String, Arc<LoadBalancer>>,
     /// Those that the bridge has been given and may still have.
     held: BTreeSet<Ipv4Addr>,
 }
 
 impl Addresses {
-    /// Takes in what the server tells; true if that changes an address.
+    /// Takes in what the server tells; true if that changes an address or a name.
     fn apply(&mut self, update: &Update) -> bool {
-        let before = self.by_load_balancer.clone();
+        let before = (self.wanted(), self.names());
         if update.complete {
-            self.by_load_balancer.clear();
+            self.load_balancers.clear();
         }
         for key in &update.delete {
             if let ItemKey::LoadBalancer(path) = key {
-                self.by_load_balancer.remove(path);
+                self.load_balancers.remove(path);
             }
         }
         for item in &update.put {
             if let Item::LoadBalancer(balancer) = item {
-                match balancer.task_address {
-                    Some(address) => self.by_load_balancer.insert(balancer.path(), address),
-                    None => self.by_load_balancer.remove(&balancer.path()),
-                };
+                self.load_balancers.insert(balancer.path(), Arc::clone(balancer));
             }
         }
-        before != self.by_load_balancer
+        before != (self.wanted(), self.names())
     }
 
     fn wanted(&self) -> BTreeSet<Ipv4Addr> {
-        self.by_load_balancer.values().copied().collect()
+        self.load_balancers.values().filter_map(|balancer| balancer.task_address).collect()
+    }
+
+    fn names(&self) -> Vec<(IpAddr, String)> {
+        let named = |b: &Arc<LoadBalancer>| (IpAddr::V4(b.host_address), b.dns_name.clone());
+        self.load_balancers.values().map(named).collect()
     }
 }
 
 /// Passes on what the server tells, with every load balancer's address in place before the balancer
 /// hears of it. Ends with either channel.
 pub async fn keep(
-    instance: String,
+    places: Places,
     mut from_server: mpsc::Receiver<Update>,
     to_balancer: mpsc::Sender<Update>,
 ) {
@@ -63,16 +77,18 @@ pub async fn keep(
         tokio::select! {
             update = from_server.recv() => {
                 let Some(update) = update else { return };
-                if addresses.apply(&update) {
-                    hold(&instance, &mut addresses).await;
+                // A server that stopped has taken the names along.
+                if addresses.apply(&update) || update.complete {
+                    hold(&places.instance, &mut addresses).await;
+                    publish(&places, addresses.names()).await;
                 }
                 if to_balancer.send(update).await.is_err() {
                     return;
                 }
             }
             // A bridge that was made anew has none of them.
-            _ = retry.tick(), if !addresses.by_load_balancer.is_empty() => {
-                hold(&instance, &mut addresses).await;
+            _ = retry.tick(), if !addresses.load_balancers.is_empty() => {
+                hold(&places.instance, &mut addresses).await;
             }
         }
     }
@@ -92,11 +108,25 @@ async fn hold(instance: &str, addresses: &mut Addresses) {
     }
 }
 
+/// Puts the names into the hosts file. They are a convenience: what doesn't succeed is logged.
+async fn publish(places: &Places, names: Vec<(IpAddr, String)>) {
+    let Some(block) = places.names.clone() else { return };
+    match tokio::task::spawn_blocking(move || block.publish(&names)).await {
+        Ok(Ok(taken)) => {
+            for name in taken {
+                tracing::warn!(name = name.name, by = name.by, "the name is somebody else's");
+            }
+        }
+        Ok(Err(error)) => {
+            tracing::warn!(error = %crate::chain(&error), "load balancers have no names here");
+        }
+        Err(error) => tracing::error!(%error, "publishing names"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
-    use wharf_model::load_balancing::LoadBalancer;
 
     fn balancer(name: &str, address: Option<[u8; 4]>) -> Item {
         let record: LoadBalancer = serde_json::from_value(serde_json::json!({
@@ -121,5 +151,6 @@ mod tests {
         let put = vec![balancer("b", Some([10, 0, 0, 5]))];
         assert!(addresses.apply(&Update { complete: true, put, ..Update::default() }));
         assert_eq!(addresses.wanted(), [Ipv4Addr::new(10, 0, 0, 5)].into());
+        assert_eq!(addresses.names(), [(Ipv4Addr::new(127, 80, 1, 0).into(), "b".to_owned())]);
     }
 }
