@@ -19,6 +19,7 @@ mod lb;
 mod log;
 mod logs;
 mod output;
+mod outside;
 mod process;
 mod ps;
 mod registry_names;

@@ -160,6 +160,9 @@ fn server_arguments(data_dir: &DataDir, up: &Up) -> Vec<OsString> {
     if let Some(endpoint) = &server.s3_endpoint {
         arguments.extend(["--s3-endpoint".into(), endpoint.into()]);
     }
+    if let Some(file) = &server.s3_credentials {
+        arguments.extend(["--s3-credentials".into(), file.into()]);
+    }
     arguments.extend(["--etc".into(), server.host.etc.clone().into()]);
     if server.host.no_hosts {
         arguments.push("--no-hosts".into());
@@ -174,6 +177,10 @@ fn balancer_arguments(data_dir: &DataDir, up: &Up) -> Vec<OsString> {
         ("--region", up.server.region.clone()),
     ] {
         arguments.extend([name.into(), value.into()]);
+    }
+    arguments.extend(["--etc".into(), up.server.host.etc.clone().into()]);
+    if up.server.host.no_hosts {
+        arguments.push("--no-hosts".into());
     }
     if let Some(address) = up.public_address {
         arguments.extend(["--public-address".into(), address.to_string().into()]);
@@ -205,7 +212,7 @@ fn agent_arguments(data_dir: &DataDir, up: &Up) -> Vec<OsString> {
     if let Some(endpoint) = &up.server.s3_endpoint {
         arguments.extend(["--s3-endpoint".into(), endpoint.into()]);
     }
-    if let Some(file) = &up.s3_credentials {
+    if let Some(file) = &up.server.s3_credentials {
         arguments.extend(["--s3-credentials".into(), file.into()]);
     }
     arguments

@@ -43,6 +43,8 @@ pub(super) struct State {
     notes: Mutex<VecDeque<Note>>,
     in_flight: AtomicUsize,
     last_active_ms: AtomicU64,
+    /// Requests that are over.
+    answered: AtomicU64,
     /// Since when the head of a request is coming in; 0 if none is.
     pub(super) head_since_ms: AtomicU64,
     /// Since when the client takes nothing; 0 if it does.
@@ -71,6 +73,12 @@ impl State {
     pub(super) fn end(&self) {
         self.last_active_ms.store(uptime_ms(), Ordering::Relaxed);
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.answered.fetch_add(1, Ordering::Release);
+        self.reader.wake();
+    }
+
+    pub(super) fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Acquire)
     }
 
     pub(super) fn touch(&self) {

@@ -33,6 +33,8 @@ struct Guard {
     /// Looked at, and not yet given to the parser.
     ready: BytesMut,
     scanned: usize,
+    /// Requests that the parser was given.
+    heads: u64,
 }
 
 enum Phase {
@@ -51,6 +53,7 @@ impl<S> Guarded<S> {
             raw: BytesMut::new(),
             ready: BytesMut::new(),
             scanned: 0,
+            heads: 0,
         });
         Self { inner, state, guard }
     }
@@ -139,6 +142,7 @@ impl Guard {
     fn conclude(&mut self, examined: &Examined, state: &State) {
         let Examined { status, class, reason, .. } = *examined;
         state.note(Note { status, class, reason });
+        self.heads += 1;
         self.phase = if status.is_some() {
             self.ready.extend_from_slice(STAND_IN);
             Phase::Closed
@@ -184,7 +188,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
                 // An upgrade that was answered by something else: what follows is a request.
                 if matches!(guard.phase, Phase::Upgrade)
                     && !state.tunnel.load(Ordering::Acquire)
-                    && state.idle_ms(u64::MAX) > 0
+                    && state.answered() == guard.heads
                 {
                     guard.phase = Phase::Head;
                 }

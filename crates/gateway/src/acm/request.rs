@@ -66,7 +66,7 @@ fn issue(call: &Call<'_>, names: &[String]) -> Result<IssuedCertificate, ApiErro
 }
 
 /// A DNS name, perhaps with a wildcard for its first label.
-fn is_domain(name: &str) -> bool {
+pub(super) fn is_domain(name: &str) -> bool {
     let label = |label: &str| {
         !label.is_empty()
             && label.len() <= 63

@@ -146,12 +146,11 @@ pub(super) async fn add_revocations(call: Call<'_>) -> Encoded {
     call.run::<operation::AddTrustStoreRevocations>(move |context, input| {
         let found = find::trust_store(context, input.trust_store_arn.as_ref())?;
         let mut store = TrustStore::clone(found);
-        let mut next = store.revocations.iter().map(|(id, _)| id + 1).max().unwrap_or(1);
+        let next = store.revocations.iter().map(|(id, _)| id + 1).max().unwrap_or(1);
         let mut added = Vec::new();
-        for text in lists.clone()? {
+        for (next, text) in (next..).zip(lists.clone()?) {
             added.push(shown_revocation(context, &store, next, &text));
             store.revocations.push((next, text));
-            next += 1;
         }
         let bytes: usize = store.revocations.iter().map(|(_, text)| text.len()).sum();
         if bytes + store.bundle.len() > MAX_BYTES {

@@ -8,7 +8,9 @@ mod reported;
 use crate::cli::BalancerArgs;
 use crate::credentials::{self, Credentials};
 use crate::data_dir::{self, DataDir};
+use crate::hosts::Block;
 use crate::process::ProcessFile;
+use addresses::Places;
 use link::Link;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -61,7 +63,11 @@ pub async fn run(
     let link = Link { client, server: args.server.clone(), updates, reports };
     ProcessFile::of_this_process("balancer", Vec::new()).write(data_dir)?;
     let link = tokio::spawn(link.run(shutdown.clone()));
-    let addresses = tokio::spawn(addresses::keep(data_dir.instance(), from_server, to_balancer));
+    // Ordinary users can't change the hosts file, and ask for nothing of the kind.
+    let names = rustix::process::geteuid().is_root() && !args.host.no_hosts;
+    let block = || Block::new(args.host.etc.join("hosts"), data_dir, "balancer");
+    let places = Places { instance: data_dir.instance(), names: names.then(block) };
+    let addresses = tokio::spawn(addresses::keep(places, from_server, to_balancer));
     let done =
         wharf_balancer::run(options(data_dir, args), for_balancer, to_server, shutdown).await;
     addresses.abort();
