@@ -13,6 +13,7 @@ pub mod container_settings;
 pub mod cql;
 pub mod iam;
 pub mod id;
+pub mod load_balancing;
 pub mod log_driver;
 pub mod network;
 pub mod own_volume;

@@ -7,6 +7,9 @@ use crate::iam::{self, InstanceProfile, ManagedPolicy, Role, User};
 use crate::id::{
     ClusterName, ContainerInstanceKey, Family, ServiceKey, TaskDefinitionKey, TaskKey,
 };
+use crate::load_balancing::{
+    Certificate, Listener, LoadBalancer, Rule, Target, TargetGroup, TargetKey, TrustStore,
+};
 use crate::network::SubnetAllocation;
 use crate::repository::{ImageTag, RegistryImage, Repository, RepositoryBlob};
 use crate::secret::{Parameter, ParameterVersion, Secret, SecretVersion};
@@ -179,6 +182,20 @@ records! {
     /// A repository's blob: repository's id and digest.
     RepositoryBlob("repository-blob", (String, String)) = RepositoryBlob
         => |r| (r.repository.clone(), r.digest.clone());
+    /// A load balancer, by its path: `app/NAME/ID`; so are what follows.
+    LoadBalancer("load-balancer", String) = LoadBalancer => |r| r.path();
+    /// A listener: `app/NAME/ID/ID`.
+    Listener("listener", String) = Listener => |r| r.path();
+    /// A rule: `app/NAME/ID/ID/ID`.
+    ListenerRule("listener-rule", String) = Rule => |r| r.path();
+    /// A target group: `NAME/ID`.
+    TargetGroup("target-group", String) = TargetGroup => |r| r.path();
+    /// A target of a group.
+    Target("target", TargetKey) = Target => |r| r.key.clone();
+    /// A trust store: `NAME/ID`.
+    TrustStore("trust-store", String) = TrustStore => |r| r.path();
+    /// A certificate, by its id.
+    Certificate("certificate", String) = Certificate => |r| r.id.clone();
 }
 
 fn encode<T: Serialize>(record: &T) -> Vec<u8> {
@@ -278,6 +295,17 @@ impl KeyText for (ServiceKey, String) {
     fn from_text(text: &str) -> Option<Self> {
         let mut parts = text.splitn(3, '/');
         Some((ServiceKey::new(parts.next()?, parts.next()?), parts.next()?.to_owned()))
+    }
+}
+
+impl KeyText for TargetKey {
+    fn to_text(&self) -> String {
+        self.to_string()
+    }
+    fn from_text(text: &str) -> Option<Self> {
+        let (target_group, rest) = text.split_once('/')?;
+        let (id, port) = rest.rsplit_once('/')?;
+        Some(Self { target_group: target_group.into(), id: id.into(), port: port.parse().ok()? })
     }
 }
 

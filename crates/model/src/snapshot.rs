@@ -3,12 +3,17 @@
 //! Maps share structure (imbl), so that a clone costs nothing and applying a transaction copies
 //! only the paths that change. Every map is ordered: iteration is the same in every run.
 
+mod load_balancing;
+
 use crate::account::{AccessKey, AccountSetting, ClientToken};
 use crate::cluster::Cluster;
 use crate::container_instance::{ContainerInstance, Reservation};
 use crate::iam::{self, InstanceProfile, ManagedPolicy, Role, User};
 use crate::id::{
     ClusterName, ContainerInstanceKey, Family, ServiceKey, TaskDefinitionKey, TaskId, TaskKey,
+};
+use crate::load_balancing::{
+    Certificate, Listener, LoadBalancer, Rule, Target, TargetGroup, TargetKey, TrustStore,
 };
 use crate::network::SubnetAllocation;
 use crate::record::{Record, RecordKey};
@@ -76,9 +81,17 @@ pub struct Snapshot {
     registry_images: Table<(String, String), RegistryImage>,
     image_tags: Table<(String, String), ImageTag>,
     repository_blobs: Table<(String, String), RepositoryBlob>,
+    load_balancers: Table<String, LoadBalancer>,
+    listeners: Table<String, Listener>,
+    listener_rules: Table<String, Rule>,
+    target_groups: Table<String, TargetGroup>,
+    targets: Table<TargetKey, Target>,
+    trust_stores: Table<String, TrustStore>,
+    certificates: Table<String, Certificate>,
     usage: OrdMap<ContainerInstanceKey, Arc<InstanceUsage>>,
     service_tasks: OrdMap<ServiceKey, OrdSet<TaskId>>,
     addresses: OrdMap<Ipv4Addr, TaskKey>,
+    load_balancer_addresses: OrdMap<Ipv4Addr, String>,
 }
 
 macro_rules! lookups {
@@ -145,6 +158,20 @@ lookups! {
     image_tag, image_tags: (String, String) => ImageTag;
     /// The blob with this repository's id and digest.
     repository_blob, repository_blobs: (String, String) => RepositoryBlob;
+    /// The load balancer with this path: `app/NAME/ID`.
+    load_balancer, load_balancers: String => LoadBalancer;
+    /// The listener with this path: `app/NAME/ID/ID`.
+    listener, listeners: String => Listener;
+    /// The rule with this path: `app/NAME/ID/ID/ID`.
+    listener_rule, listener_rules: String => Rule;
+    /// The target group with this path: `NAME/ID`.
+    target_group, target_groups: String => TargetGroup;
+    /// The target with this key.
+    target, targets: TargetKey => Target;
+    /// The trust store with this path: `NAME/ID`.
+    trust_store, trust_stores: String => TrustStore;
+    /// The certificate with this id.
+    certificate, certificates: String => Certificate;
 }
 
 fn values<'a, K: Ord + Clone, T>(
@@ -200,6 +227,13 @@ impl Snapshot {
             RecordKey::RegistryImage(k) => of(&self.registry_images, k),
             RecordKey::ImageTag(k) => of(&self.image_tags, k),
             RecordKey::RepositoryBlob(k) => of(&self.repository_blobs, k),
+            RecordKey::LoadBalancer(k) => of(&self.load_balancers, k),
+            RecordKey::Listener(k) => of(&self.listeners, k),
+            RecordKey::ListenerRule(k) => of(&self.listener_rules, k),
+            RecordKey::TargetGroup(k) => of(&self.target_groups, k),
+            RecordKey::Target(k) => of(&self.targets, k),
+            RecordKey::TrustStore(k) => of(&self.trust_stores, k),
+            RecordKey::Certificate(k) => of(&self.certificates, k),
         }
     }
 
@@ -502,6 +536,19 @@ impl Snapshot {
             Record::RepositoryBlob(r) => {
                 insert!(repository_blobs, (r.repository.clone(), r.digest.clone()), r);
             }
+            Record::LoadBalancer(r) => {
+                self.forget_addresses(&r.path());
+                for address in [Some(r.host_address), r.task_address].into_iter().flatten() {
+                    self.load_balancer_addresses.insert(address, r.path());
+                }
+                insert!(load_balancers, r.path(), r);
+            }
+            Record::Listener(r) => insert!(listeners, r.path(), r),
+            Record::ListenerRule(r) => insert!(listener_rules, r.path(), r),
+            Record::TargetGroup(r) => insert!(target_groups, r.path(), r),
+            Record::Target(r) => insert!(targets, r.key.clone(), r),
+            Record::TrustStore(r) => insert!(trust_stores, r.path(), r),
+            Record::Certificate(r) => insert!(certificates, r.id.clone(), r),
         }
     }
 
@@ -536,6 +583,16 @@ impl Snapshot {
             RecordKey::RegistryImage(k) => drop(self.registry_images.remove(k)),
             RecordKey::ImageTag(k) => drop(self.image_tags.remove(k)),
             RecordKey::RepositoryBlob(k) => drop(self.repository_blobs.remove(k)),
+            RecordKey::LoadBalancer(k) => {
+                self.forget_addresses(k);
+                self.load_balancers.remove(k);
+            }
+            RecordKey::Listener(k) => drop(self.listeners.remove(k)),
+            RecordKey::ListenerRule(k) => drop(self.listener_rules.remove(k)),
+            RecordKey::TargetGroup(k) => drop(self.target_groups.remove(k)),
+            RecordKey::Target(k) => drop(self.targets.remove(k)),
+            RecordKey::TrustStore(k) => drop(self.trust_stores.remove(k)),
+            RecordKey::Certificate(k) => drop(self.certificates.remove(k)),
         }
     }
 
