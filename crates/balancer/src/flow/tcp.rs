@@ -38,12 +38,11 @@ pub(crate) async fn accept(
         match accepted {
             Ok((stream, client)) => {
                 let flow = flow(stream, client, Arc::clone(&cell));
-                let (stop, draining) = (stop.clone(), worker.shared.draining.clone());
+                let ending = worker.shared.ending.clone();
                 worker.shared.connections.spawn(async move {
                     tokio::select! {
                         () = flow => {}
-                        () = draining.cancelled() => {}
-                        () = stop.cancelled() => {}
+                        () = ending.cancelled() => {}
                     }
                 });
             }
