@@ -92,7 +92,8 @@ async fn through(
         }
     }
     let gone = lease.target().gone.clone();
-    let cut = group.settings.cut_when_gone;
+    let ill = lease.target().ill();
+    let (cut, cut_ill) = (group.settings.cut_when_gone, group.settings.cut_when_ill);
     tokio::select! {
         relayed = relay(stream, target, listener.flow_idle) => {
             if let Ok((up, down)) = relayed {
@@ -101,6 +102,7 @@ async fn through(
             }
         }
         () = gone.cancelled(), if cut => {}
+        () = ill.cancelled(), if cut_ill => {}
     }
 }
 
