@@ -16,10 +16,13 @@ use serde::{Deserialize, Serialize};
 pub struct NetworkBinding {
     /// Address on the host, `0.0.0.0` for all.
     pub bind_ip: String,
-    /// Port inside the container.
+    /// Port inside the container; the first one of a range.
     pub container_port: u16,
-    /// Port on the host.
+    /// Port on the host; the first one of a range.
     pub host_port: u16,
+    /// How many ports a range has; none is a single port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<u16>,
     /// TCP or UDP.
     pub protocol: TransportProtocol,
 }
@@ -68,6 +71,9 @@ pub struct Container {
     /// Published ports.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub network_bindings: Vec<NetworkBinding>,
+    /// GPUs of its host that it was given, by their ids.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpu_ids: Vec<String>,
     /// Health by its own check.
     #[serde(default)]
     pub health: HealthStatus,
@@ -97,6 +103,9 @@ pub struct ContainerOverride {
     /// MiB, soft.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_reservation: Option<i64>,
+    /// GPUs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpus: Option<u32>,
 }
 
 /// RunTask's overrides (ECS API `TaskOverride`).
@@ -112,6 +121,9 @@ pub struct TaskOverride {
     /// MiB of the task.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<i64>,
+    /// What the task may write, GiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ephemeral_storage_gib: Option<u32>,
     /// Role that containers assume.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task_role_arn: Option<String>,

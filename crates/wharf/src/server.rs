@@ -4,7 +4,9 @@ use crate::adapters::{ControlSessions, GatewayHistory};
 use crate::cli::ServerArgs;
 use crate::credentials::{self, Credentials};
 use crate::data_dir::{self, DataDir};
+use crate::outside;
 use crate::process::ProcessFile;
+use crate::registry_names::{self, RegistryName};
 use crate::seal_key;
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,6 +63,9 @@ pub enum Error {
     /// One of its loops has panicked.
     #[error("the server can't go on")]
     Panicked(#[from] tokio::task::JoinError),
+    /// The object store can't be used.
+    #[error(transparent)]
+    Outside(#[from] outside::Error),
     /// The VPC's range is none.
     #[error("{0:?} is no IPv4 range such as 10.113.0.0/16 with a prefix of 8 to 24")]
     VpcCidr(String),
@@ -104,6 +109,7 @@ pub async fn run(
     let sessions = Arc::new(ControlSessions(control.sessions()));
     let gateway_history = Arc::new(GatewayHistory { history, arns });
     let endpoint = format!("http://{}", args.listen);
+    let name = RegistryName::new(data_dir, args);
     let app = App::new(Parts {
         region: args.region.clone(),
         account: args.account.clone(),
@@ -113,6 +119,7 @@ pub async fn run(
         registry: RegistryParts {
             storage: Arc::new(LocalStorage::open(data_dir.path())?),
             token_key: *seal.derive("registry tokens", &[]),
+            public_name: name.public(),
         },
         seal,
         store,
@@ -125,8 +132,9 @@ pub async fn run(
         history_writer: gateway_history,
         sessions,
     });
-    let app = Arc::new(app);
-    let server = Server::bind(HttpOptions::new(args.listen), Arc::clone(&app)).await?;
+    let app = Arc::new(outside::join(app, data_dir, args)?);
+    let mut server = Server::bind(HttpOptions::new(args.listen), Arc::clone(&app)).await?;
+    name.serve(data_dir, args, &mut server, &shutdown).await;
     let address = format!("http://{}", server.local_addr());
     tracing::info!(%address, region = %args.region, "serving");
     ProcessFile::of_this_process("server", vec![address]).write(data_dir)?;
@@ -135,7 +143,9 @@ pub async fn run(
     let expiry = tokio::spawn(expire_logs(logs, shutdown.clone()));
     let upkeep = tokio::spawn(registry::upkeep(app, shutdown.clone()));
     let server = tokio::spawn(server.run(shutdown));
-    tokio::try_join!(control, server, expiry, upkeep)?;
+    let ended = tokio::try_join!(control, server, expiry, upkeep);
+    registry_names::withdraw(data_dir, &args.host.etc);
+    ended?;
     Ok(())
 }
 

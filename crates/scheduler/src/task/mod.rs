@@ -4,13 +4,15 @@
 //! forward. Both directions are total functions of the snapshot: a report that comes late or twice
 //! changes nothing.
 
-mod address;
+pub(crate) mod address;
 mod capacity;
+mod gpu;
 mod health;
 mod launch;
 mod lifecycle;
 
 pub use capacity::capacity_providers;
+pub use gpu::taken as taken_gpus;
 pub use health::health;
 pub use launch::{
     Error as LaunchError, LaunchPlan, LaunchRequest, MAX_LAUNCHED, Target, launch, managed_tags,
