@@ -23,6 +23,7 @@ mod discover;
 pub mod endpoints;
 pub mod engine;
 mod firelens;
+mod gpu;
 mod launch;
 pub mod options;
 mod own_registry;
@@ -34,7 +35,7 @@ pub mod store;
 pub mod task;
 mod tasks;
 mod tcs;
-mod websocket;
+pub mod websocket;
 
 pub use agent::{Agent, Error};
 
@@ -44,3 +45,4 @@ pub const QUIET_TARGETS: &[&str] = &["tungstenite"];
 
 pub use options::{AgentCredentials, AgentOptions, ObjectStore};
 pub use own_registry::OwnRegistry;
+pub use secrets::ObjectReader;

@@ -106,6 +106,7 @@ impl World {
             capacity_provider_strategy: Vec::new(),
             platform_version: None,
             network_configuration: None,
+            load_balancers: service.load_balancers.clone(),
             created_at: self.now,
         });
         self.put(ServiceDeployment {
@@ -167,6 +168,7 @@ pub(crate) fn host(n: usize, cpu: i64, memory: i64) -> ContainerInstance {
         value: Some(value.to_owned()),
     };
     ContainerInstance {
+        gpu_ids: Vec::new(),
         id: format!("{n:032x}").into(),
         cluster: CLUSTER.into(),
         ec2_instance_id: format!("i-{n:017x}"),

@@ -7,11 +7,14 @@
 
 pub mod connectivity;
 pub mod expiry;
+pub mod load_balancing;
 pub mod placement;
 pub mod service;
+pub mod target_health;
 pub mod task;
 
 #[cfg(test)]
 mod fixture;
 
 pub use connectivity::{AllConnected, Connectivity};
+pub use target_health::TargetHealthSource;

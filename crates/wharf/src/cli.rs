@@ -2,7 +2,7 @@
 //! named after the commands.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 /// A self-hosted Amazon ECS: one binary that speaks the AWS API and runs the tasks for real.
@@ -41,7 +41,7 @@ pub enum Color {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Start wharf on this machine: server and agent, supervised, in the background.
+    /// Start wharf on this machine: server, balancer and agent, supervised, in the background.
     Up(Up),
     /// Stop wharf. Tasks go on running unless --tasks is given.
     Down(Down),
@@ -62,6 +62,9 @@ pub enum Command {
     /// Build, load and list images.
     #[command(subcommand)]
     Image(Image),
+    /// List load balancers.
+    #[command(subcommand)]
+    Lb(Lb),
     /// Look after the journal.
     #[command(subcommand)]
     Journal(Journal),
@@ -69,12 +72,18 @@ pub enum Command {
     Server(Server),
     /// Run an agent alone, in the foreground.
     Agent(Agent),
+    /// Run a balancer alone, in the foreground.
+    Balancer(BalancerArgs),
+    /// Print the certificate of this wharf's authority, for clients that shall trust it.
+    #[command(after_help = "Example:\n  \
+        wharf ca > /usr/local/share/ca-certificates/wharf.crt && update-ca-certificates")]
+    Ca,
     /// Print shell completions.
     Completions {
         /// Which shell.
         shell: clap_complete::Shell,
     },
-    /// Keep server and agent running (started by `wharf up`).
+    /// Keep server, balancer and agent running (started by `wharf up`).
     #[command(hide = true)]
     Supervise(Up),
 }
@@ -128,10 +137,20 @@ pub struct Up {
     /// Take crun or runc even if its version is older than the one with all known fixes.
     #[arg(long, env = "WHARF_ALLOW_OLD_RUNTIME")]
     pub allow_old_runtime: bool,
-    /// File with the key for the S3-compatible store, as ~/.aws/credentials; unless given,
-    /// AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of wharf's own environment, or no key at all.
-    #[arg(long, env = "WHARF_S3_CREDENTIALS", value_name = "FILE")]
-    pub s3_credentials: Option<PathBuf>,
+    /// Another OCI runtime for the tasks of a launch type, such as
+    /// "FARGATE=/usr/bin/runsc --platform=systrap"; may be repeated.
+    #[arg(long, env = "WHARF_RUNTIME_CLASS", value_delimiter = ';', value_name = "TYPE=COMMAND",
+          value_parser = runtime_class)]
+    pub runtime_class: Vec<String>,
+    /// Where the device files of GPUs are looked for.
+    #[arg(long, env = "WHARF_GPU_DEVICES", default_value = "/dev", value_name = "DIRECTORY")]
+    pub gpu_devices: PathBuf,
+    /// Address of this host on which internet-facing load balancers listen, beside their own.
+    #[arg(long, env = "WHARF_PUBLIC_ADDRESS", value_name = "ADDRESS")]
+    pub public_address: Option<IpAddr>,
+    /// Directory for load balancers' access logs; none are written unless it is given.
+    #[arg(long, env = "WHARF_ACCESS_LOGS", value_name = "DIR")]
+    pub access_logs: Option<PathBuf>,
     /// Seconds to wait until everything answers.
     #[arg(long, default_value_t = 60)]
     pub timeout: u64,
@@ -155,13 +174,43 @@ pub struct ServerArgs {
     /// Days for which stopped tasks, events and reasons are kept.
     #[arg(long, env = "WHARF_HISTORY", default_value_t = 7, value_name = "DAYS")]
     pub history: u32,
-    /// S3-compatible store that environment files come from; without one they are refused.
+    /// S3-compatible store that environment files and trust stores come from; without one they are
+    /// refused.
     #[arg(long, env = "WHARF_S3_ENDPOINT", value_name = "URL")]
     pub s3_endpoint: Option<String>,
     /// Directory with OSV records (JSON files, or zips of them as osv.dev publishes them) that images
     /// of the registry are scanned against; without one scans fail.
     #[arg(long, env = "WHARF_OSV_DATABASE", value_name = "DIR")]
     pub osv_database: Option<PathBuf>,
+    /// File with the key for the S3-compatible store, as ~/.aws/credentials; unless given,
+    /// AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of wharf's own environment, or no key at all.
+    #[arg(long, env = "WHARF_S3_CREDENTIALS", value_name = "FILE")]
+    pub s3_credentials: Option<PathBuf>,
+    #[command(flatten)]
+    pub host: HostArgs,
+}
+
+/// What wharf may change of the host, so that its names work there.
+#[derive(Debug, Clone, Args)]
+pub struct HostArgs {
+    /// Leave /etc/hosts, and what docker and podman trust, as they are: images are then named by the
+    /// API's address only.
+    #[arg(long, env = "WHARF_NO_HOSTS")]
+    pub no_hosts: bool,
+    /// The directory that stands for /etc.
+    #[arg(long, env = "WHARF_ETC", value_name = "DIR", default_value = "/etc", hide = true)]
+    pub etc: PathBuf,
+}
+
+/// A launch type, and the command of a runtime.
+fn runtime_class(text: &str) -> Result<String, String> {
+    let types = ["EC2", "FARGATE", "EXTERNAL"];
+    match text.split_once('=') {
+        Some((name, command)) if types.contains(&name) && !command.trim().is_empty() => {
+            Ok(text.to_owned())
+        }
+        _ => Err("a runtime class is EC2, FARGATE or EXTERNAL, '=' and a command".to_owned()),
+    }
 }
 
 fn account_id(text: &str) -> Result<String, String> {
@@ -181,6 +230,9 @@ pub struct Down {
     /// Seconds to wait for processes to end.
     #[arg(long, default_value_t = 30)]
     pub timeout: u64,
+    /// The directory that stands for /etc.
+    #[arg(long, env = "WHARF_ETC", value_name = "DIR", default_value = "/etc", hide = true)]
+    pub etc: PathBuf,
 }
 
 /// `wharf env`.
@@ -297,6 +349,9 @@ pub enum Image {
         /// Reference.
         reference: String,
     },
+    /// Look whether the blobs of this wharf's registry are still what they should be: reads all of them,
+    /// changes nothing, and may run beside the server. Fails if one is damaged.
+    Scrub(OutputArgs),
     /// Push an image to a registry, by default to the one in its name.
     #[command(after_help = "Examples:\n  \
         wharf image push localhost:4580/hello:1\n  \
@@ -337,6 +392,13 @@ pub struct ImageBuild {
     pub workdir: Option<String>,
 }
 
+/// `wharf lb`.
+#[derive(Debug, Subcommand)]
+pub enum Lb {
+    /// List load balancers: URLs, addresses, healthy targets, and where they can't listen.
+    Ls(OutputArgs),
+}
+
 /// `wharf journal`.
 #[derive(Debug, Subcommand)]
 pub enum Journal {
@@ -353,6 +415,25 @@ pub enum Journal {
 pub struct Server {
     #[command(flatten)]
     pub server: ServerArgs,
+}
+
+/// `wharf balancer`.
+#[derive(Debug, Args)]
+pub struct BalancerArgs {
+    /// The server's endpoint.
+    #[arg(long, env = "WHARF_SERVER", default_value = "http://127.0.0.1:4580")]
+    pub server: String,
+    /// Region.
+    #[arg(long, env = "WHARF_REGION", default_value = "us-east-1")]
+    pub region: String,
+    /// Address of this host on which internet-facing load balancers listen, beside their own.
+    #[arg(long, env = "WHARF_PUBLIC_ADDRESS", value_name = "ADDRESS")]
+    pub public_address: Option<IpAddr>,
+    /// Directory for access logs; none are written unless it is given.
+    #[arg(long, env = "WHARF_ACCESS_LOGS", value_name = "DIR")]
+    pub access_logs: Option<PathBuf>,
+    #[command(flatten)]
+    pub host: HostArgs,
 }
 
 /// `wharf agent`.
@@ -376,6 +457,14 @@ pub struct Agent {
     /// Take crun or runc even if its version is older than the one with all known fixes.
     #[arg(long, env = "WHARF_ALLOW_OLD_RUNTIME")]
     pub allow_old_runtime: bool,
+    /// Another OCI runtime for the tasks of a launch type, such as
+    /// "FARGATE=/usr/bin/runsc --platform=systrap"; may be repeated.
+    #[arg(long, env = "WHARF_RUNTIME_CLASS", value_delimiter = ';', value_name = "TYPE=COMMAND",
+          value_parser = runtime_class)]
+    pub runtime_class: Vec<String>,
+    /// Where the device files of GPUs are looked for.
+    #[arg(long, env = "WHARF_GPU_DEVICES", default_value = "/dev", value_name = "DIRECTORY")]
+    pub gpu_devices: PathBuf,
     /// S3-compatible store that environment files come from.
     #[arg(long, env = "WHARF_S3_ENDPOINT", value_name = "URL")]
     pub s3_endpoint: Option<String>,

@@ -2,6 +2,8 @@
 
 mod adapters;
 mod agent;
+mod authority;
+mod balancer;
 mod cli;
 mod client;
 mod credentials;
@@ -10,19 +12,24 @@ mod doctor;
 mod env;
 mod explain;
 mod history;
+mod hosts;
 mod image;
 mod journal;
+mod lb;
 mod log;
 mod logs;
 mod output;
+mod outside;
 mod process;
 mod ps;
+mod registry_names;
 mod run;
 mod s3;
 mod seal_key;
 mod server;
 mod status;
 mod supervisor;
+mod trust;
 mod up;
 
 use clap::{CommandFactory as _, Parser as _};
@@ -97,6 +104,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, AnyError> {
         Command::Run(args) => return block_on(run::run(&data_dir, args)),
         Command::Explain(args) => block_on(explain::run(&data_dir, args))?,
         Command::Image(command) => block_on(image::run(&data_dir, command))?,
+        Command::Lb(command) => block_on(lb::run(&data_dir, command))?,
         Command::Journal(command) => journal::run(&data_dir, command)?,
         Command::Server(args) => {
             let _log = output::init_log(color);
@@ -106,6 +114,11 @@ fn dispatch(cli: Cli) -> Result<ExitCode, AnyError> {
             let _log = output::init_log(color);
             serve(|shutdown| agent::run(&data_dir, &args, shutdown))?;
         }
+        Command::Balancer(args) => {
+            let _log = output::init_log(color);
+            serve(|shutdown| balancer::run(&data_dir, &args, shutdown))?;
+        }
+        Command::Ca => print!("{}", authority::certificate(&data_dir)?),
         Command::Completions { .. } => {}
     }
     Ok(ExitCode::SUCCESS)
@@ -115,6 +128,8 @@ fn down(data_dir: &DataDir, args: &cli::Down) -> Result<ExitCode, AnyError> {
     if !status::stop_processes(data_dir, args) {
         return Ok(ExitCode::from(WAITED_IN_VAIN));
     }
+    // What was killed has left them.
+    registry_names::withdraw(data_dir, &args.etc);
     if args.tasks {
         block_on(agent::teardown(data_dir))?;
     }

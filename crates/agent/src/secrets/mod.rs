@@ -8,10 +8,13 @@
 mod env_file;
 mod fetch;
 mod object_store;
+mod registry;
+mod wording;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
 use tokio::sync::Semaphore;
 use wharf_runtime::SandboxId;
 
@@ -23,6 +26,27 @@ use crate::task::{Container, LogConfig, Secret, Task, VolumeSource};
 use crate::tasks::locked;
 use object_store::ObjectStore;
 
+/// Reads objects from the operator's store for whoever isn't a task.
+pub struct ObjectReader(ObjectStore);
+
+impl ObjectReader {
+    /// A reader of the store that the options name; requests are signed for `region`.
+    ///
+    /// # Errors
+    /// If its endpoint is no URL.
+    pub fn new(options: &crate::options::ObjectStore, region: &str) -> Result<Self, Error> {
+        ObjectStore::new(options, region).map(Self)
+    }
+
+    /// An object's content.
+    ///
+    /// # Errors
+    /// In words, such as S3's code and message.
+    pub async fn read(&self, bucket: &str, key: &str) -> Result<Vec<u8>, String> {
+        Ok(self.0.get(bucket, key).await?.to_vec())
+    }
+}
+
 /// At most this many requests for values are on their way at once.
 const PARALLEL: usize = 10;
 
@@ -33,6 +57,8 @@ pub(crate) struct Values {
     by_reference: BTreeMap<String, Secret>,
     /// The variables of each container's files, by the container's name.
     by_container: BTreeMap<String, Vec<(String, Secret)>>,
+    /// What a log router's own configuration says, where it lies in the object store.
+    pub(crate) router_config: Option<Bytes>,
 }
 
 impl Values {
@@ -56,6 +82,11 @@ impl Values {
             all.push((name, value));
         }
         all.iter().map(|(name, value)| Secret::new(format!("{name}={}", value.expose()))).collect()
+    }
+
+    /// The container, with the options of its log that come from secrets.
+    pub(crate) fn with_log(&self, container: &Container) -> Container {
+        Container { log: self.log(container), ..container.clone() }
     }
 
     /// The container's log settings with the options that come from secrets.
@@ -147,6 +178,7 @@ mod tests {
         app.secrets = vec![("C".to_owned(), "/c".to_owned())];
         let pair = |name: &str, value: &str| (name.to_owned(), Secret::new(value));
         let values = Values {
+            router_config: None,
             by_reference: BTreeMap::from([pair("/c", "secret")]),
             by_container: BTreeMap::from([(
                 "app".to_owned(),

@@ -40,6 +40,7 @@ pub(super) fn parse(
     let linux = wire.linux_parameters.clone().unwrap_or_default();
     let mut container = Container {
         image: image.ok_or(Error::Missing("containers[].image"))?,
+        registry_secret: registry_secret(wire)?,
         arn: wire.container_arn.clone(),
         essential: wire.essential.unwrap_or(true),
         cpu: positive("cpu", wire.cpu)?.unwrap_or(0),
@@ -71,6 +72,8 @@ pub(super) fn parse(
             drop: linux.capabilities.as_ref().and_then(|c| c.drop.clone()).unwrap_or_default(),
         },
         devices: linux.devices.iter().flatten().map(device).collect::<Result<_, _>>()?,
+        gpus: Vec::new(),
+        apparmor: None,
         sysctls: BTreeMap::new(),
         extra_hosts: Vec::new(),
         dns: Default::default(),
@@ -121,11 +124,23 @@ fn refuse_unsupported(wire: &acs::Container, name: &str) -> Result<(), Error> {
         ("credentialSpecs", any(&wire.credential_specs)),
         ("managedAgents", any(&wire.managed_agents)),
         ("resourceRequirements", any(&wire.resource_requirements)),
-        ("registryAuthentication", wire.registry_authentication.is_some()),
     ];
     match refused.iter().find(|(_, asked)| *asked) {
         Some((member, _)) => Err(Error::Unsupported(format!("container {name}: {member}"))),
         None => Ok(()),
+    }
+}
+
+/// The secret with the name and the password for the image's registry.
+fn registry_secret(wire: &acs::Container) -> Result<Option<String>, Error> {
+    let Some(data) = &wire.registry_authentication else { return Ok(None) };
+    match data.kind.as_deref().unwrap_or_default() {
+        "asm" => {
+            let secret = data.asm_auth_data.as_ref().and_then(|d| d.credentials_parameter.clone());
+            let secret = secret.filter(|secret| !secret.is_empty());
+            secret.ok_or(Error::Missing("asmAuthData.credentialsParameter")).map(Some)
+        }
+        other => Err(Error::Unsupported(format!("registryAuthentication.type {other:?}"))),
     }
 }
 
@@ -222,13 +237,24 @@ fn port(member: &str, value: Option<i64>) -> Result<u16, Error> {
     u16::try_from(value).map_err(|_| Error::invalid(member, format!("{value} is out of range")))
 }
 
+/// The first port of `first-last`, and how many there are.
+fn port_range(text: &str) -> Result<(u16, u16), Error> {
+    let wrong = || Error::invalid("containerPortRange", format!("{text:?}"));
+    let (first, last) = text.split_once('-').ok_or_else(wrong)?;
+    let parse = |text: &str| text.parse::<u16>().map_err(|_| wrong());
+    let (first, last) = (parse(first)?, parse(last)?);
+    let count = last.checked_sub(first).and_then(|n| n.checked_add(1)).ok_or_else(wrong)?;
+    Ok((first, count))
+}
+
 fn ports(wire: &acs::Container, network: &Network) -> Result<Vec<PortMapping>, Error> {
     let mut ports = Vec::new();
     for mapping in wire.port_mappings.iter().flatten() {
-        if mapping.container_port_range.as_ref().is_some_and(|range| !range.is_empty()) {
-            return Err(Error::Unsupported("containerPortRange".to_owned()));
-        }
-        let container_port = port("containerPort", mapping.container_port)?;
+        let range = mapping.container_port_range.as_deref().filter(|range| !range.is_empty());
+        let (container_port, range) = match range {
+            Some(text) => port_range(text).map(|(first, count)| (first, Some(count)))?,
+            None => (port("containerPort", mapping.container_port)?, None),
+        };
         let host_port = port("hostPort", mapping.host_port)?;
         let protocol = match mapping.protocol.as_deref().unwrap_or("tcp") {
             "" | "tcp" => Protocol::Tcp,
@@ -240,10 +266,11 @@ fn ports(wire: &acs::Container, network: &Network) -> Result<Vec<PortMapping>, E
         }
         // Outside bridge mode nothing is mapped: the container's port is the one.
         let host_port = match network {
+            Network::Bridge if range.is_some() => 0,
             Network::Bridge => host_port,
             _ => container_port,
         };
-        ports.push(PortMapping { container_port, host_port, protocol });
+        ports.push(PortMapping { container_port, host_port, protocol, range });
     }
     Ok(ports)
 }
@@ -425,18 +452,6 @@ fn health_check(wire: &docker::HealthCheck) -> Result<Option<HealthCheck>, Error
         retries: wire.retries.filter(|n| *n > 0).map_or(3, |n| n.min(1000) as u32),
         start_period_ms: millis(wire.start_period, 0),
     }))
-}
-
-/// A number of bytes with docker's suffixes (`64m`, `1g`), lower case.
-pub(super) fn parse_size(text: &str) -> Option<u64> {
-    let text = text.strip_suffix('b').unwrap_or(text);
-    let (digits, factor) = match text.chars().last()? {
-        'k' => (&text[..text.len() - 1], 1 << 10),
-        'm' => (&text[..text.len() - 1], 1 << 20),
-        'g' => (&text[..text.len() - 1], 1 << 30),
-        _ => (text, 1u64),
-    };
-    digits.parse::<u64>().ok()?.checked_mul(factor)
 }
 
 /// A signal by number or name (`15`, `SIGTERM`, `term`).

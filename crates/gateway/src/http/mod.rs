@@ -7,6 +7,7 @@
 mod answer;
 mod guard;
 mod history;
+mod load_balancers;
 mod route;
 mod server;
 mod service;
@@ -14,4 +15,4 @@ mod v2;
 mod websocket;
 
 pub use guard::AllowedHosts;
-pub use server::{Error, Limits, Options, Server};
+pub use server::{Error, Limits, Options, RegistryDoor, Server};

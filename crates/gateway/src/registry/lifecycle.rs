@@ -2,6 +2,7 @@
 
 use super::archive::{self, MoveError};
 use super::content::{self, DeleteError};
+use super::events;
 use crate::app::App;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -139,6 +140,9 @@ async fn expire(app: &App, repository: &Repository, digest: &str) -> bool {
     let result = content::delete_image(app, &repository.id, digest).await;
     if let Err(DeleteError::Api(error)) = &result {
         tracing::warn!(%error, "an expired image couldn't be removed");
+    }
+    if result.is_ok() {
+        events::image(app, repository, events::Action::Delete, digest, None);
     }
     result.is_ok()
 }

@@ -1,6 +1,7 @@
 //! Putting a manifest: what must be there with it, and the tag that it gets.
 
 use super::content::{self, commit, image, read_repository, tag};
+use super::events::{self, Action};
 use super::{archive, scan};
 use crate::app::App;
 use crate::error::ApiError;
@@ -53,6 +54,8 @@ pub(crate) enum PutError {
     TooDeep,
     /// The tag names another image and may not be moved.
     TagImmutable(String),
+    /// The repository or the image holds as much as it may.
+    Quota(String),
     /// The repository is gone.
     RepositoryUnknown,
     /// The store.
@@ -93,6 +96,7 @@ pub(crate) async fn put(app: &Arc<App>, put: Put<'_>) -> Result<Done, PutError> 
     check(&app.store().snapshot(), put.repository, &manifest)?;
     app.registry().storage().put(&digest, put.bytes.clone()).await.map_err(PutError::Store)?;
     let now = app.now();
+    let quotas = app.registry().quotas();
     let done = commit(app, "put image", |snapshot| {
         let mut transaction = Transaction::new();
         if !read_repository(snapshot, &mut transaction, put.repository) {
@@ -119,18 +123,33 @@ pub(crate) async fn put(app: &Arc<App>, put: Put<'_>) -> Result<Done, PutError> 
         // Also where it is known: whoever deletes it meanwhile makes this decide anew.
         let key = content::image_key(&put.repository.id, &name);
         transaction.read(key.clone(), snapshot.revision_of(&key));
+        if known.is_none()
+            && snapshot.registry_images(&put.repository.id).count() >= quotas.images
+        {
+            let text = format!("a repository holds at most {} images", quotas.images);
+            return Err(PutError::Quota(text));
+        }
         if known.is_none_or(|known| **known != record) {
             transaction.put(record.clone());
         }
         if let Some(text) = put.tag {
             let same = set_tag(snapshot, &mut transaction, put.repository, text, &name)?;
             was_there &= same;
+            let tags = snapshot.image_tags(&put.repository.id, "");
+            let of_image = tags.filter(|tag| tag.digest == name);
+            if !same && of_image.count() >= quotas.tags_of_image {
+                let text = format!("an image has at most {} tags", quotas.tags_of_image);
+                return Err(PutError::Quota(text));
+            }
         }
         Ok((transaction, Done { image: record, was_there }))
     })
     .await?;
     if done.image.scan.as_ref().is_some_and(|scan| scan.asked_at == now && scan.outcome.is_none()) {
         scan::begin(app, &done.image);
+    }
+    if !done.was_there {
+        events::image(app, put.repository, Action::Push, &done.image.digest, put.tag);
     }
     Ok(done)
 }

@@ -9,6 +9,7 @@
 pub(crate) mod access;
 pub(crate) mod archive;
 pub(crate) mod content;
+pub(crate) mod events;
 pub(crate) mod lifecycle;
 pub(crate) mod manifests;
 pub(crate) mod scan;
@@ -33,7 +34,29 @@ pub struct RegistryParts {
     pub token_key: [u8; 32],
     /// Directory of the vulnerability database that images are scanned against.
     pub osv_database: Option<PathBuf>,
+    /// How much a repository may hold.
+    pub quotas: Quotas,
+    /// Says whether the registry has a name of its own now.
+    pub public_name: PublicName,
 }
+
+/// How much a repository may hold: ECR's quotas unless told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quotas {
+    /// Images of one repository.
+    pub images: usize,
+    /// Tags of one image.
+    pub tags_of_image: usize,
+}
+
+impl Default for Quotas {
+    fn default() -> Self {
+        Self { images: 20_000, tags_of_image: 1_000 }
+    }
+}
+
+/// The name by which this host's clients reach the registry with TLS, while they do.
+pub type PublicName = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// Requests of the ECR API with a large body that are taken in at once: their bodies are in memory.
 const LARGE_BODIES: usize = 8;
@@ -46,6 +69,8 @@ pub(crate) struct ImageRegistry {
     storage: Arc<dyn Storage>,
     uploads: Uploads,
     tokens: Tokens,
+    public_name: PublicName,
+    quotas: Quotas,
     changes: RwLock<()>,
     large_bodies: Semaphore,
     scans: Semaphore,
@@ -63,6 +88,8 @@ impl ImageRegistry {
             uploads: Uploads::new(Arc::clone(&parts.storage)),
             storage: parts.storage,
             tokens: Tokens::new(parts.token_key),
+            public_name: parts.public_name,
+            quotas: parts.quotas,
             changes: RwLock::new(()),
             large_bodies: Semaphore::new(LARGE_BODIES),
             scans: Semaphore::new(SCANS),
@@ -83,6 +110,16 @@ impl ImageRegistry {
 
     pub(crate) fn tokens(&self) -> &Tokens {
         &self.tokens
+    }
+
+    /// The name by which this host's clients reach the registry with TLS, while they do.
+    pub(crate) fn public_name(&self) -> Option<String> {
+        (self.public_name)()
+    }
+
+    /// How much a repository may hold.
+    pub(crate) fn quotas(&self) -> Quotas {
+        self.quotas
     }
 
     pub(crate) fn large_bodies(&self) -> &Semaphore {

@@ -1,17 +1,19 @@
 //! A task's life: launched onto a host, reported on by its agent, stopped.
 //!
-//! `desiredStatus` is written here alone; `lastStatus` is what the agent reported and only moves
-//! forward. Both directions are total functions of the snapshot: a report that comes late or twice
+//! `desiredStatus` is written here alone; `lastStatus` is what the agent reported, or how far a
+//! load balancer's registration has come, and only moves forward. Both directions are total functions of the snapshot: a report that comes late or twice
 //! changes nothing.
 
-mod address;
+pub(crate) mod address;
 mod capacity;
+mod gpu;
 mod health;
 mod launch;
 mod lifecycle;
 
 pub use capacity::capacity_providers;
-pub use health::health;
+pub use gpu::taken as taken_gpus;
+pub use health::{health, worst};
 pub use launch::{
     Error as LaunchError, LaunchPlan, LaunchRequest, MAX_LAUNCHED, Target, launch, managed_tags,
 };

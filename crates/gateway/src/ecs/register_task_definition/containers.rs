@@ -1,7 +1,9 @@
 //! One container definition: every member checked and put into the record's form.
 
 use super::ports::{self, Taken};
-use super::{Error, connections, dependencies, health, linux, log_driver, secrets, storage, word};
+use super::{
+    Error, connections, dependencies, gpus, health, linux, log_driver, secrets, storage, word,
+};
 use wharf_model::container_settings::IpcMode;
 use wharf_model::task_definition::Ulimit;
 use wharf_model::{ContainerDefinition, NetworkMode};
@@ -63,7 +65,8 @@ fn one(
     let port_mappings = sent.port_mappings.as_deref().unwrap_or_default();
     let system_controls = sent.system_controls.as_deref().unwrap_or_default();
     let (mode, ipc) = (surroundings.mode, surroundings.ipc);
-    let linux_parameters = sent.linux_parameters.as_ref();
+    let (linux_parameters, registry) =
+        (sent.linux_parameters.as_ref(), sent.repository_credentials.as_ref());
     Ok(ContainerDefinition {
         cpu: in_range(&name, "cpu", sent.cpu, 0)?.unwrap_or(0),
         memory,
@@ -73,6 +76,8 @@ fn one(
         entry_point: sent.entry_point.clone(),
         command: sent.command.clone(),
         environment: environment(&name, sent)?,
+        gpus: gpus::parse(&name, sent.resource_requirements.as_deref().unwrap_or_default())?,
+        repository_credentials: registry.map(secrets::registry).transpose()?,
         secrets: secrets::secrets(sent.secrets.as_deref().unwrap_or_default())?,
         environment_files: secrets::environment_files(
             sent.environment_files.as_deref().unwrap_or_default(),

@@ -4,13 +4,13 @@
 use super::super::answer::{Answer, answer};
 use super::super::service::Trace;
 use super::errors::{Code, Refusal};
+use super::identify::ClientBody;
 use super::{CONTENT_DIGEST, Call, stream};
 use crate::app::App;
 use crate::ecr::settings;
 use crate::registry::access::{self, Resource};
 use crate::registry::content;
 use hyper::Method;
-use hyper::body::Incoming;
 use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderName, HeaderValue, LOCATION, RANGE};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ const UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");
 pub(super) async fn begin(
     call: &Call<'_>,
     name: &str,
-    body: &mut Option<Incoming>,
+    body: &mut Option<ClientBody>,
     trace: &mut Trace,
 ) -> Result<Answer, Refusal> {
     trace.operation = access::BEGIN_UPLOAD;
@@ -95,7 +95,7 @@ pub(super) async fn serve(
     call: &Call<'_>,
     name: &str,
     id: &str,
-    body: &mut Option<Incoming>,
+    body: &mut Option<ClientBody>,
     trace: &mut Trace,
 ) -> Result<Answer, Refusal> {
     let action = match call.head.method {
@@ -166,7 +166,7 @@ impl Work {
     async fn spawn(
         self,
         writer: UploadWriter,
-        body: Option<Incoming>,
+        body: Option<ClientBody>,
         digest: Option<Digest>,
     ) -> Result<u64, Refusal> {
         let cut_off = || Refusal::new(Code::Unknown, "the upload was cut off").status(503);
@@ -177,11 +177,12 @@ impl Work {
     async fn run(
         self,
         mut writer: UploadWriter,
-        body: Option<Incoming>,
+        body: Option<ClientBody>,
         digest: Option<Digest>,
     ) -> Result<u64, Refusal> {
         if let Some(body) = body {
-            stream::receive(&mut writer, body, self.idle).await?;
+            let counted = self.app.metrics().blob_bytes_in();
+            stream::receive(&mut writer, body, self.idle, &counted).await?;
         }
         let Some(digest) = digest else { return Ok(writer.size()) };
         let _adding = self.app.registry().adding().await;
