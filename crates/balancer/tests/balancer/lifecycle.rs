@@ -1,3 +1,5 @@
+//! Targets that come, go and fall ill; changes and restarts under load.
+
 use crate::support::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,3 +1,5 @@
+//! TLS, HTTP/2 and certificates of clients.
+
 use crate::support::*;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
