@@ -4,6 +4,7 @@ use crate::id::{
     ClusterName, ContainerInstanceId, ContainerInstanceKey, ServiceName, TaskDefinitionKey, TaskId,
     TaskKey,
 };
+use crate::load_balancing::TargetKey;
 use crate::resources::{ResourceAmount, TransportProtocol};
 use crate::status::{HealthStatus, StopCode, TaskStatus};
 use crate::tag::Tag;
@@ -16,10 +17,13 @@ use serde::{Deserialize, Serialize};
 pub struct NetworkBinding {
     /// Address on the host, `0.0.0.0` for all.
     pub bind_ip: String,
-    /// Port inside the container.
+    /// Port inside the container; the first one of a range.
     pub container_port: u16,
-    /// Port on the host.
+    /// Port on the host; the first one of a range.
     pub host_port: u16,
+    /// How many ports a range has; none is a single port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<u16>,
     /// TCP or UDP.
     pub protocol: TransportProtocol,
 }
@@ -206,6 +210,10 @@ pub struct Task {
     /// ECS Exec was asked for.
     #[serde(default)]
     pub enable_execute_command: bool,
+    /// Where the service scheduler has registered it with target groups, until it has deregistered
+    /// it again and it has drained.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<TargetKey>,
     /// The service scheduler has counted its end (throttling, circuit breaker): once only.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub settled: bool,
@@ -229,6 +237,14 @@ impl Task {
     /// The container called `name`.
     pub fn container(&self, name: &str) -> Option<&Container> {
         self.containers.iter().find(|c| c.name == name)
+    }
+
+    /// What its agent is told: a task that still drains is stopped only once it has drained.
+    pub fn told_status(&self) -> TaskStatus {
+        match self.last_status {
+            TaskStatus::Deactivating => TaskStatus::Running,
+            _ => self.desired_status,
+        }
     }
 
     /// True if it is meant to run: neither stopped nor told to stop.

@@ -79,6 +79,7 @@ impl World {
             let plan = service::reconcile(
                 &self.snapshot,
                 &AllConnected,
+                &std::collections::BTreeMap::new(),
                 key,
                 &self.vpc,
                 self.now,
