@@ -345,6 +345,9 @@ pub enum Image {
         /// Reference.
         reference: String,
     },
+    /// Look whether the blobs of this wharf's registry are still what they should be: reads all of them,
+    /// changes nothing, and may run beside the server. Fails if one is damaged.
+    Scrub(OutputArgs),
     /// Push an image to a registry, by default to the one in its name.
     #[command(after_help = "Examples:\n  \
         wharf image push localhost:4580/hello:1\n  \

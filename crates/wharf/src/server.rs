@@ -15,7 +15,7 @@ use wharf_control::{Control, OpenCertificate, Options as ControlOptions, roles};
 use wharf_gateway::credentials::{Keys, task_credentials};
 use wharf_gateway::http::{Options as HttpOptions, Server};
 use wharf_gateway::iam::first_start;
-use wharf_gateway::registry::{self, RegistryParts};
+use wharf_gateway::registry::{self, Quotas, RegistryParts};
 use wharf_gateway::seal::SealKey;
 use wharf_gateway::sigv4::{Clock as _, Secret, SystemClock};
 use wharf_gateway::vault::Vault;
@@ -124,6 +124,7 @@ pub async fn run(
             storage: Arc::new(LocalStorage::open(data_dir.path())?),
             token_key: *seal.derive("registry tokens", &[]),
             public_name: name.public(),
+            quotas: Quotas::default(),
         },
         seal,
         store,

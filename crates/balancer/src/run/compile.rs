@@ -373,6 +373,11 @@ impl Control {
                 _ => {}
             }
             if target.health != health {
+                if health.state == HealthState::Unhealthy
+                    && target.health.state != HealthState::Unhealthy
+                {
+                    target.state.fell_ill();
+                }
                 let is_healthy = health.state == HealthState::Healthy;
                 if is_healthy != (target.health.state == HealthState::Healthy) {
                     target.state.set_healthy(is_healthy);

@@ -2,6 +2,7 @@
 
 use super::checks::{Change, Checker};
 use super::compile::{GroupEntry, ListenerEntry, TargetEntry, Touched, behind};
+use super::handover;
 use super::persist::Directory;
 use super::sockets::{Answerer, Place, Sockets};
 use super::worker::{Running, Shared};
@@ -28,7 +29,9 @@ const DRAIN_POLL: Duration = Duration::from_millis(50);
 /// Between two tries to get a port that was taken.
 const BIND_RETRY: Duration = Duration::from_secs(2);
 /// What is under way at the end may take so long.
-const SHUTDOWN_GRACE: Duration = Duration::from_secs(60);
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+/// With a successor there is no hurry: connections end when they do.
+const SUCCESSION_GRACE: Duration = Duration::from_secs(3600);
 
 pub(super) struct Control {
     pub(super) options: Options,
@@ -53,7 +56,7 @@ pub(super) struct Control {
 }
 
 impl Control {
-    pub(super) fn start(options: Options) -> Result<Self, Error> {
+    pub(super) async fn start(options: Options) -> Result<Self, Error> {
         let directory = Directory::open(&options.directory)?;
         let secret = directory.secret()?;
         let access_log = match &options.access_logs {
@@ -67,6 +70,8 @@ impl Control {
             stamp: Stamp::new(&secret),
             access_log,
             draining: CancellationToken::new(),
+            leaving: CancellationToken::new(),
+            ending: CancellationToken::new(),
             connections: TaskTracker::new(),
         });
         let count = match options.workers {
@@ -98,10 +103,21 @@ impl Control {
             retry_at: None,
             minute: unix_seconds() / 60,
         };
+        let complete = Update { complete: true, ..Update::default() };
+        let path = control.options.directory.clone();
+        let asked = tokio::task::spawn_blocking(move || handover::ask(&path)).await;
+        // What the predecessor was told last is on disk once it has answered.
         let before = std::mem::take(&mut control.configuration);
         control.configuration = control.directory.configuration();
-        let complete = Update { complete: true, ..Update::default() };
+        let predecessor = asked.ok().flatten().map(|(inherited, stream)| {
+            control.sockets.inherit(inherited);
+            stream
+        });
         control.carry_out(&Touched::new(&complete, &before, &control.configuration));
+        control.sockets.disinherit();
+        if let Some(predecessor) = predecessor {
+            handover::accept(&predecessor);
+        }
         Ok(control)
     }
 
@@ -112,10 +128,18 @@ impl Control {
         shutdown: CancellationToken,
     ) {
         let (mut told, mut listened_to) = (true, true);
+        let successors = self.successors();
+        let mut succeeded = false;
         loop {
             let wake = self.next_wake();
             tokio::select! {
                 () = shutdown.cancelled() => break,
+                Some(successor) = next(successors.as_ref()) => {
+                    succeeded = self.hand_over(successor).await;
+                    if succeeded {
+                        break;
+                    }
+                }
                 update = updates.recv(), if told => match update {
                     Some(update) => self.take(&update),
                     None => told = false,
@@ -128,25 +152,65 @@ impl Control {
                 () = tokio::time::sleep_until(wake) => self.tick().await,
             }
         }
-        self.stop().await;
+        let grace = if succeeded { SUCCESSION_GRACE } else { SHUTDOWN_GRACE };
+        if succeeded {
+            self.shared.leaving.cancel();
+        } else {
+            self.shared.draining.cancel();
+            self.shared.ending.cancel();
+        }
+        tokio::select! {
+            () = self.stop(grace) => {}
+            // Told to end while it waits for the last connections of before.
+            () = shutdown.cancelled(), if succeeded => {}
+        }
     }
 
-    async fn stop(mut self) {
-        self.sockets.close();
-        self.shared.draining.cancel();
-        self.shared.connections.close();
+    /// Where a successor asks for the sockets.
+    fn successors(&self) -> Option<tokio::net::UnixListener> {
+        let listener = handover::listen(&self.options.directory)
+            .and_then(tokio::net::UnixListener::from_std)
+            .inspect_err(|error| tracing::warn!(%error, "no successor can take the sockets over"));
+        listener.ok()
+    }
+
+    /// Hands the sockets over; whether the successor has them.
+    async fn hand_over(&mut self, successor: tokio::net::UnixStream) -> bool {
+        // What is on disk is the successor's from here on.
         if self.persist_at.is_some() {
             self.persist().await;
         }
-        let ended = tokio::time::timeout(SHUTDOWN_GRACE, self.shared.connections.wait()).await;
-        if ended.is_err() {
-            let left = self.shared.connections.len();
-            tracing::warn!(left, "connections were cut off at the end");
+        let given = match (successor.into_std(), self.sockets.bequeath()) {
+            (Ok(stream), Ok(sockets)) => {
+                let give = move || handover::give(&stream, &sockets);
+                tokio::task::spawn_blocking(give).await.unwrap_or(Ok(false))
+            }
+            (Err(error), _) | (_, Err(error)) => Err(error),
+        };
+        match given {
+            Ok(given) => given,
+            Err(error) => {
+                tracing::warn!(%error, "the sockets can't be handed over");
+                false
+            }
+        }
+    }
+
+    async fn stop(mut self, grace: Duration) {
+        self.sockets.close();
+        self.shared.connections.close();
+        if self.persist_at.is_some() {
+            self.persist().await;
         }
         for target in self.targets.values() {
             if let Some(check) = &target.check {
                 check.cancel();
             }
+        }
+        let ended = tokio::time::timeout(grace, self.shared.connections.wait()).await;
+        if ended.is_err() {
+            let left = self.shared.connections.len();
+            tracing::warn!(left, "connections were cut off at the end");
         }
     }
 
@@ -305,6 +369,14 @@ impl Control {
             }
         }
         plan
+    }
+}
+
+/// The next successor; never, if none can come.
+async fn next(successors: Option<&tokio::net::UnixListener>) -> Option<tokio::net::UnixStream> {
+    match successors {
+        Some(listener) => listener.accept().await.ok().map(|(stream, _)| stream),
+        None => std::future::pending().await,
     }
 }
 

@@ -171,6 +171,37 @@ async fn it_goes_on_without_the_server() {
     harness.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_refuses_no_connection() {
+    let mut harness = Harness::start().await;
+    let origin = Origin::start("one").await;
+    harness.put(harness.simple(&[origin.address])).await;
+    harness.healthy(1).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let to = harness.at(80);
+    let clients: Vec<_> = (0..4).map(|_| tokio::spawn(load(to, "/x", Arc::clone(&stop)))).collect();
+    let waiting = tokio::spawn(async move { get(to, "a", "/wait").await });
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        // The successor comes while the predecessor still runs, which then ends by itself.
+        let directory = Arc::clone(&harness.directory);
+        let successor = Harness::start_at(harness.host, harness.shared, directory).await;
+        successor.healthy(1).await;
+        let predecessor = std::mem::replace(&mut harness, successor);
+        tokio::spawn(predecessor.ended());
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    stop.store(true, Ordering::Relaxed);
+    for client in clients {
+        let (failed, count) = client.await.unwrap();
+        assert!(failed.is_empty(), "{} of {count} failed: {:?}", failed.len(), failed.first());
+    }
+    // What the first of them had begun is finished.
+    origin.release.add_permits(1);
+    assert_eq!(status(&waiting.await.unwrap()), 200);
+    harness.stop().await;
+}
+
 #[tokio::test]
 async fn a_thousand_listeners_with_ten_thousand_targets_are_quick() {
     let harness = Harness::start().await;

@@ -29,7 +29,7 @@ pub(crate) struct World {
     revision: u64,
     arns: ArnScope,
     vpc: BuiltinVpc,
-    vault: Vault,
+    pub vault: Vault,
     seal: SealKey,
 }
 

@@ -87,8 +87,11 @@ fn upgrade(parts: &mut Parts, http2: bool) -> Option<OnUpgrade> {
         let mut words = value.as_bytes().split(|byte| *byte == b',');
         words.any(|word| word.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
     });
+    // A body in front of another protocol is nobody's usage, and somebody's attack.
+    let bare = !parts.headers.contains_key(http::header::TRANSFER_ENCODING)
+        && parts.headers.get(CONTENT_LENGTH).is_none_or(|length| length == "0");
     let plain = kind.split(|byte| *byte == b',').all(|word| !word.trim_ascii().starts_with(b"h2"));
-    if !asked || !plain || http2 || parts.version != Version::HTTP_11 {
+    if !asked || !plain || !bare || http2 || parts.version != Version::HTTP_11 {
         return None;
     }
     parts.extensions.remove::<OnUpgrade>()
