@@ -14,6 +14,7 @@ mod history;
 mod hosts;
 mod image;
 mod journal;
+mod local_ports;
 mod log;
 mod logs;
 mod output;
