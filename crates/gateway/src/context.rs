@@ -11,7 +11,7 @@ use crate::seal::SealKey;
 use crate::vault::Vault;
 use serde_json::value::RawValue;
 use std::sync::Arc;
-use wharf_model::load_balancing::{TargetHealth, TargetKey};
+use wharf_model::load_balancing::{ListenerStatus, TargetHealth, TargetKey};
 use wharf_model::network::BuiltinVpc;
 use wharf_model::{
     ArnScope, ContainerInstanceKey, IdSource, ServiceKey, Snapshot, Timestamp, Transaction,
@@ -73,6 +73,11 @@ pub trait SoftState: Connectivity + Send + Sync {
         &self,
         instance: &ContainerInstanceKey,
     ) -> Option<(String, Timestamp, Timestamp)>;
+
+    /// Where a listener, by its path, can be reached; `None` before the balancer's first report of it.
+    fn listener_status(&self, _: &str) -> Option<ListenerStatus> {
+        None
+    }
 
     /// What the balancer said last of a target; `None` before its first report of it.
     fn target_health(&self, _: &TargetKey) -> Option<TargetHealth> {

@@ -2,20 +2,26 @@
 
 use async_trait::async_trait;
 use std::sync::Arc;
-use wharf_control::{SERVICE_EVENT, Sessions};
+use wharf_control::{Balancers, SERVICE_EVENT, Sessions};
 use wharf_gateway::agent_sessions::{AgentSessions, AgentStream, SessionRequest};
 use wharf_gateway::app::HistoryWriter;
 use wharf_gateway::context::{HistoryEntry, HistoryReader, RecentEntry, ServiceEvent, SoftState};
 use wharf_journal::{Event, History};
+use wharf_model::load_balancing::{ListenerStatus, TargetHealth, TargetKey};
 use wharf_model::{ArnScope, ContainerInstanceKey, ServiceKey, Timestamp};
-use wharf_scheduler::Connectivity;
+use wharf_scheduler::{Connectivity, TargetHealthSource as _};
 
 /// Control's sessions as the gateway sees them.
-pub struct ControlSessions(pub Arc<Sessions>);
+pub struct ControlSessions {
+    /// With agents.
+    pub agents: Arc<Sessions>,
+    /// With balancers.
+    pub balancers: Arc<Balancers>,
+}
 
 impl Connectivity for ControlSessions {
     fn agent_connected(&self, instance: &ContainerInstanceKey) -> bool {
-        self.0.agent_connected(instance)
+        self.agents.agent_connected(instance)
     }
 }
 
@@ -24,19 +30,31 @@ impl SoftState for ControlSessions {
         &self,
         instance: &ContainerInstanceKey,
     ) -> Option<(String, Timestamp, Timestamp)> {
-        let health = self.0.instance_health(instance)?;
+        let health = self.agents.instance_health(instance)?;
         Some((health.status, health.last_updated, health.last_changed))
+    }
+
+    fn listener_status(&self, path: &str) -> Option<ListenerStatus> {
+        self.balancers.listener(path)
+    }
+
+    fn target_health(&self, target: &TargetKey) -> Option<TargetHealth> {
+        self.balancers.target_health(target)
     }
 }
 
 #[async_trait]
 impl AgentSessions for ControlSessions {
     async fn accept_acs(&self, stream: AgentStream, request: SessionRequest) {
-        self.0.serve_acs(stream, request.container_instance).await;
+        self.agents.serve_acs(stream, request.container_instance).await;
     }
 
     async fn accept_tcs(&self, stream: AgentStream, request: SessionRequest) {
-        self.0.serve_tcs(stream, request.container_instance).await;
+        self.agents.serve_tcs(stream, request.container_instance).await;
+    }
+
+    async fn accept_balancer(&self, stream: AgentStream) {
+        self.balancers.serve(stream).await;
     }
 }
 
