@@ -16,6 +16,7 @@ mod hosts;
 mod image;
 mod journal;
 mod lb;
+mod local_ports;
 mod log;
 mod logs;
 mod output;
