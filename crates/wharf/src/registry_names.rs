@@ -143,12 +143,26 @@ fn block(data_dir: &DataDir, etc: &Path) -> Block {
     Block::new(etc.join("hosts"), data_dir, PART)
 }
 
-/// Takes all names of this wharf out of the hosts file, and its authority away from clients.
+/// Takes the names of all of this wharf's parts out of the hosts file, and what else [`withdraw`] does:
+/// for when none of its processes runs any more.
+pub fn withdraw_all(data_dir: &DataDir, etc: &Path) {
+    withdraw(data_dir, etc);
+    if rustix::process::geteuid().is_root()
+        && let Err(error) = block(data_dir, etc).withdraw_all()
+    {
+        eprintln!("wharf: names stay in the hosts file: {}", crate::chain(&error));
+    }
+}
+
+/// Takes the registry's name out of the hosts file, and the authority away from clients.
 pub fn withdraw(data_dir: &DataDir, etc: &Path) {
     if !rustix::process::geteuid().is_root() {
         return;
     }
-    if let Err(error) = block(data_dir, etc).withdraw_all() {
+    let own = block(data_dir, etc);
+    if own.exists()
+        && let Err(error) = own.publish(&[])
+    {
         tracing::warn!(error = %crate::chain(&error), "names stay in the hosts file");
     }
     // A host without nft has nothing to end.
