@@ -71,7 +71,6 @@ pub(super) fn report(case: &mut Case, task: &Task, status: TaskStatus, exit_code
             container_port: 80,
             host_port,
             protocol: TransportProtocol::Tcp,
-            range: None,
         }]),
         ..Default::default()
     });
