@@ -64,7 +64,8 @@ def ask(port, host, path="/", address="127.0.0.1", timeout=10):
     try:
         connection.request("GET", path, headers={"Host": host})
         answer = connection.getresponse()
-        return answer.status, dict(answer.getheaders()), answer.read().decode()
+        headers = {name.lower(): value for name, value in answer.getheaders()}
+        return answer.status, headers, answer.read().decode()
     finally:
         connection.close()
 

@@ -16,6 +16,7 @@ mod hosts;
 mod image;
 mod journal;
 mod lb;
+mod local_ports;
 mod log;
 mod logs;
 mod output;
@@ -129,7 +130,7 @@ fn down(data_dir: &DataDir, args: &cli::Down) -> Result<ExitCode, AnyError> {
         return Ok(ExitCode::from(WAITED_IN_VAIN));
     }
     // What was killed has left them.
-    registry_names::withdraw(data_dir, &args.etc);
+    registry_names::withdraw_all(data_dir, &args.etc);
     if args.tasks {
         block_on(agent::teardown(data_dir))?;
     }

@@ -23,7 +23,7 @@ use wharf_model::load_balancing::{
 };
 
 /// After a change, until it is written down: many come together.
-const PERSIST_DELAY: Duration = Duration::from_millis(200);
+const PERSIST_DELAY: Duration = Duration::from_millis(500);
 /// Between two looks at targets that drain.
 const DRAIN_POLL: Duration = Duration::from_millis(50);
 /// Between two tries to get a port that was taken.
@@ -44,6 +44,8 @@ pub(super) struct Control {
     /// Paths of groups by their ids.
     pub(super) group_paths: HashMap<String, String>,
     pub(super) targets: BTreeMap<TargetKey, TargetEntry>,
+    /// Targets that drain and haven't drained.
+    pub(super) draining: BTreeSet<TargetKey>,
     pub(super) pending: Report,
     statuses: BTreeMap<String, ListenerStatus>,
     sockets: Sockets,
@@ -93,6 +95,7 @@ impl Control {
             groups: BTreeMap::new(),
             group_paths: HashMap::new(),
             targets: BTreeMap::new(),
+            draining: BTreeSet::new(),
             pending: Report::default(),
             statuses: BTreeMap::new(),
             sockets: Sockets::default(),
@@ -278,18 +281,22 @@ impl Control {
     fn next_wake(&self) -> Instant {
         let now = Instant::now();
         let minute = Duration::from_secs(60 - unix_seconds() % 60);
-        let drains = self.targets.values().any(|t| t.state.is_draining() && !t.drained);
-        let drain = drains.then(|| now + DRAIN_POLL);
+        let drain = (!self.draining.is_empty()).then(|| now + DRAIN_POLL);
         let others = [self.persist_at, self.retry_at, drain];
         others.into_iter().flatten().fold(now + minute, Instant::min)
     }
 
     async fn tick(&mut self) {
         let now = Instant::now();
-        for (key, target) in &mut self.targets {
-            if target.state.is_draining() && !target.drained && target.state.in_flight() == 0 {
+        let drained = |key: &TargetKey| {
+            self.targets.get(key).is_none_or(|target| target.state.in_flight() == 0)
+        };
+        let ended: Vec<TargetKey> = self.draining.iter().filter(|k| drained(k)).cloned().collect();
+        for key in ended {
+            self.draining.remove(&key);
+            if let Some(target) = self.targets.get_mut(&key) {
                 target.drained = true;
-                self.pending.drained.push(key.clone());
+                self.pending.drained.push(key);
             }
         }
         if self.persist_at.is_some_and(|at| at <= now) {

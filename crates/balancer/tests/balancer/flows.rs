@@ -1,3 +1,5 @@
+//! Flows of Network Load Balancers: TCP and UDP.
+
 use crate::support::*;
 use std::net::SocketAddr;
 use std::sync::Arc;

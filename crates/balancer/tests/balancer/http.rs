@@ -1,3 +1,5 @@
+//! What a load balancer does with requests.
+
 use crate::support::*;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -1,3 +1,5 @@
+//! TLS, HTTP/2 and certificates of clients.
+
 use crate::support::*;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -310,12 +312,16 @@ async fn clients_are_told_by_their_certificates() {
         let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
         assert!(!matches!(stream.read(&mut [0; 64]).await, Ok(1..)));
     }
+    listening.attributes = attributes(&[(
+        "routing.http.request.x_amzn_mtls_clientcert.header_name",
+        "X-Client-Certificate",
+    )]);
     listening.mutual_authentication.as_mut().unwrap().mode = MutualAuthenticationMode::Passthrough;
     harness.put(vec![Item::Listener(Arc::new(listening))]).await;
     let client = config(&[&server], &[], Some(&unknown));
     let answer = ask1(connect(to, "a.example", &client).await.unwrap(), "/x").await;
     assert!(
-        field(&answer, "x-amzn-mtls-clientcert").unwrap().starts_with("-----BEGIN%20"),
+        field(&answer, "x-client-certificate").unwrap().starts_with("-----BEGIN%20"),
         "{answer}"
     );
     harness.stop().await;

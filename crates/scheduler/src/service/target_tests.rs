@@ -66,6 +66,7 @@ pub(super) fn report(case: &mut Case, task: &Task, status: TaskStatus, exit_code
         status: Some(status),
         exit_code,
         network_bindings: Some(vec![NetworkBinding {
+            range: None,
             bind_ip: "0.0.0.0".to_owned(),
             container_port: 80,
             host_port,
