@@ -5,7 +5,7 @@
 
 use crate::docker_settings;
 use std::collections::BTreeMap;
-use wharf_model::network::BuiltinVpc;
+use wharf_model::network::{BuiltinVpc, Network};
 use wharf_model::secret_reference::SecretReference;
 use wharf_model::task::ContainerOverride;
 use wharf_model::task_definition::{
@@ -41,7 +41,9 @@ pub fn task(
         self::container(container, change, mode, &arns.region, arns.container(&task.key(), id))
     });
     let interfaces =
-        task.network_interface.as_ref().map(|eni| vec![network_interface(arns, vpc, eni)]);
+        task.network_interface.as_ref().map(|eni| {
+            vec![network_interface(arns, &Network::new(snapshot, vpc), eni)]
+        });
     let cpu = task.overrides.cpu.or(definition.cpu);
     Some(acs::Task {
         arn,
@@ -224,10 +226,10 @@ fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
 
 fn network_interface(
     arns: &ArnScope,
-    vpc: &BuiltinVpc,
+    networks: &Network<'_>,
     eni: &NetworkInterface,
 ) -> acs::ElasticNetworkInterface {
-    let gateway = vpc
+    let gateway = networks
         .subnet(&eni.subnet_id)
         .map(|subnet| format!("{}/{}", subnet.gateway(), subnet.range.prefix));
     let dashed = eni.private_ip.to_string().replace('.', "-");

@@ -11,7 +11,7 @@ use crate::seal::SealKey;
 use crate::vault::Vault;
 use serde_json::value::RawValue;
 use std::sync::Arc;
-use wharf_model::network::BuiltinVpc;
+use wharf_model::network::{BuiltinVpc, Ipv4Range, Network};
 use wharf_model::{
     ArnScope, ContainerInstanceKey, IdSource, ServiceKey, Snapshot, Timestamp, Transaction,
 };
@@ -52,6 +52,11 @@ impl Context<'_> {
         IdSource::new(self.seed)
     }
 
+    /// All networks.
+    pub fn network(&self) -> Network<'_> {
+        Network::new(self.snapshot, self.vpc)
+    }
+
     /// Region name.
     pub fn region(&self) -> &str {
         &self.arns.region
@@ -72,6 +77,11 @@ pub trait SoftState: Connectivity + Send + Sync {
         &self,
         instance: &ContainerInstanceKey,
     ) -> Option<(String, Timestamp, Timestamp)>;
+
+    /// What the server's host routes beside this server's own networks.
+    fn routed(&self) -> Vec<Ipv4Range> {
+        Vec::new()
+    }
 }
 
 impl SoftState for wharf_scheduler::AllConnected {
