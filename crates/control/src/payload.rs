@@ -40,10 +40,10 @@ pub fn task(
         let id = task.container(&container.name).map(|c| c.id.as_str()).unwrap_or_default();
         self::container(container, change, mode, &arns.region, arns.container(&task.key(), id))
     });
-    let interfaces =
-        task.network_interface.as_ref().map(|eni| {
-            vec![network_interface(arns, &Network::new(snapshot, vpc), eni)]
-        });
+    let interfaces = task
+        .network_interface
+        .as_ref()
+        .map(|eni| vec![network_interface(arns, &Network::new(snapshot, vpc), eni)]);
     let cpu = task.overrides.cpu.or(definition.cpu);
     Some(acs::Task {
         arn,

@@ -46,8 +46,7 @@ impl Ipv4Range {
         let (address, prefix) = text.split_once('/')?;
         let (address, prefix) = (address.parse::<Ipv4Addr>().ok()?, prefix.parse::<u8>().ok()?);
         let mask = Self { network: address, prefix }.mask();
-        (prefix <= 32)
-            .then(|| Self { network: Ipv4Addr::from(u32::from(address) & mask), prefix })
+        (prefix <= 32).then(|| Self { network: Ipv4Addr::from(u32::from(address) & mask), prefix })
     }
 
     /// True if the ranges have an address in common.

@@ -70,13 +70,12 @@ fn view(context: &Context<'_>, vpc: &Vpc) -> NetworkAcl {
         ..NetworkAclEntry::default()
     };
     let subnets = context.network().subnets();
-    let associations = subnets.iter().filter(|s| s.vpc_id == vpc.id).map(|subnet| {
-        NetworkAclAssociation {
+    let associations =
+        subnets.iter().filter(|s| s.vpc_id == vpc.id).map(|subnet| NetworkAclAssociation {
             network_acl_association_id: Some(format!("aclassoc-{}", digits(&subnet.id))),
             network_acl_id: Some(id.clone()),
             subnet_id: Some(subnet.id.clone()),
-        }
-    });
+        });
     NetworkAcl {
         associations: Some(associations.collect()),
         entries: Some(

@@ -16,8 +16,8 @@ use wharf_wire::ec2::types::{
     DescribeSecurityGroupRulesRequest, DescribeSecurityGroupRulesResult, IpPermission, IpRange,
     ModifySecurityGroupRulesRequest, ModifySecurityGroupRulesResult,
     RevokeSecurityGroupEgressRequest, RevokeSecurityGroupEgressResult,
-    RevokeSecurityGroupIngressRequest, RevokeSecurityGroupIngressResult,
-    RevokedSecurityGroupRule, SecurityGroupRuleDescription, TagSpecification,
+    RevokeSecurityGroupIngressRequest, RevokeSecurityGroupIngressResult, RevokedSecurityGroupRule,
+    SecurityGroupRuleDescription, TagSpecification,
     UpdateSecurityGroupRuleDescriptionsEgressRequest,
     UpdateSecurityGroupRuleDescriptionsEgressResult,
     UpdateSecurityGroupRuleDescriptionsIngressRequest,
@@ -34,9 +34,10 @@ macro_rules! permissions_of {
             ip_protocol: $input.ip_protocol.clone(),
             from_port: $input.from_port,
             to_port: $input.to_port,
-            ip_ranges: $input.cidr_ip.clone().map(|cidr| {
-                vec![IpRange { cidr_ip: Some(cidr), description: None }]
-            }),
+            ip_ranges: $input
+                .cidr_ip
+                .clone()
+                .map(|cidr| vec![IpRange { cidr_ip: Some(cidr), description: None }]),
             user_id_group_pairs: $input.source_security_group_name.clone().map(|name| {
                 vec![UserIdGroupPair {
                     group_name: Some(name),
@@ -156,10 +157,7 @@ fn without_rules(
 }
 
 fn unknown_rule() -> ApiError {
-    error(
-        "InvalidPermission.NotFound",
-        "The specified rule does not exist in this security group.",
-    )
+    error("InvalidPermission.NotFound", "The specified rule does not exist in this security group.")
 }
 
 fn revoked(group: &SecurityGroup, rule: &SecurityGroupRule) -> RevokedSecurityGroupRule {
@@ -231,9 +229,8 @@ pub fn modify(
         let (traffic, description) = permission::parse_request(context, &group, sent)?;
         let index = changed.rules.iter().position(|r| r.id == id).ok_or_else(|| no_rule(id))?;
         let egress = changed.rules[index].egress;
-        let duplicate = |r: &SecurityGroupRule| {
-            r.id != id && r.egress == egress && r.traffic == traffic
-        };
+        let duplicate =
+            |r: &SecurityGroupRule| r.id != id && r.egress == egress && r.traffic == traffic;
         if changed.rules.iter().any(duplicate) {
             let what = permission::named(&traffic);
             let message = format!("the specified rule \"{what}\" already exists");

@@ -76,10 +76,7 @@ pub fn describe(
         }
     };
     let (items, next_token) = list(&kind, gateways, &asked, value)?;
-    Ok(Outcome::read(DescribeInternetGatewaysResult {
-        internet_gateways: Some(items),
-        next_token,
-    }))
+    Ok(Outcome::read(DescribeInternetGatewaysResult { internet_gateways: Some(items), next_token }))
 }
 
 /// AttachInternetGateway.

@@ -1,7 +1,7 @@
 //! What the Describe operations have in common: ids, filters, pages, tags.
 
-use super::filter::{Values, keep};
 use super::error;
+use super::filter::{Values, keep};
 use crate::error::ApiError;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

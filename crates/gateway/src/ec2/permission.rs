@@ -70,8 +70,7 @@ pub(super) fn parse_request(
         (Some(cidr), None, None) => ipv4(Some(cidr))?,
         (None, Some(cidr), None) => ipv6(Some(cidr))?,
         (None, None, Some(id)) => {
-            let pair =
-                UserIdGroupPair { group_id: Some(id.clone()), ..UserIdGroupPair::default() };
+            let pair = UserIdGroupPair { group_id: Some(id.clone()), ..UserIdGroupPair::default() };
             Peer::Group(referenced(context, group, &pair)?)
         }
         _ if sent.prefix_list_id.is_some() => {
@@ -228,11 +227,7 @@ pub(super) fn named(traffic: &Traffic) -> String {
 
 /// A group's rules of one direction, in the form of DescribeSecurityGroups: those of one protocol
 /// and the same ports together.
-pub(super) fn permissions(
-    account: &str,
-    group: &SecurityGroup,
-    egress: bool,
-) -> Vec<IpPermission> {
+pub(super) fn permissions(account: &str, group: &SecurityGroup, egress: bool) -> Vec<IpPermission> {
     let mut permissions: Vec<IpPermission> = Vec::new();
     for rule in group.rules.iter().filter(|r| r.egress == egress) {
         let traffic = &rule.traffic;

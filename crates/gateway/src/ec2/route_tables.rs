@@ -197,9 +197,8 @@ pub fn associate(
         ("gatewayId", input.gateway_id.is_some()),
         ("publicIpv4Pool", input.public_ipv4_pool.is_some()),
     ])?;
-    let mut table = table(context, required(&input.route_table_id, "routeTableId")?)?
-        .as_ref()
-        .clone();
+    let mut table =
+        table(context, required(&input.route_table_id, "routeTableId")?)?.as_ref().clone();
     let subnet = subnet(context, required(&input.subnet_id, "subnetId")?)?;
     if subnet.vpc_id != table.vpc_id {
         return Err(invalid(format!(
@@ -226,16 +225,13 @@ pub fn associate(
         ));
     }
     let id = format!("rtbassoc-{}", context.ids().hex17());
-    table.associations.push(RouteTableAssociation {
-        id: id.clone(),
-        subnet_id: Some(subnet.id.clone()),
-    });
+    table
+        .associations
+        .push(RouteTableAssociation { id: id.clone(), subnet_id: Some(subnet.id.clone()) });
     let mut transaction = Transaction::new();
     transaction.put(table);
-    let output = AssociateRouteTableResult {
-        association_id: Some(id),
-        association_state: associated(),
-    };
+    let output =
+        AssociateRouteTableResult { association_id: Some(id), association_state: associated() };
     change(context, output, transaction)
 }
 
@@ -254,10 +250,7 @@ fn association(
 }
 
 /// DisassociateRouteTable.
-pub fn disassociate(
-    context: &Context<'_>,
-    input: &DisassociateRouteTableRequest,
-) -> Answer<Empty> {
+pub fn disassociate(context: &Context<'_>, input: &DisassociateRouteTableRequest) -> Answer<Empty> {
     let (table, found) = association(context, required(&input.association_id, "associationId")?)?;
     if found.subnet_id.is_none() {
         return Err(invalid(format!(

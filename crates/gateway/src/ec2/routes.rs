@@ -76,9 +76,8 @@ fn route(
 /// CreateRoute.
 pub fn create(context: &Context<'_>, input: &CreateRouteRequest) -> Answer<CreateRouteResult> {
     refuse_targets!(input)?;
-    let mut table = table(context, required(&input.route_table_id, "routeTableId")?)?
-        .as_ref()
-        .clone();
+    let mut table =
+        table(context, required(&input.route_table_id, "routeTableId")?)?.as_ref().clone();
     let route = route(context, &table, &input.destination_cidr_block, &input.gateway_id)?;
     if table.routes.iter().any(|r| r.destination == route.destination) {
         return Err(error(
@@ -103,9 +102,8 @@ fn no_route(table: &RouteTable, destination: Ipv4Range) -> ApiError {
 pub fn replace(context: &Context<'_>, input: &ReplaceRouteRequest) -> Answer<Empty> {
     refuse_targets!(input)?;
     super::resource::refuse(&[("localTarget", input.local_target == Some(true))])?;
-    let mut table = table(context, required(&input.route_table_id, "routeTableId")?)?
-        .as_ref()
-        .clone();
+    let mut table =
+        table(context, required(&input.route_table_id, "routeTableId")?)?.as_ref().clone();
     let route = route(context, &table, &input.destination_cidr_block, &input.gateway_id)?;
     let old = table.routes.iter().position(|r| r.destination == route.destination);
     let Some(index) = old else { return Err(no_route(&table, route.destination)) };
@@ -117,15 +115,12 @@ pub fn replace(context: &Context<'_>, input: &ReplaceRouteRequest) -> Answer<Emp
 
 /// DeleteRoute.
 pub fn delete(context: &Context<'_>, input: &DeleteRouteRequest) -> Answer<Empty> {
-    let mut table = table(context, required(&input.route_table_id, "routeTableId")?)?
-        .as_ref()
-        .clone();
+    let mut table =
+        table(context, required(&input.route_table_id, "routeTableId")?)?.as_ref().clone();
     let destination = destination(&input.destination_cidr_block)?;
     if vpc(context, &table.vpc_id)?.range == destination {
-        let message = format!(
-            "cannot remove local route {destination} in route table {}",
-            table.id
-        );
+        let message =
+            format!("cannot remove local route {destination} in route table {}", table.id);
         return Err(invalid(message));
     }
     let Some(index) = table.routes.iter().position(|r| r.destination == destination) else {

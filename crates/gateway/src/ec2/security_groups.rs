@@ -65,9 +65,8 @@ pub fn describe(
         let of_default = |g: &Arc<SecurityGroup>| g.vpc_id == VPC_ID && names.contains(&g.name);
         for name in names {
             if !groups.iter().any(|g| g.vpc_id == VPC_ID && g.name == *name) {
-                let message = format!(
-                    "The security group '{name}' does not exist in default VPC '{VPC_ID}'"
-                );
+                let message =
+                    format!("The security group '{name}' does not exist in default VPC '{VPC_ID}'");
                 return Err(error("InvalidGroup.NotFound", message));
             }
         }
@@ -195,8 +194,7 @@ pub fn delete(
         ));
     }
     let refers = |g: &Arc<SecurityGroup>| {
-        g.id != found.id
-            && g.rules.iter().any(|r| r.traffic.peer == Peer::Group(found.id.clone()))
+        g.id != found.id && g.rules.iter().any(|r| r.traffic.peer == Peer::Group(found.id.clone()))
     };
     let snapshot = context.snapshot;
     if network.security_groups().iter().any(refers)
@@ -208,10 +206,8 @@ pub fn delete(
     }
     let mut transaction = Transaction::new();
     transaction.delete(RecordKey::SecurityGroup(found.id.clone()));
-    let output = DeleteSecurityGroupResult {
-        r#return: Some(true),
-        group_id: Some(found.id.clone()),
-    };
+    let output =
+        DeleteSecurityGroupResult { r#return: Some(true), group_id: Some(found.id.clone()) };
     change(context, output, transaction)
 }
 

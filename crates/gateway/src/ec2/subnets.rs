@@ -85,10 +85,9 @@ pub fn delete(context: &Context<'_>, input: &DeleteSubnetRequest) -> Answer<Empt
     }
     let mut transaction = Transaction::new();
     for table in context.network().route_tables() {
-        let of_subnet =
-            |a: &wharf_model::network::resource::RouteTableAssociation| {
-                a.subnet_id.as_ref() == Some(&found.id)
-            };
+        let of_subnet = |a: &wharf_model::network::resource::RouteTableAssociation| {
+            a.subnet_id.as_ref() == Some(&found.id)
+        };
         if table.associations.iter().any(of_subnet) {
             let mut table = table.as_ref().clone();
             table.associations.retain(|a| !of_subnet(a));

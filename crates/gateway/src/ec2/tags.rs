@@ -161,20 +161,16 @@ fn ids(resources: Option<&Vec<String>>) -> Result<&[String], ApiError> {
 }
 
 /// DescribeTags.
-pub fn describe(
-    context: &Context<'_>,
-    input: &DescribeTagsRequest,
-) -> Answer<DescribeTagsResult> {
+pub fn describe(context: &Context<'_>, input: &DescribeTagsRequest) -> Answer<DescribeTagsResult> {
     let all = everything(&context.network());
     let tags = keep(all, input.filters.as_ref(), FILTERS, |t, name| match name {
         "key" => one(t.key.clone().unwrap_or_default()),
         "value" => one(t.value.clone().unwrap_or_default()),
         "resource-id" => one(t.resource_id.clone().unwrap_or_default()),
         "resource-type" => one(t.resource_type.as_ref().map_or("", |t| t.as_str())),
-        _ => tag_values(
-            Some(&vec![types::Tag { key: t.key.clone(), value: t.value.clone() }]),
-            name,
-        ),
+        _ => {
+            tag_values(Some(&vec![types::Tag { key: t.key.clone(), value: t.value.clone() }]), name)
+        }
     })?;
     Ok(Outcome::read(DescribeTagsResult { next_token: None, tags: Some(tags) }))
 }

@@ -158,10 +158,7 @@ pub fn describe_attribute(
 }
 
 /// ModifyVpcAttribute: one attribute at a time, as in EC2.
-pub fn modify_attribute(
-    context: &Context<'_>,
-    input: &ModifyVpcAttributeRequest,
-) -> Answer<Empty> {
+pub fn modify_attribute(context: &Context<'_>, input: &ModifyVpcAttributeRequest) -> Answer<Empty> {
     let mut changed = vpc(context, required(&input.vpc_id, "vpcId")?)?.as_ref().clone();
     let sent = [
         (&input.enable_dns_support, &mut changed.dns_support),

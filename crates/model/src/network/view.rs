@@ -106,8 +106,7 @@ impl<'a> Network<'a> {
 
     /// All route tables by id.
     pub fn route_tables(&self) -> Vec<Arc<RouteTable>> {
-        let route =
-            Route { destination: ANYWHERE, gateway_id: INTERNET_GATEWAY_ID.to_owned() };
+        let route = Route { destination: ANYWHERE, gateway_id: INTERNET_GATEWAY_ID.to_owned() };
         let builtin = RouteTable { routes: vec![route], ..main_table(ROUTE_TABLE_ID, VPC_ID) };
         merged([builtin], self.snapshot.route_tables(), |t| &t.id)
     }
@@ -121,9 +120,9 @@ impl<'a> Network<'a> {
     pub fn subnets_with_internet(&self) -> Vec<Arc<VpcSubnet>> {
         let (tables, gateways) = (self.route_tables(), self.internet_gateways());
         let leads_out = |subnet: &Arc<VpcSubnet>| {
-            let own = tables.iter().find(|t| {
-                t.associations.iter().any(|a| a.subnet_id.as_ref() == Some(&subnet.id))
-            });
+            let own = tables
+                .iter()
+                .find(|t| t.associations.iter().any(|a| a.subnet_id.as_ref() == Some(&subnet.id)));
             let main = || tables.iter().find(|t| t.vpc_id == subnet.vpc_id && t.is_main());
             let table = own.or_else(main);
             table.into_iter().flat_map(|t| &t.routes).any(|route| {
