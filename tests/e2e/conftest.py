@@ -55,7 +55,10 @@ def eventually(what, condition, timeout=60, interval=0.1):
 class Wharf:
     """One running wharf."""
 
-    def __init__(self, *up_arguments, start=True):
+    def __init__(self, *up_arguments, start=True, etc=None):
+        # Wharfs beside each other don't change the host's /etc; one that is to publish its names gets
+        # a directory in its place.
+        self.etc = ["--no-hosts"] if etc is None else ["--etc", str(etc)]
         self.data_dir = tempfile.mkdtemp(prefix="wharf-e2e-")
         self.listen = f"127.0.0.1:{free_port()}"
         # Apart from the ranges of the Rust tests, 10.120 to 10.219.
@@ -84,7 +87,8 @@ class Wharf:
         return result
 
     def up(self):
-        return self.run("up", "--listen", self.listen, "--vpc-cidr", self.vpc, *self.up_arguments)
+        network = ["--listen", self.listen, "--vpc-cidr", self.vpc]
+        return self.run("up", *network, *self.etc, *self.up_arguments)
 
     def env(self):
         """The environment that `eval "$(wharf env)"` gives."""
@@ -198,7 +202,8 @@ class Wharf:
         )
 
     def down(self):
-        result = self.run("down", "--tasks", check=False)
+        etc = self.etc if "--etc" in self.etc else []
+        result = self.run("down", "--tasks", *etc, check=False)
         if result.returncode == 0:
             # Otherwise it still says what is to be cleaned up, and how.
             shutil.rmtree(self.data_dir, ignore_errors=True)

@@ -57,7 +57,9 @@ def talk(connection, config):
 
 def main():
     config = pathlib.Path("/fluent-bit/etc/fluent-bit.conf").read_text()
-    tell(config=config, uid=os.getuid())
+    external = pathlib.Path("/fluent-bit/etc/external.conf")
+    tell(config=config, uid=os.getuid(), expanded=os.path.expandvars(config),
+         external=external.read_text() if external.exists() else None)
     parsed = sections(config)
     for kind, members in parsed:
         members = dict(members)

@@ -15,17 +15,16 @@ import pathlib
 import shutil
 import signal
 import socket
+import stat
 import tempfile
 import urllib.request
 
 import pytest
 
 import debian
-from conftest import ROOT, eventually
+from conftest import ROOT, Wharf, eventually
 
 CORPUS = pathlib.Path(__file__).with_name("corpus")
-NEEDS_SHELL = True
-
 HTTP = "http"  # its first TCP port answers a GET
 REDIS = "redis"  # its first TCP port answers PING
 RUNS = "runs"  # it goes on, its dependencies met and its health checks passed
@@ -55,14 +54,14 @@ EXPECTED = {
     "docs-docker-volume-rexray": Refused("rexray/ebs", said="`driver` other than `local`"),
     "docs-ecr-task-role": RUNS,
     "docs-efs": Refused("efsVolumeConfiguration"),
-    "docs-ephemeral-storage": Refused("ephemeralStorage"),
+    "docs-ephemeral-storage": RUNS,
     "docs-exec-init": RUNS,
     "docs-external-ubuntu": HTTP,
     "docs-fargate-webserver": HTTP,
     "docs-fault-injection": Refused("enableFaultInjection"),
-    "docs-fluentd-secret-address": Refused("secretOptions"),
+    "docs-fluentd-secret-address": RUNS,
     "docs-gelf": Refused("gelf"),
-    "docs-gpu": Refused("resourceRequirements"),
+    "docs-gpu": ENDS,
     "docs-health-check": HTTP,
     "docs-parameter-store": RUNS,
     "docs-ping": ENDS,
@@ -73,7 +72,7 @@ EXPECTED = {
     "docs-tutorial-ec2-sleep": RUNS,
     "docs-tutorial-fargate-cli": HTTP,
     "docs-volumes-from": RUNS,
-    "docs-windows": Refused("operatingSystemFamily", said="Windows and GPUs"),
+    "docs-windows": Refused("operatingSystemFamily", said="Windows is not supported"),
     "docs-wordpress-mysql": HTTP,
     "docs-xray-daemon": HTTP,
     "firelens-buffer-limit": RUNS,
@@ -132,7 +131,7 @@ LISTENERS = {
     "wordpress": "80",
 }
 SHELLS = [
-    "alpine:3.4", "amazonlinux:2", "amazonlinux:latest", "busybox",
+    "alpine:3.4", "amazonlinux:2", "amazonlinux:latest", "busybox", "nvidia/cuda:12.0.0-base",
     "public.ecr.aws/docker/library/busybox:latest",
 ]
 SERVE = """#!/bin/sh
@@ -146,9 +145,25 @@ while :; do sleep 600 & wait $!; done
 HTTPD = """#!/bin/sh
 exec httpd -f -p 80 -h /usr/local/apache2/htdocs
 """
+NVIDIA_SMI = """#!/bin/sh
+test -c /dev/nvidia0 && test "$NVIDIA_VISIBLE_DEVICES" = 0
+"""
 NGINX_CONFIG = """daemon off; user root; error_log stderr; pid /tmp/nginx.pid;
 events {} http { access_log /dev/stdout; server { listen 80; location / { %s } } }
 """
+
+
+@pytest.fixture(scope="module")
+def wharf(tmp_path_factory):
+    """A host with a GPU, as far as its device files go."""
+    gpus = tmp_path_factory.mktemp("gpus")
+    os.mknod(gpus / "nvidia0", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    instance = Wharf("--gpu-devices", str(gpus))
+    try:
+        instance.build_shell()
+        yield instance
+    finally:
+        assert instance.down().returncode == 0
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +171,7 @@ def images(wharf):
     """The images, under the names that the definitions ask for."""
     root = pathlib.Path(wharf.data_dir) / "shell-root"
     for path, text in {"bin/serve": SERVE, "usr/local/bin/docker-entrypoint.sh": SERVE,
-                       "usr/local/bin/httpd-foreground": HTTPD}.items():
+                       "usr/local/bin/httpd-foreground": HTTPD, "bin/nvidia-smi": NVIDIA_SMI}.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(text)
         (root / path).chmod(0o755)

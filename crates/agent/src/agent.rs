@@ -14,6 +14,7 @@ use crate::api::EcsClient;
 use crate::api::register::{self, RegisterError, Registration};
 use crate::discover::Discovery;
 use crate::endpoints::{self, Endpoints};
+use crate::gpu::Gpus;
 use crate::launch::Surroundings;
 use crate::options::AgentOptions;
 use crate::own_registry::OwnRegistry;
@@ -187,6 +188,7 @@ async fn open_host(
     let mut runtime_options =
         RuntimeOptions::new(root, &options.instance).map_err(wharf_runtime::Error::from)?;
     runtime_options.oci_runtime = options.oci_runtime.clone();
+    runtime_options.classes = options.runtime_classes.clone();
     runtime_options.allow_old_runtime = options.allow_old_runtime;
     runtime_options.vpc_cidr = options.vpc_cidr;
     let runtime = Runtime::open(runtime_options, options.zygote.clone()).await?;
@@ -203,6 +205,7 @@ async fn open_host(
             region: options.region.clone(),
             volumes: options.data_dir.join("volumes"),
             routers: options.data_dir.join(ROUTERS),
+            gpus: Gpus::find(&options.gpu_devices),
         }),
     })
 }

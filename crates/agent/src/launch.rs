@@ -8,13 +8,14 @@ use sha2::{Digest, Sha256};
 use wharf_image::Image;
 use wharf_model::log_driver::{Attributes, Driver, parse_size};
 use wharf_runtime::spec::{
-    ContainerResources, LogOptions, Mount, MountSource, NetworkMode, SecretText, Sharing,
+    ContainerResources, LogOptions, Mount, MountSource, NetworkMode, SecretText, Sharing, Storage,
     TaskResources, VolumeFile,
 };
 use wharf_runtime::{ContainerSpec, SandboxSpec};
 
 use crate::engine::Failure;
 use crate::firelens;
+use crate::gpu::{self, Gpus};
 use crate::secrets::Values;
 use crate::task::{
     Container, FileAccess, LogConfig, Network, Secret, Task, VolumeSource, signal_number,
@@ -48,6 +49,8 @@ pub(crate) struct Surroundings {
     pub(crate) volumes: PathBuf,
     /// Where the configurations and sockets of log routers lie.
     pub(crate) routers: PathBuf,
+    /// GPUs of this host.
+    pub(crate) gpus: Gpus,
 }
 
 /// The id by which a container asks for its metadata: stable over restarts of the agent. It isn't
@@ -100,6 +103,11 @@ pub(crate) fn sandbox(task: &Task, surroundings: &Surroundings) -> SandboxSpec {
         dns: task.dns.clone(),
         sharing: Sharing { pid: task.pid, ipc: task.ipc, shm_bytes: shm },
         memory_volumes: memory_volumes(task, surroundings),
+        storage: task.ephemeral_storage_gib.map(|gib| Storage {
+            bytes: gib << 30,
+            volumes: task_volumes(&surroundings.volumes, task),
+        }),
+        runtime_class: task.launch_type.clone(),
         labels: BTreeMap::from([("com.amazonaws.ecs.task-arn".to_owned(), task.arn.clone())]),
     }
 }
@@ -171,6 +179,13 @@ pub(crate) fn container(
     spec.ulimits = container.ulimits.clone();
     spec.capabilities = container.capabilities.clone();
     spec.devices = container.devices.clone();
+    spec.devices.extend(surroundings.gpus.devices(&container.gpus)?);
+    if !container.gpus.is_empty() && !container.environment.contains_key(gpu::VISIBLE) {
+        // The image's own, which says "all", gives way.
+        spec.env.retain(|variable| !variable.starts_with(&format!("{}=", gpu::VISIBLE)));
+        spec.env.push(format!("{}={}", gpu::VISIBLE, container.gpus.join(",")));
+    }
+    spec.apparmor_profile = container.apparmor.clone();
     spec.sysctls = container.sysctls.clone();
     spec.extra_hosts = container.extra_hosts.clone();
     spec.shm_bytes = container.shm_bytes;
@@ -184,7 +199,9 @@ pub(crate) fn container(
     spec.stop_signal = Some(signal);
     spec.mounts = mounts(task, container, surroundings)?;
     spec.mounts.extend(firelens::mounts(task, container, &surroundings.routers));
-    spec.secret_env = values.environment(container).iter().map(secret_text).collect();
+    let of_router = firelens::secret_environment(task, container, values);
+    let variables = values.environment(container);
+    spec.secret_env = of_router.iter().chain(&variables).map(secret_text).collect();
     spec.files = files(task, container, surroundings, values);
     spec.labels = config.labels.clone();
     spec.labels.extend(container.labels.clone());

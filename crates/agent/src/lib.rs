@@ -23,6 +23,7 @@ mod discover;
 pub mod endpoints;
 pub mod engine;
 mod firelens;
+mod gpu;
 mod launch;
 pub mod options;
 mod own_registry;

@@ -74,6 +74,10 @@ pub struct AgentOptions {
     pub registry: RegistryOptions,
     /// Where environment files come from.
     pub object_store: Option<ObjectStore>,
+    /// Where GPUs' device files are looked for.
+    pub gpu_devices: PathBuf,
+    /// OCI runtimes for tasks of these launch types instead of [`AgentOptions::oci_runtime`].
+    pub runtime_classes: BTreeMap<String, OciRuntime>,
 }
 
 impl AgentOptions {
@@ -105,6 +109,8 @@ impl AgentOptions {
             allow_old_runtime: false,
             registry: RegistryOptions::default(),
             object_store: None,
+            gpu_devices: PathBuf::from("/dev"),
+            runtime_classes: BTreeMap::new(),
         })
     }
 }

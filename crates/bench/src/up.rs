@@ -33,7 +33,7 @@ impl Up {
         let vpc = "100.125.0.0/20";
         let program = program.to_owned();
         let mut up = Self { program, data_dir, address, key: Key::new_empty() };
-        up.wharf(&["up", "--listen", &up.address, "--vpc-cidr", vpc])?;
+        up.wharf(&["up", "--listen", &up.address, "--vpc-cidr", vpc, "--no-hosts"])?;
         up.wharf(&["image", "build", "--name", "bench:latest", "/bin/busybox"])?;
         up.key = Key::of(&up.data_dir)?;
         Ok(up)

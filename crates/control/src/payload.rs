@@ -54,6 +54,12 @@ pub fn task(
         task_cluster_arn: Some(arns.cluster(&task.cluster)),
         containers: Some(containers.collect()),
         #[allow(clippy::cast_precision_loss)] // CPU units are far below 2^52
+        associations: some(gpus(task)),
+        ephemeral_storage_gib: task
+            .overrides
+            .ephemeral_storage_gib
+            .or(definition.ephemeral_storage_gib)
+            .map(i64::from),
         cpu: cpu.map(|units| units as f64 / 1024.0),
         memory: task.overrides.memory.or(definition.memory),
         elastic_network_interfaces: interfaces,
@@ -96,6 +102,10 @@ fn container(
     acs::Container {
         name: Some(definition.name.clone()),
         image: Some(definition.image.clone()),
+        registry_authentication: definition
+            .repository_credentials
+            .as_deref()
+            .map(|secret| registry_authentication(secret, region)),
         container_arn: Some(arn),
         essential: Some(definition.essential),
         cpu: Some(change.and_then(|o| o.cpu).unwrap_or(definition.cpu)),
@@ -126,6 +136,31 @@ fn container(
         }),
         docker_config: Some(docker_config(definition, change)),
         ..acs::Container::default()
+    }
+}
+
+/// The GPUs that the task's containers were given.
+fn gpus(task: &Task) -> Vec<acs::Association> {
+    let each = task.containers.iter().flat_map(|container| {
+        container.gpu_ids.iter().map(|id| acs::Association {
+            name: Some(id.clone()),
+            kind: Some("gpu".to_owned()),
+            containers: Some(vec![container.name.clone()]),
+            ..acs::Association::default()
+        })
+    });
+    each.collect()
+}
+
+/// The agent fetches the secret in the name of the execution role.
+fn registry_authentication(secret: &str, region: &str) -> acs::RegistryAuthenticationData {
+    acs::RegistryAuthenticationData {
+        kind: Some("asm".to_owned()),
+        asm_auth_data: Some(acs::ASMAuthData {
+            credentials_parameter: Some(secret.to_owned()),
+            region: Some(region.to_owned()),
+        }),
+        ..acs::RegistryAuthenticationData::default()
     }
 }
 

@@ -205,6 +205,47 @@ async fn an_agent_pulls_and_a_task_needs_a_signature() {
 }
 
 #[tokio::test]
+async fn a_signature_is_as_good_as_a_login() {
+    let fixture = Fixture::start().await;
+    create(&fixture, "app").await;
+    let signed = async |key: &str, service: &str, method: &str, path: &str, body: &[u8]| {
+        fixture.signed(key, service, method, path, &[("content-type", OCI_MANIFEST)], body).await
+    };
+    assert_eq!(signed(ROOT, "ecr", "GET", "/v2/", b"").await.status, 200);
+    let (config, layer) = (Digest::of(b"{}"), Digest::of(b"layer"));
+    for (digest, content) in [(&config, &b"{}"[..]), (&layer, b"layer")] {
+        let path = format!("/v2/app/blobs/uploads/?digest={digest}");
+        assert_eq!(signed(ROOT, "ecr", "POST", &path, content).await.status, 201);
+    }
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": OCI_MANIFEST,
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config, "size": 2},
+        "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": layer, "size": 5}],
+    });
+    let manifest = manifest.to_string();
+    let reply = signed(ROOT, "ecr", "PUT", "/v2/app/manifests/v1", manifest.as_bytes()).await;
+    assert_eq!(reply.status, 201, "{reply:?}");
+    let blob = format!("/v2/app/blobs/{layer}");
+    assert_eq!(signed(HOST, "ecr", "GET", &blob, b"").await.body, "layer");
+    // What holds for everybody holds for whoever signs, and nothing but the signature counts.
+    assert_eq!(signed(HOST, "ecr", "DELETE", &blob, b"").await.status, 403);
+    assert_eq!(signed(USER, "ecr", "GET", &blob, b"").await.status, 403);
+    assert_eq!(signed("AKIANOBODY", "ecr", "GET", &blob, b"").await.status, 403);
+    assert_eq!(signed(ROOT, "ecs", "GET", &blob, b"").await.status, 403);
+    let put = [("content-type", OCI_MANIFEST)];
+    let path = "/v2/app/manifests/v2";
+    let mut bytes = fixture.signed_bytes(ROOT, "ecr", "PUT", path, &put, manifest.as_bytes());
+    // Another body of the same length.
+    bytes.pop();
+    bytes.push(b' ');
+    let reply = fixture.raw(&bytes).await;
+    assert_eq!(reply.status, 403, "{reply:?}");
+    let long = vec![b'x'; (28 << 20) + 1];
+    let reply = signed(ROOT, "ecr", "PUT", path, &long).await;
+    assert_eq!(reply.status, 413, "{reply:?}");
+}
+
+#[tokio::test]
 async fn a_sweep_takes_what_nothing_needs() {
     let fixture = Fixture::start().await;
     create(&fixture, "app").await;

@@ -54,6 +54,9 @@ pub struct ContainerInstance {
     pub registered_by: String,
     /// What it registered: totals and reserved ports.
     pub registered: ResourceAmount,
+    /// Its GPUs by their ids, in its own order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpu_ids: Vec<String>,
     /// Agent's and operators' attributes, in the order of registration.
     pub attributes: Vec<Attribute>,
     /// ACTIVE, DRAINING or INACTIVE.

@@ -68,6 +68,9 @@ pub struct Container {
     /// Published ports.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub network_bindings: Vec<NetworkBinding>,
+    /// GPUs of its host that it was given, by their ids.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpu_ids: Vec<String>,
     /// Health by its own check.
     #[serde(default)]
     pub health: HealthStatus,
@@ -97,6 +100,9 @@ pub struct ContainerOverride {
     /// MiB, soft.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_reservation: Option<i64>,
+    /// GPUs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpus: Option<u32>,
 }
 
 /// RunTask's overrides (ECS API `TaskOverride`).
@@ -112,6 +118,9 @@ pub struct TaskOverride {
     /// MiB of the task.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<i64>,
+    /// What the task may write, GiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ephemeral_storage_gib: Option<u32>,
     /// Role that containers assume.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task_role_arn: Option<String>,

@@ -9,6 +9,7 @@ use crate::container_settings::{
 use crate::id::{Family, TaskDefinitionKey};
 use crate::resources::{HostPort, ResourceAmount, TransportProtocol};
 use crate::tag::Tag;
+use crate::task::TaskOverride;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -228,6 +229,10 @@ pub struct ContainerDefinition {
     pub name: String,
     /// Image reference as it was sent.
     pub image: String,
+    /// The secret with name and password for the image's registry
+    /// (`repositoryCredentials.credentialsParameter`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repository_credentials: Option<String>,
     /// CPU units; 0 if none were sent.
     pub cpu: i64,
     /// Hard memory limit, MiB.
@@ -236,6 +241,9 @@ pub struct ContainerDefinition {
     /// Soft memory limit, MiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_reservation: Option<i64>,
+    /// GPUs that it gets for itself (`resourceRequirements`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpus: Option<u32>,
     /// Port mappings in the order sent.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub port_mappings: Vec<PortMapping>,
@@ -385,6 +393,9 @@ pub struct RuntimePlatform {
     pub operating_system_family: Option<String>,
 }
 
+/// The attribute of instances that can limit what a task writes.
+pub const EPHEMERAL_STORAGE: &str = "wharf.capability.ephemeral-storage";
+
 /// A registered task definition (ECS API `TaskDefinition`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TaskDefinition {
@@ -435,6 +446,9 @@ pub struct TaskDefinition {
     /// Volumes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<Volume>,
+    /// What a task may write, GiB (`ephemeralStorage.sizeInGiB`); unlimited unless sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ephemeral_storage_gib: Option<u32>,
     /// Members that were sent with a value that asks for nothing, described as they were sent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub no_effect: Vec<String>,
@@ -471,7 +485,7 @@ impl TaskDefinition {
 
     /// What one task of it takes from an instance: the task's own sizes where it has them, else
     /// the sums over its containers (memoryReservation before memory), and fixed host ports.
-    pub fn resources(&self, overrides: &crate::task::TaskOverride) -> ResourceAmount {
+    pub fn resources(&self, overrides: &TaskOverride) -> ResourceAmount {
         let container = |c: &ContainerDefinition| {
             let o = overrides.containers.iter().find(|o| o.name == c.name);
             let cpu = o.and_then(|o| o.cpu).unwrap_or(c.cpu);
@@ -486,8 +500,14 @@ impl TaskDefinition {
             memory_mib: overrides.memory.or(self.memory).unwrap_or(memory),
             ports: self.fixed_host_ports(),
             network_interfaces: u32::from(self.effective_network_mode() == NetworkMode::Awsvpc),
-            gpus: 0,
+            gpus: self.containers.iter().map(|c| self.gpus(c, overrides)).sum(),
         }
+    }
+
+    /// How many GPUs one of its containers gets.
+    pub fn gpus(&self, container: &ContainerDefinition, overrides: &TaskOverride) -> u32 {
+        let change = overrides.containers.iter().find(|o| o.name == container.name);
+        change.and_then(|o| o.gpus).or(container.gpus).unwrap_or(0)
     }
 
     fn fixed_host_ports(&self) -> std::collections::BTreeSet<HostPort> {

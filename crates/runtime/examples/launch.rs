@@ -70,6 +70,8 @@ async fn compare(runtime: &Runtime, directory: &Path, layer: &Path, rounds: usiz
         dns: Default::default(),
         sharing: Default::default(),
         memory_volumes: Default::default(),
+        storage: None,
+        runtime_class: None,
         labels: Default::default(),
     };
     runtime.create_sandbox(spec).await?;

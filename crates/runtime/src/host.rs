@@ -69,7 +69,7 @@ pub(crate) fn make_sandbox(
     }
     let config = ShimConfig {
         instance: options.instance.clone(),
-        oci_runtime: options.oci_runtime.program(),
+        oci_runtime: options.runtime_of(spec.runtime_class.as_deref()).program(),
         run_dir: options.run_dir.join(id.as_str()),
         log_dir: inner.log_directory(&id),
         cgroup: format!("{}/{id}", options.cgroup_root()),
@@ -82,13 +82,19 @@ pub(crate) fn make_sandbox(
     make_directory(&directory)?;
     make_directory(&config.log_dir)?;
     make_directory(&config.run_dir)?;
-    store::write(&directory.join("shim.json"), &config, false)?;
-    if let Err(error) = inner.zygote.fork_shim(&directory) {
+    let forked = || {
+        if let Some(storage) = &config.sandbox.storage {
+            crate::storage::make(&directory, storage)?;
+        }
+        store::write(&directory.join("shim.json"), &config, false)?;
+        Ok(inner.zygote.fork_shim(&directory)?)
+    };
+    if let Err(error) = forked() {
         let _ = inner.cgroups.remove(&config.cgroup);
         let _ = net::delete_link(&config.task_veth);
         let _ = remove_directory(&config.run_dir);
         let _ = remove_directory(&directory);
-        return Err(error.into());
+        return Err(error);
     }
     Ok((directory, config))
 }

@@ -30,6 +30,7 @@ mod sharing;
 mod shim;
 pub mod spec;
 pub mod state;
+mod storage;
 mod store;
 #[cfg(feature = "test-support")]
 pub mod testing;
@@ -41,4 +42,11 @@ pub use spec::{ContainerSpec, ExecSpec, NetworkMode, SandboxId, SandboxSpec};
 pub use state::{
     ContainerEvent, ContainerInfo, ContainerStatus, EventKind, ExitStatus, SandboxInfo,
 };
+pub use storage::is_available as can_limit_storage;
 pub use zygote::{Zygote, run_if_zygote};
+
+/// Whether the kernel confines by AppArmor's profiles.
+pub fn has_apparmor() -> bool {
+    let enabled = std::fs::read_to_string("/sys/module/apparmor/parameters/enabled");
+    enabled.is_ok_and(|text| text.starts_with('Y'))
+}

@@ -3,11 +3,18 @@
 use tokio::process::Command;
 
 use crate::error::Error;
-use crate::options::RuntimeOptions;
+use crate::options::{OciRuntime, RuntimeOptions};
 
 /// Refuses a runtime that is missing or, unless the options say otherwise, too old.
 pub(crate) async fn check(options: &RuntimeOptions) -> Result<(), Error> {
-    let Some(program) = options.oci_runtime.program() else { return Ok(()) };
+    for runtime in std::iter::once(&options.oci_runtime).chain(options.classes.values()) {
+        check_one(runtime, options.allow_old_runtime).await?;
+    }
+    Ok(())
+}
+
+async fn check_one(runtime: &OciRuntime, allow_old: bool) -> Result<(), Error> {
+    let Some(program) = runtime.program() else { return Ok(()) };
     let path = program.path.display();
     let output = Command::new(&program.path)
         .arg("--version")
@@ -15,10 +22,10 @@ pub(crate) async fn check(options: &RuntimeOptions) -> Result<(), Error> {
         .await
         .map_err(|error| Error::OciRuntime(format!("run {path} --version: {error}")))?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let Some((name, minimum)) = options.oci_runtime.minimum() else { return Ok(()) };
+    let Some((name, minimum)) = runtime.minimum() else { return Ok(()) };
     match parse(name, &text) {
         None => Err(Error::OciRuntime(format!("{path} doesn't say that it is {name}"))),
-        Some(version) if options.allow_old_runtime || is_new_enough(version, minimum) => Ok(()),
+        Some(version) if allow_old || is_new_enough(version, minimum) => Ok(()),
         Some([major, minor, patch]) => Err(Error::OciRuntime(format!(
             "{path} is {name} {major}.{minor}.{patch}, which has known ways out of a container; \
              at least {} is needed, or the flag that allows old runtimes",

@@ -1,5 +1,6 @@
 //! What a runtime is opened with.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -62,6 +63,8 @@ pub struct RuntimeOptions {
     pub instance: String,
     /// The OCI runtime.
     pub oci_runtime: OciRuntime,
+    /// Others by name ([`runtime_class`](crate::SandboxSpec::runtime_class)).
+    pub classes: BTreeMap<String, OciRuntime>,
     /// Takes an OCI runtime that is older than its known holes.
     pub allow_old_runtime: bool,
     /// The built-in VPC's block.
@@ -85,11 +88,17 @@ impl RuntimeOptions {
             run_dir: PathBuf::from("/run/wharf").join(&instance),
             instance,
             oci_runtime: OciRuntime::Embedded,
+            classes: BTreeMap::new(),
             allow_old_runtime: false,
             vpc_cidr: Ipv4Cidr::new(Ipv4Addr::new(10, 113, 0, 0), 16)?,
             bridge_cidr: None,
             dynamic_ports: 32768..=60999,
         })
+    }
+
+    /// The OCI runtime of a sandbox.
+    pub(crate) fn runtime_of(&self, class: Option<&str>) -> &OciRuntime {
+        class.and_then(|class| self.classes.get(class)).unwrap_or(&self.oci_runtime)
     }
 
     /// The cgroup above all tasks of this wharf.

@@ -190,9 +190,24 @@ pub struct SandboxSpec {
     /// and with which options (`size=1m,uid=1000`).
     #[serde(default)]
     pub memory_volumes: BTreeMap<PathBuf, String>,
+    /// A limit on what the containers write; none leaves them the host's file system.
+    #[serde(default)]
+    pub storage: Option<Storage>,
+    /// Names the OCI runtime, where the options have one of that name.
+    #[serde(default)]
+    pub runtime_class: Option<String>,
     /// Opaque text that the caller gets back from `list_sandboxes` after a restart.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+}
+
+/// A file system of the task's own: what its containers write to their roots and to its volumes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Storage {
+    /// Its size.
+    pub bytes: u64,
+    /// The directory of the task's volumes, which are in it for the task.
+    pub volumes: PathBuf,
 }
 
 /// ECS's network modes.
@@ -351,6 +366,9 @@ pub struct ContainerSpec {
     /// `dockerSecurityOptions: no-new-privileges`.
     #[serde(default)]
     pub no_new_privileges: bool,
+    /// The profile of AppArmor to run under.
+    #[serde(default)]
+    pub apparmor_profile: Option<String>,
     /// `linuxParameters.initProcessEnabled`: an init is the first process, and the command its child.
     #[serde(default)]
     pub init_process: bool,
@@ -409,6 +427,7 @@ impl ContainerSpec {
             log: LogOptions::default(),
             privileged: false,
             no_new_privileges: false,
+            apparmor_profile: None,
             init_process: false,
             devices: Vec::new(),
             sysctls: BTreeMap::new(),

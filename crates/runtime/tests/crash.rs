@@ -37,6 +37,8 @@ async fn agent_that_is_killed() {
             dns: Default::default(),
             sharing: Default::default(),
             memory_volumes: Default::default(),
+            storage: None,
+            runtime_class: None,
             labels: [("arn".to_owned(), format!("arn{number}"))].into(),
         };
         runtime.create_sandbox(spec).await.unwrap();

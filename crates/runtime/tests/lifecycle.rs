@@ -216,6 +216,8 @@ async fn a_tasks_limit_holds_for_all_its_containers() {
         dns: Default::default(),
         sharing: Default::default(),
         memory_volumes: Default::default(),
+        storage: None,
+        runtime_class: None,
         labels: Default::default(),
     };
     host.runtime.create_sandbox(spec).await.unwrap();

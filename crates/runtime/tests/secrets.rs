@@ -40,6 +40,8 @@ async fn sandbox(host: &Host, volume: &Path) -> SandboxId {
         resources: Default::default(),
         dns: Default::default(),
         sharing: Default::default(),
+        storage: None,
+        runtime_class: None,
         memory_volumes: [(volume.to_owned(), "mode=0755,size=1m".to_owned())].into(),
         labels: Default::default(),
     };

@@ -167,6 +167,7 @@ pub(crate) fn host(n: usize, cpu: i64, memory: i64) -> ContainerInstance {
         value: Some(value.to_owned()),
     };
     ContainerInstance {
+        gpu_ids: Vec::new(),
         id: format!("{n:032x}").into(),
         cluster: CLUSTER.into(),
         ec2_instance_id: format!("i-{n:017x}"),

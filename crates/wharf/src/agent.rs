@@ -69,6 +69,8 @@ pub async fn run(
     options.availability_zone = Some(format!("{}a", args.region));
     options.instance = data_dir.instance();
     options.oci_runtime = oci_runtime(&args.runtime);
+    options.gpu_devices.clone_from(&args.gpu_devices);
+    options.runtime_classes = args.runtime_class.iter().filter_map(|text| class(text)).collect();
     options.allow_old_runtime = args.allow_old_runtime;
     options.awslogs_execution_role_override = args.awslogs_execution_role;
     options.vpc_cidr = args.vpc_cidr.parse()?;
@@ -95,6 +97,18 @@ fn oci_runtime(text: &str) -> OciRuntime {
         Some("runc") => OciRuntime::Runc(path),
         _ => OciRuntime::Custom { path, args: Vec::new() },
     }
+}
+
+/// A launch type and its runtime: a path or name, with global arguments if they follow.
+fn class(text: &str) -> Option<(String, OciRuntime)> {
+    let (name, command) = text.split_once('=')?;
+    let mut words = command.split_whitespace();
+    let (program, args) = (words.next()?, words.map(str::to_owned).collect::<Vec<_>>());
+    let runtime = match args.is_empty() {
+        true => oci_runtime(program),
+        false => OciRuntime::Custom { path: PathBuf::from(program), args },
+    };
+    Some((name.to_owned(), runtime))
 }
 
 /// Stops every task's containers and removes what they left on the host. The agent must not run.

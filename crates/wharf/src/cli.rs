@@ -69,6 +69,10 @@ pub enum Command {
     Server(Server),
     /// Run an agent alone, in the foreground.
     Agent(Agent),
+    /// Print the certificate of this wharf's authority, for clients that shall trust it.
+    #[command(after_help = "Example:\n  \
+        wharf ca > /usr/local/share/ca-certificates/wharf.crt && update-ca-certificates")]
+    Ca,
     /// Print shell completions.
     Completions {
         /// Which shell.
@@ -128,6 +132,14 @@ pub struct Up {
     /// Take crun or runc even if its version is older than the one with all known fixes.
     #[arg(long, env = "WHARF_ALLOW_OLD_RUNTIME")]
     pub allow_old_runtime: bool,
+    /// Another OCI runtime for the tasks of a launch type, such as
+    /// "FARGATE=/usr/bin/runsc --platform=systrap"; may be repeated.
+    #[arg(long, env = "WHARF_RUNTIME_CLASS", value_delimiter = ';', value_name = "TYPE=COMMAND",
+          value_parser = runtime_class)]
+    pub runtime_class: Vec<String>,
+    /// Where the device files of GPUs are looked for.
+    #[arg(long, env = "WHARF_GPU_DEVICES", default_value = "/dev", value_name = "DIRECTORY")]
+    pub gpu_devices: PathBuf,
     /// File with the key for the S3-compatible store, as ~/.aws/credentials; unless given,
     /// AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of wharf's own environment, or no key at all.
     #[arg(long, env = "WHARF_S3_CREDENTIALS", value_name = "FILE")]
@@ -158,6 +170,31 @@ pub struct ServerArgs {
     /// S3-compatible store that environment files come from; without one they are refused.
     #[arg(long, env = "WHARF_S3_ENDPOINT", value_name = "URL")]
     pub s3_endpoint: Option<String>,
+    #[command(flatten)]
+    pub host: HostArgs,
+}
+
+/// What wharf may change of the host, so that its names work there.
+#[derive(Debug, Clone, Args)]
+pub struct HostArgs {
+    /// Leave /etc/hosts, and what docker and podman trust, as they are: images are then named by the
+    /// API's address only.
+    #[arg(long, env = "WHARF_NO_HOSTS")]
+    pub no_hosts: bool,
+    /// The directory that stands for /etc.
+    #[arg(long, env = "WHARF_ETC", value_name = "DIR", default_value = "/etc", hide = true)]
+    pub etc: PathBuf,
+}
+
+/// A launch type, and the command of a runtime.
+fn runtime_class(text: &str) -> Result<String, String> {
+    let types = ["EC2", "FARGATE", "EXTERNAL"];
+    match text.split_once('=') {
+        Some((name, command)) if types.contains(&name) && !command.trim().is_empty() => {
+            Ok(text.to_owned())
+        }
+        _ => Err("a runtime class is EC2, FARGATE or EXTERNAL, '=' and a command".to_owned()),
+    }
 }
 
 fn account_id(text: &str) -> Result<String, String> {
@@ -177,6 +214,9 @@ pub struct Down {
     /// Seconds to wait for processes to end.
     #[arg(long, default_value_t = 30)]
     pub timeout: u64,
+    /// The directory that stands for /etc.
+    #[arg(long, env = "WHARF_ETC", value_name = "DIR", default_value = "/etc", hide = true)]
+    pub etc: PathBuf,
 }
 
 /// `wharf env`.
@@ -372,6 +412,14 @@ pub struct Agent {
     /// Take crun or runc even if its version is older than the one with all known fixes.
     #[arg(long, env = "WHARF_ALLOW_OLD_RUNTIME")]
     pub allow_old_runtime: bool,
+    /// Another OCI runtime for the tasks of a launch type, such as
+    /// "FARGATE=/usr/bin/runsc --platform=systrap"; may be repeated.
+    #[arg(long, env = "WHARF_RUNTIME_CLASS", value_delimiter = ';', value_name = "TYPE=COMMAND",
+          value_parser = runtime_class)]
+    pub runtime_class: Vec<String>,
+    /// Where the device files of GPUs are looked for.
+    #[arg(long, env = "WHARF_GPU_DEVICES", default_value = "/dev", value_name = "DIRECTORY")]
+    pub gpu_devices: PathBuf,
     /// S3-compatible store that environment files come from.
     #[arg(long, env = "WHARF_S3_ENDPOINT", value_name = "URL")]
     pub s3_endpoint: Option<String>,

@@ -69,6 +69,10 @@ paths! {
     agent_credentials = "agent/credentials";
     /// The server's own key, which seals secrets, sessions and users' access keys, mode 0600.
     seal_key = "seal-key";
+    /// The certificate authority, mode 0600.
+    authority = "authority";
+    /// Directories that were made to tell clients of the authority.
+    trust = "run/trust.json";
     /// What the agent was started with, for the one who cleans up after it.
     agent_settings = "run/agent-settings.json";
     /// The journal.
@@ -95,6 +99,11 @@ impl DataDir {
         };
         let made = private_dirs().create(&path).and_then(|()| path.canonicalize());
         made.map(Self).map_err(|source| Error::Unusable { path, source })
+    }
+
+    /// The data directory at `path`, if there is one: nothing is made.
+    pub fn existing(path: &Path) -> Option<Self> {
+        path.canonicalize().ok().filter(|path| path.is_dir()).map(Self)
     }
 
     /// The directory itself.

@@ -2,6 +2,7 @@
 
 mod adapters;
 mod agent;
+mod authority;
 mod cli;
 mod client;
 mod credentials;
@@ -10,6 +11,7 @@ mod doctor;
 mod env;
 mod explain;
 mod history;
+mod hosts;
 mod image;
 mod journal;
 mod log;
@@ -17,12 +19,14 @@ mod logs;
 mod output;
 mod process;
 mod ps;
+mod registry_names;
 mod run;
 mod s3;
 mod seal_key;
 mod server;
 mod status;
 mod supervisor;
+mod trust;
 mod up;
 
 use clap::{CommandFactory as _, Parser as _};
@@ -106,6 +110,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, AnyError> {
             let _log = output::init_log(color);
             serve(|shutdown| agent::run(&data_dir, &args, shutdown))?;
         }
+        Command::Ca => print!("{}", authority::certificate(&data_dir)?),
         Command::Completions { .. } => {}
     }
     Ok(ExitCode::SUCCESS)
@@ -115,6 +120,8 @@ fn down(data_dir: &DataDir, args: &cli::Down) -> Result<ExitCode, AnyError> {
     if !status::stop_processes(data_dir, args) {
         return Ok(ExitCode::from(WAITED_IN_VAIN));
     }
+    // What was killed has left them.
+    registry_names::withdraw(data_dir, &args.etc);
     if args.tasks {
         block_on(agent::teardown(data_dir))?;
     }

@@ -5,6 +5,7 @@ use crate::cli::ServerArgs;
 use crate::credentials::{self, Credentials};
 use crate::data_dir::{self, DataDir};
 use crate::process::ProcessFile;
+use crate::registry_names::{self, RegistryName};
 use crate::seal_key;
 use std::sync::Arc;
 use std::time::Duration;
@@ -101,9 +102,11 @@ pub async fn run(
         issue_credentials: issue_credentials(&seal, &arns),
         credentials_life: roles::LIFE,
     });
-    let sessions = Arc::new(ControlSessions(control.sessions()));
+    let sessions =
+        Arc::new(ControlSessions { sessions: control.sessions(), instance: data_dir.instance() });
     let gateway_history = Arc::new(GatewayHistory { history, arns });
     let endpoint = format!("http://{}", args.listen);
+    let name = RegistryName::new(data_dir, args);
     let app = App::new(Parts {
         region: args.region.clone(),
         account: args.account.clone(),
@@ -113,6 +116,7 @@ pub async fn run(
         registry: RegistryParts {
             storage: Arc::new(LocalStorage::open(data_dir.path())?),
             token_key: *seal.derive("registry tokens", &[]),
+            public_name: name.public(),
         },
         seal,
         store,
@@ -126,7 +130,8 @@ pub async fn run(
         sessions,
     });
     let app = Arc::new(app);
-    let server = Server::bind(HttpOptions::new(args.listen), Arc::clone(&app)).await?;
+    let mut server = Server::bind(HttpOptions::new(args.listen), Arc::clone(&app)).await?;
+    name.serve(data_dir, args, &mut server, &shutdown).await;
     let address = format!("http://{}", server.local_addr());
     tracing::info!(%address, region = %args.region, "serving");
     ProcessFile::of_this_process("server", vec![address]).write(data_dir)?;
@@ -135,7 +140,9 @@ pub async fn run(
     let expiry = tokio::spawn(expire_logs(logs, shutdown.clone()));
     let upkeep = tokio::spawn(registry::upkeep(app, shutdown.clone()));
     let server = tokio::spawn(server.run(shutdown));
-    tokio::try_join!(control, server, expiry, upkeep)?;
+    let ended = tokio::try_join!(control, server, expiry, upkeep);
+    registry_names::withdraw(data_dir, &args.host.etc);
+    ended?;
     Ok(())
 }
 

@@ -157,6 +157,10 @@ fn server_arguments(data_dir: &DataDir, up: &Up) -> Vec<OsString> {
     if let Some(endpoint) = &server.s3_endpoint {
         arguments.extend(["--s3-endpoint".into(), endpoint.into()]);
     }
+    arguments.extend(["--etc".into(), server.host.etc.clone().into()]);
+    if server.host.no_hosts {
+        arguments.push("--no-hosts".into());
+    }
     arguments
 }
 
@@ -170,6 +174,10 @@ fn agent_arguments(data_dir: &DataDir, up: &Up) -> Vec<OsString> {
         ("--runtime", up.runtime.clone()),
     ] {
         arguments.extend([name.into(), value.into()]);
+    }
+    arguments.extend(["--gpu-devices".into(), up.gpu_devices.clone().into()]);
+    for class in &up.runtime_class {
+        arguments.extend(["--runtime-class".into(), class.into()]);
     }
     if up.allow_old_runtime {
         arguments.push("--allow-old-runtime".into());

@@ -1,9 +1,13 @@
 //! RegisterContainerInstance: what this host is and offers.
 
-use wharf_wire::ecs::types::{Attribute, RegisterContainerInstanceRequest, Resource};
+use wharf_model::task_definition::EPHEMERAL_STORAGE;
+use wharf_wire::ecs::types::{
+    Attribute, PlatformDevice, PlatformDeviceType, RegisterContainerInstanceRequest, Resource,
+};
 use wharf_wire::ecs::{self};
 
 use super::{EcsClient, Error};
+use crate::gpu::Gpus;
 use crate::options::AgentOptions;
 
 /// Capabilities as Amazon's agent names them, of what this agent really does.
@@ -30,6 +34,7 @@ const CAPABILITIES: &[&str] = &[
     "ecs.capability.secrets.ssm.bootstrap.log-driver",
     "ecs.capability.secrets.asm.environment-variables",
     "ecs.capability.secrets.asm.bootstrap.log-driver",
+    "ecs.capability.private-registry-authentication.secretsmanager",
     "com.amazonaws.ecs.capability.task-iam-role",
     "com.amazonaws.ecs.capability.task-iam-role-network-host",
     "ecs.capability.task-cpu-mem-limit",
@@ -86,6 +91,7 @@ pub async fn register(
         attributes: Some(attributes.clone()),
         instance_identity_document: Some(String::new()),
         instance_identity_document_signature: Some(String::new()),
+        platform_devices: Some(gpus(options)).filter(|gpus| !gpus.is_empty()),
         total_resources: Some(resources(options).map_err(RegisterError::Host)?),
         ..Default::default()
     };
@@ -131,6 +137,13 @@ fn attributes(options: &AgentOptions, first: bool) -> Vec<Attribute> {
     list.extend(CAPABILITIES.iter().map(|name| attribute(name, None)));
     if options.object_store.is_some() {
         list.push(attribute("ecs.capability.env-files.s3", None));
+        list.push(attribute("ecs.capability.firelens.options.config.s3", None));
+    }
+    if wharf_runtime::can_limit_storage() {
+        list.push(attribute(EPHEMERAL_STORAGE, None));
+    }
+    if wharf_runtime::has_apparmor() {
+        list.push(attribute("com.amazonaws.ecs.capability.apparmor", None));
     }
     for minor in DOCKER_API_MINORS {
         let name = format!("com.amazonaws.ecs.capability.docker-remote-api.1.{minor}");
@@ -143,6 +156,14 @@ fn attributes(options: &AgentOptions, first: bool) -> Vec<Attribute> {
         list.push(attribute("ecs.availability-zone", Some(zone)));
     }
     list
+}
+
+fn gpus(options: &AgentOptions) -> Vec<PlatformDevice> {
+    let gpu = |id: &str| PlatformDevice {
+        id: Some(id.to_owned()),
+        r#type: Some(PlatformDeviceType::Gpu),
+    };
+    Gpus::find(&options.gpu_devices).ids().map(gpu).collect()
 }
 
 fn resources(options: &AgentOptions) -> std::io::Result<Vec<Resource>> {

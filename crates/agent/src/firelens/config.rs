@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::{BUFFER_LIMIT, PORT, is_routed};
+use super::{BUFFER_LIMIT, CONFIG_TYPE, CONFIG_VALUE, PORT, is_routed, variable};
 use crate::task::{Network, Router, RouterKind, Task};
 
 const SOCKET: &str = "/var/run/fluent.sock";
@@ -13,6 +13,22 @@ const HEALTH_CHECK_PORT: &str = "8877";
 const LOOPBACK: &str = "127.0.0.1";
 const INCLUDE: &str = "include-pattern";
 const EXCLUDE: &str = "exclude-pattern";
+
+/// Where a router finds its own configuration that comes from an object store.
+pub(super) fn external(kind: RouterKind) -> &'static str {
+    match kind {
+        RouterKind::Fluentbit => "/fluent-bit/etc/external.conf",
+        RouterKind::Fluentd => "/fluentd/etc/external.conf",
+    }
+}
+
+/// What stands for a secret's value: the router puts a variable's value there.
+fn placeholder(kind: RouterKind, variable: &str) -> String {
+    match kind {
+        RouterKind::Fluentbit => format!("${{{variable}}}"),
+        RouterKind::Fluentd => format!("\"#{{ENV['{variable}']}}\""),
+    }
+}
 
 /// One section of either kind of file.
 enum Section {
@@ -54,18 +70,22 @@ fn sections(task: &Task, router: &Router, cluster: &str) -> Result<Vec<Section>,
         let (plugin, tag) = ("null".to_owned(), HEALTH_CHECK_TAG.to_owned());
         outputs.push(Section::Output { plugin, tag, options: Vec::new() });
     }
-    for container in task.containers.iter().filter(|container| is_routed(container)) {
+    let routed = task.containers.iter().enumerate();
+    for (index, container) in routed.filter(|(_, container)| is_routed(container)) {
         let tag = format!("{}-firelens{any}", container.name);
-        let mut options: BTreeMap<&String, &String> = container.log.options.iter().collect();
-        let mut take = |name: &str| options.remove(&name.to_owned()).cloned();
+        let mut options: BTreeMap<String, String> = container.log.options.clone();
+        for (option, _) in &container.log_secrets {
+            let value = placeholder(router.kind, &variable(option, index));
+            options.insert(option.clone(), value);
+        }
+        let mut take = |name: &str| options.remove(name);
         take(BUFFER_LIMIT);
         let grep = |pattern, is_kept| Section::Grep { tag: tag.clone(), pattern, is_kept };
         kept.extend(take(INCLUDE).map(|pattern| grep(pattern, true)));
         passed.extend(take(EXCLUDE).map(|pattern| grep(pattern, false)));
         match take(output_key) {
             Some(plugin) => {
-                let own = |(name, value): (&String, &String)| (name.clone(), value.clone());
-                let options = options.into_iter().map(own).collect();
+                let options = options.into_iter().collect();
                 outputs.push(Section::Output { plugin, tag, options });
             }
             // The output may be in a file of one's own.
@@ -91,9 +111,13 @@ fn sections(task: &Task, router: &Router, cluster: &str) -> Result<Vec<Section>,
             ("ecs_task_definition", format!("{}:{}", task.family, task.version)),
         ]));
     }
-    if option("config-file-type") == Some("file") {
-        let file = option("config-file-value").unwrap_or_default();
-        sections.push(Section::Include(file.to_owned()));
+    match option(CONFIG_TYPE) {
+        Some("file") => {
+            let file = option(CONFIG_VALUE).unwrap_or_default();
+            sections.push(Section::Include(file.to_owned()));
+        }
+        Some("s3") => sections.push(Section::Include(external(router.kind).to_owned())),
+        _ => {}
     }
     sections.append(&mut outputs);
     Ok(sections)
@@ -293,6 +317,28 @@ mod tests {
             &[&file[1..], &[("enable-ecs-log-metadata", "true")]].concat(),
         );
         check("fluentd-bridge.conf", &render(&fluentd, &own, "shop").unwrap(), &fluentd);
+    }
+
+    #[test]
+    fn secrets_are_placeholders_and_an_object_is_included() {
+        let secret = |mut task: Task| {
+            task.containers[1].log_secrets = vec![("apikey".to_owned(), "/key".to_owned())];
+            task
+        };
+        let object = [("config-file-type", "s3"), ("config-file-value", "arn:aws:s3:::b/k.conf")];
+        let bit = secret(task(Network::Bridge, &[("Name", "datadog")]));
+        let text = render(&bit, &router(RouterKind::Fluentbit, &object), "shop").unwrap();
+        assert!(text.contains("\n    apikey ${apikey_1}\n"), "{text}");
+        assert!(text.contains("\n@INCLUDE /fluent-bit/etc/external.conf\n"), "{text}");
+        let fluentd = secret(task(Network::Bridge, &[("@type", "datadog")]));
+        let text = render(&fluentd, &router(RouterKind::Fluentd, &object), "shop").unwrap();
+        assert!(text.contains("\n    apikey \"#{ENV['apikey_1']}\"\n"), "{text}");
+        assert!(text.contains("\n@include /fluentd/etc/external.conf\n"), "{text}");
+        for text in ["/key", "b/k.conf"] {
+            assert!(
+                !render(&bit, &router(RouterKind::Fluentbit, &object), "").unwrap().contains(text)
+            );
+        }
     }
 
     #[test]

@@ -15,13 +15,50 @@ use wharf_runtime::spec::{Mount, MountSource};
 
 use crate::engine::Failure;
 use crate::launch::Surroundings;
-use crate::task::{Container, Network, RouterKind, Task};
+use crate::secrets::Values;
+use crate::task::{Container, Network, RouterKind, Secret, Task};
 
 /// The option of a container's log that is the agent's, not the router's: docker's buffer.
 pub(crate) const BUFFER_LIMIT: &str = "log-driver-buffer-limit";
 /// Where a router finds its socket's directory.
 const SOCKET_TARGET: &str = "/var/run";
 const PORT: &str = "24224";
+/// Where a router's own configuration comes from.
+const CONFIG_TYPE: &str = "config-file-type";
+const CONFIG_VALUE: &str = "config-file-value";
+
+/// The object that holds the configuration of the task's router, by its ARN.
+pub(crate) fn object(task: &Task) -> Option<&str> {
+    let router = task.containers.iter().find_map(|container| container.router.as_ref())?;
+    let is_object = router.options.get(CONFIG_TYPE).is_some_and(|kind| kind == "s3");
+    router.options.get(CONFIG_VALUE).filter(|_| is_object).map(String::as_str)
+}
+
+/// The variable by which a router knows an option's value that comes from a secret: `index` is that
+/// of the container that the option is of, so that two containers' options are told apart.
+fn variable(option: &str, index: usize) -> String {
+    format!("{option}_{index}")
+}
+
+/// The values of the others' secret options, as `NAME=value`, for the router among them.
+pub(crate) fn secret_environment(
+    task: &Task,
+    container: &Container,
+    values: &Values,
+) -> Vec<Secret> {
+    let mut variables = Vec::new();
+    for (index, other) in task.containers.iter().enumerate().filter(|(_, other)| is_routed(other)) {
+        for (option, from) in &other.log_secrets {
+            // All that a task names was fetched.
+            let Some(value) = values.of(from).filter(|_| container.router.is_some()) else {
+                continue;
+            };
+            let name = variable(option, index);
+            variables.push(Secret::new(format!("{name}={}", value.expose())));
+        }
+    }
+    variables
+}
 
 /// The directory of a task's router.
 pub(crate) fn directory(routers: &Path, task: &SandboxId) -> PathBuf {
@@ -31,6 +68,11 @@ pub(crate) fn directory(routers: &Path, task: &SandboxId) -> PathBuf {
 /// The directory in which the router makes its socket.
 pub(crate) fn socket_directory(routers: &Path, task: &SandboxId) -> PathBuf {
     directory(routers, task).join("socket")
+}
+
+/// The router's own configuration, where that lies in an object store.
+fn external_path(routers: &Path, task: &SandboxId) -> PathBuf {
+    directory(routers, task).join("external.conf")
 }
 
 fn config_path(routers: &Path, task: &SandboxId) -> PathBuf {
@@ -47,7 +89,11 @@ fn is_routed(container: &Container) -> bool {
 }
 
 /// Makes what the task's router finds when it starts.
-pub(crate) fn prepare(task: &Task, surroundings: &Surroundings) -> Result<(), Failure> {
+pub(crate) fn prepare(
+    task: &Task,
+    surroundings: &Surroundings,
+    values: &Values,
+) -> Result<(), Failure> {
     let Some(container) = task.containers.iter().find(|c| c.router.is_some()) else {
         return Ok(());
     };
@@ -66,6 +112,9 @@ pub(crate) fn prepare(task: &Task, surroundings: &Surroundings) -> Result<(), Fa
         let socket = socket_directory(routers, &task.id);
         builder.create(&socket)?;
         std::fs::write(config_path(routers, &task.id), &text)?;
+        if let Some(content) = &values.router_config {
+            std::fs::write(external_path(routers, &task.id), content)?;
+        }
         // It makes the socket as whom it runs. What a name stands for is in its image, which isn't
         // here: then whoever gets at the directory, which is within the agent's own, may write to it.
         let mut ids = container.user.splitn(2, ':').map(str::parse::<u32>);
@@ -92,10 +141,15 @@ pub(crate) fn mounts(task: &Task, container: &Container, routers: &Path) -> Vec<
         source: MountSource::Bind(path),
         read_only,
     };
-    vec![
+    let mut mounts = vec![
         mount(SOCKET_TARGET, socket_directory(routers, &task.id), false),
         mount(target, config_path(routers, &task.id), true),
-    ]
+    ];
+    if object(task).is_some() {
+        let target = config::external(router.kind);
+        mounts.push(mount(target, external_path(routers, &task.id), true));
+    }
+    mounts
 }
 
 /// Variables of a router, and of whoever logs through one: where it takes lines by TCP as well.

@@ -1,11 +1,9 @@
-//! Fetching, with the reasons that a task stops for when it can't be done.
-//!
-//! Their texts are those of Amazon's agent, which differ: on FARGATE everything that fails before
-//! the containers are made is a ResourceInitializationError; on EC2 the resource says what it did.
+//! Fetching what a task names.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::try_join_all;
 use wharf_model::secret_reference::SecretReference;
 use wharf_wire::secretsmanager::operation::GetSecretValue;
@@ -14,9 +12,11 @@ use wharf_wire::ssm::operation::GetParameters;
 use wharf_wire::ssm::types::{GetParametersRequest, Parameter};
 use wharf_wire::{OperationShape, Service, secretsmanager, ssm};
 
+use super::wording::Wording;
 use super::{Secrets, Values, env_file, references};
 use crate::api::{EcsClient, Error};
 use crate::engine::Failure;
+use crate::firelens;
 use crate::task::{Secret, Task};
 
 /// The most parameters of one call (SSM API GetParameters).
@@ -24,6 +24,9 @@ const PARAMETERS: usize = 10;
 /// Tries at a call while the server can't be reached, and the pause between them.
 const TRIES: u32 = 40;
 const TRY_AGAIN: Duration = Duration::from_millis(500);
+
+/// Why there is no object.
+const NO_STORE: &str = "this agent knows no object store: it was started without --s3-endpoint";
 
 type Map = BTreeMap<String, Secret>;
 
@@ -35,8 +38,10 @@ impl Secrets {
     pub(super) async fn fetch(&self, task: &Task) -> Result<Values, Failure> {
         let wording = Wording::of(task);
         let (references, files) = (self.references(task, &wording), self.files(task, &wording));
-        let (by_reference, by_container) = tokio::try_join!(references, files)?;
-        Ok(Values { by_reference, by_container })
+        let router = self.router_config(task);
+        let (by_reference, by_container, router_config) =
+            tokio::try_join!(references, files, router)?;
+        Ok(Values { by_reference, by_container, router_config })
     }
 
     /// Parameters and secrets. A task that names none needs no role either.
@@ -67,8 +72,31 @@ impl Secrets {
         Ok(batches.into_iter().chain(secrets).flatten().collect())
     }
 
+    /// A log router's own configuration, if it lies in the object store.
+    async fn router_config(&self, task: &Task) -> Result<Option<Bytes>, Failure> {
+        let Some(arn) = firelens::object(task) else { return Ok(None) };
+        let failed = |key: &str, bucket: &str, why: &str| {
+            Err(Failure::new(
+                "ResourceInitializationError",
+                format!(
+                    "unable to create firelens resource: unable to download s3 config {key} from \
+                     bucket {bucket}: {why}"
+                ),
+            ))
+        };
+        let Some((bucket, key)) = env_file::object(arn) else {
+            return failed(arn, "", "the ARN names no object of S3");
+        };
+        let Some(store) = &self.inner.objects else { return failed(key, bucket, NO_STORE) };
+        let _permit = self.inner.permits.acquire().await;
+        match store.get(bucket, key).await {
+            Ok(content) => Ok(Some(content)),
+            Err(why) => failed(key, bucket, &why),
+        }
+    }
+
     /// A call, again and again while the server can't be reached.
-    async fn call<O: OperationShape>(
+    pub(super) async fn call<O: OperationShape>(
         &self,
         client: &EcsClient,
         service: Service,
@@ -172,8 +200,7 @@ impl Secrets {
             return Err(wording.file("", arn, "the ARN names no object of S3"));
         };
         let Some(store) = &self.inner.objects else {
-            let why = "this agent knows no object store: it was started without --s3-endpoint";
-            return Err(wording.file(bucket, key, why));
+            return Err(wording.file(bucket, key, NO_STORE));
         };
         let _permit = self.inner.permits.acquire().await;
         let content = store.get(bucket, key).await;
@@ -241,89 +268,10 @@ fn checked(reference: &str, value: Secret, wording: &Wording) -> Result<Secret, 
 }
 
 /// An error as clients of the API tell it.
-fn said(error: &Error) -> String {
+pub(super) fn said(error: &Error) -> String {
     match error {
         Error::Refused { code, message, .. } => format!("{code}: {message}"),
         other => other.to_string(),
-    }
-}
-
-/// How a task is told what went wrong.
-struct Wording {
-    fargate: bool,
-    region: String,
-}
-
-/// What stands before all reasons of FARGATE.
-const FARGATE: &str =
-    "unable to pull secrets or registry auth: execution resource retrieval failed";
-
-impl Wording {
-    fn of(task: &Task) -> Self {
-        let region = task.arn.split(':').nth(3).unwrap_or_default().to_owned();
-        Self { fargate: task.launch_type.as_deref() == Some("FARGATE"), region }
-    }
-
-    fn fargate(text: impl std::fmt::Display) -> Failure {
-        Failure::new("ResourceInitializationError", format!("{FARGATE}: {text}"))
-    }
-
-    /// On EC2 the reason has no name before it.
-    fn plain(text: impl ToString) -> Failure {
-        Failure::new("", text)
-    }
-
-    fn told(&self, text: String) -> Failure {
-        if self.fargate { Self::fargate(text) } else { Self::plain(text) }
-    }
-
-    fn reference(&self, text: &str, error: &dyn std::fmt::Display) -> Failure {
-        self.told(format!("trying to retrieve secret with value {text} resulted in error: {error}"))
-    }
-
-    fn parameters(&self, why: &str) -> Failure {
-        match self.fargate {
-            true => Self::fargate(format!(
-                "unable to retrieve secrets from ssm: service call has been retried 1 time(s): {why}"
-            )),
-            false => Self::plain(format!(
-                "Fetching secret data from SSM Parameter Store in {}: {why}",
-                self.region
-            )),
-        }
-    }
-
-    fn invalid_parameters(&self, names: &[String]) -> Failure {
-        let what = if self.fargate { "invalid ssm parameters" } else { "invalid parameters" };
-        self.parameters(&format!("{what}: {}", names.join(",")))
-    }
-
-    fn secret(&self, id: &str, why: &str) -> Failure {
-        match self.fargate {
-            true => Self::fargate(format!(
-                "unable to retrieve secret from asm: service call has been retried 1 time(s): \
-                 failed to fetch secret {id} from secrets manager: {why}"
-            )),
-            false => Self::plain(format!(
-                "Fetching secret data from AWS Secrets Manager in region {}: secret {id}: {why}",
-                self.region
-            )),
-        }
-    }
-
-    fn file(&self, bucket: &str, key: &str, why: &str) -> Failure {
-        match self.fargate {
-            true => Failure::new(
-                "ResourceInitializationError",
-                format!(
-                    "failed to download env files: file download command: non empty error stream: \
-                     service call has been retried 1 time(s): {why}"
-                ),
-            ),
-            false => Self::plain(format!(
-                "unable to download env file with key {key} from bucket {bucket}, error: {why}"
-            )),
-        }
     }
 }
 

@@ -8,10 +8,13 @@
 mod env_file;
 mod fetch;
 mod object_store;
+mod registry;
+mod wording;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
 use tokio::sync::Semaphore;
 use wharf_runtime::SandboxId;
 
@@ -33,6 +36,8 @@ pub(crate) struct Values {
     by_reference: BTreeMap<String, Secret>,
     /// The variables of each container's files, by the container's name.
     by_container: BTreeMap<String, Vec<(String, Secret)>>,
+    /// What a log router's own configuration says, where it lies in the object store.
+    pub(crate) router_config: Option<Bytes>,
 }
 
 impl Values {
@@ -56,6 +61,11 @@ impl Values {
             all.push((name, value));
         }
         all.iter().map(|(name, value)| Secret::new(format!("{name}={}", value.expose()))).collect()
+    }
+
+    /// The container, with the options of its log that come from secrets.
+    pub(crate) fn with_log(&self, container: &Container) -> Container {
+        Container { log: self.log(container), ..container.clone() }
     }
 
     /// The container's log settings with the options that come from secrets.
@@ -147,6 +157,7 @@ mod tests {
         app.secrets = vec![("C".to_owned(), "/c".to_owned())];
         let pair = |name: &str, value: &str| (name.to_owned(), Secret::new(value));
         let values = Values {
+            router_config: None,
             by_reference: BTreeMap::from([pair("/c", "secret")]),
             by_container: BTreeMap::from([(
                 "app".to_owned(),

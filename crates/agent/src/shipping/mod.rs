@@ -29,6 +29,7 @@ use crate::engine::{Failure, Machine};
 use crate::firelens;
 use crate::launch::docker_name;
 use crate::roles::ExecutionRoles;
+use crate::secrets::{Secrets, Values};
 use crate::task::{Container, Task};
 use crate::tasks::locked;
 use awslogs::{Caller, Stream};
@@ -41,6 +42,8 @@ const BLOCKING_TIMEOUT: Duration = Duration::from_secs(60);
 const NON_BLOCKING_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the stop of a router waits for what those before it wrote.
 const ROUTER_TIMEOUT: Duration = Duration::from_secs(5);
+/// The pause between attempts at options that come from secrets.
+const FETCH_AGAIN: Duration = Duration::from_secs(5);
 
 type Key = (SandboxId, String);
 
@@ -104,6 +107,14 @@ fn settings(
         })),
     };
     let invalid = |why| {
+        let names: Vec<&str> = container.log_secrets.iter().map(|(name, _)| &**name).collect();
+        // What is wrong would say the value.
+        let why = match names.is_empty() {
+            true => why,
+            false => {
+                format!("an option is invalid, maybe one of secretOptions: {}", names.join(", "))
+            }
+        };
         Failure::new(
             "ResourceInitializationError",
             format!("failed to validate logger args: {why}"),
@@ -138,6 +149,21 @@ pub(crate) fn shown(task: &Task, container: &Container) -> BTreeMap<String, Stri
         options.insert("awslogs-stream".to_owned(), stream);
     }
     options
+}
+
+/// A task's values, tried for as long as somebody waits: an agent that was started again has to be
+/// sent the role's credentials first.
+async fn fetched(secrets: &Secrets, task: &Task) -> Arc<Values> {
+    loop {
+        match secrets.of(task).await {
+            Ok(values) => return values,
+            Err(failure) => {
+                let why = failure.reason();
+                tracing::warn!(task = %task.arn, %why, "logs wait for the options of their driver");
+            }
+        }
+        tokio::time::sleep(FETCH_AGAIN).await;
+    }
 }
 
 /// Why a container's driver doesn't begin.
@@ -177,8 +203,9 @@ impl Shipping {
 
     /// Makes the streams whose names are known before anything of the task is made: a missing group
     /// is told then.
-    pub(crate) async fn prepare(&self, task: &Task) -> Result<(), Failure> {
+    pub(crate) async fn prepare(&self, task: &Task, values: &Values) -> Result<(), Failure> {
         for container in &task.containers {
+            let container = &values.with_log(container);
             let Some(settings) = self.settings(task, container) else { continue };
             let Settings::Awslogs(settings) = settings? else { continue };
             let Some(stream) = settings.stream(task, &container.name) else { continue };
@@ -197,7 +224,7 @@ impl Shipping {
         Ok(())
     }
 
-    /// Begins with a container that was made.
+    /// Begins with a container that was made, and that has the options of its log complete.
     pub(crate) async fn begin(
         &self,
         task: &Task,
@@ -223,12 +250,13 @@ impl Shipping {
             }
             Settings::Messages(settings) => {
                 let subject = settings.subject(task, container, runtime_id, image_id);
-                let mut messages = Messages::new(settings, subject);
+                let is_secret = !container.log_secrets.is_empty();
+                let mut messages = Messages::new(settings, subject, is_secret);
                 messages.probe().await.map_err(|why| not_begun(&why))?;
                 Sink::Messages(Box::new(messages))
             }
         };
-        self.ship(task, container, sink, log);
+        self.ship(task, container, std::future::ready(sink), log);
         Ok(())
     }
 
@@ -237,25 +265,42 @@ impl Shipping {
         Sink::Stream(Box::new(Stream { caller, settings, name }))
     }
 
-    /// Goes on with what an earlier agent left.
-    pub(crate) fn resume(&self, machine: &Machine, log: impl Fn(&str) -> PathBuf) {
+    /// Goes on with what an earlier agent left. Options that come from secrets are fetched again
+    /// before their receiver is made, whenever the role's credentials are back.
+    pub(crate) fn resume(
+        &self,
+        secrets: &Secrets,
+        machine: &Machine,
+        log: impl Fn(&str) -> PathBuf,
+    ) {
         let task = &machine.task;
         for (container, state) in machine.containers() {
-            let settings = self.settings(task, container);
-            let (Some(Ok(settings)), Some(id)) = (settings, &state.runtime_id) else { continue };
+            let is_shipped = matches!(Driver::parse(&container.log.driver),
+                Some(driver) if driver != Driver::JsonFile);
+            let Some(id) = state.runtime_id.as_ref().filter(|_| is_shipped) else { continue };
             let log = log(&container.name);
             if cursor::Cursor::read(&log).is_done {
                 continue;
             }
-            let sink = match settings {
-                Settings::Awslogs(settings) => {
-                    let name = settings.stream(task, &container.name);
-                    self.stream(task, settings, name.unwrap_or_else(|| id.clone()))
-                }
-                Settings::Messages(settings) => {
-                    let image_id = state.image_id.as_deref().unwrap_or_default();
-                    let subject = settings.subject(task, container, id, image_id);
-                    Sink::Messages(Box::new(Messages::new(settings, subject)))
+            let image_id = state.image_id.clone().unwrap_or_default();
+            // A router's address is no option of the others.
+            let has_secrets = !container.log_secrets.is_empty()
+                && container.log.driver != Driver::Awsfirelens.as_str();
+            if !has_secrets {
+                let Some(sink) = self.sink_again(task, container, id, &image_id) else { continue };
+                self.ship(task, container, std::future::ready(sink), log);
+                continue;
+            }
+            let (shipping, secrets) = (self.clone(), secrets.clone());
+            let (task_again, id) = (task.clone(), id.clone());
+            let again = container.clone();
+            let sink = async move {
+                let values = fetched(&secrets, &task_again).await;
+                let complete = values.with_log(&again);
+                match shipping.sink_again(&task_again, &complete, &id, &image_id) {
+                    Some(sink) => sink,
+                    // The value was changed to one that means nothing: there is no receiver.
+                    None => std::future::pending().await,
                 }
             };
             self.ship(task, container, sink, log);
@@ -266,7 +311,39 @@ impl Shipping {
         }
     }
 
-    fn ship(&self, task: &Task, container: &Container, sink: Sink, log: PathBuf) {
+    /// The receiver that a container's log went to before this agent.
+    fn sink_again(
+        &self,
+        task: &Task,
+        container: &Container,
+        id: &str,
+        image_id: &str,
+    ) -> Option<Sink> {
+        match self.settings(task, container)? {
+            Ok(Settings::Awslogs(settings)) => {
+                let name = settings.stream(task, &container.name);
+                Some(self.stream(task, settings, name.unwrap_or_else(|| id.to_owned())))
+            }
+            Ok(Settings::Messages(settings)) => {
+                let subject = settings.subject(task, container, id, image_id);
+                let is_secret = !container.log_secrets.is_empty();
+                Some(Sink::Messages(Box::new(Messages::new(settings, subject, is_secret))))
+            }
+            Err(failure) => {
+                let why = failure.reason();
+                tracing::warn!(task = %task.arn, container = %container.name, %why, "a log is lost");
+                None
+            }
+        }
+    }
+
+    fn ship(
+        &self,
+        task: &Task,
+        container: &Container,
+        sink: impl Future<Output = Sink> + Send + 'static,
+        log: PathBuf,
+    ) {
         let key = (task.id.clone(), container.name.clone());
         let mut entries = locked(&self.inner.entries);
         if entries.contains_key(&key) {
@@ -275,19 +352,20 @@ impl Shipping {
         let (ended, has_ended) = watch::channel(false);
         let (stages, stage) = watch::channel(Stage::Shipping);
         let stop = self.inner.shutdown.child_token();
-        let patience = match sink {
-            Sink::Stream(_) => Patience::Server,
-            Sink::Messages(_) if container.log.is_blocking() => {
-                Patience::Receiver(BLOCKING_TIMEOUT)
-            }
-            Sink::Messages(_) => Patience::Receiver(NON_BLOCKING_TIMEOUT),
+        let patience = match Driver::parse(&container.log.driver) {
+            Some(Driver::Awslogs) => Patience::Server,
+            _ if container.log.is_blocking() => Patience::Receiver(BLOCKING_TIMEOUT),
+            _ => Patience::Receiver(NON_BLOCKING_TIMEOUT),
         };
         entries.insert(key, Entry { stage, ended, stop: stop.clone(), patience });
         drop(entries);
-        let shipper = Shipper { sink, log, ended: has_ended, stages: Stages(stages) };
+        let ships = async move {
+            let sink = sink.await;
+            Shipper { sink, log, ended: has_ended, stages: Stages(stages) }.run().await;
+        };
         self.inner.tracker.spawn(async move {
             tokio::select! {
-                () = shipper.run() => {}
+                () = ships => {}
                 () = stop.cancelled() => {}
             }
         });

@@ -40,6 +40,7 @@ pub(super) fn parse(
     let linux = wire.linux_parameters.clone().unwrap_or_default();
     let mut container = Container {
         image: image.ok_or(Error::Missing("containers[].image"))?,
+        registry_secret: registry_secret(wire)?,
         arn: wire.container_arn.clone(),
         essential: wire.essential.unwrap_or(true),
         cpu: positive("cpu", wire.cpu)?.unwrap_or(0),
@@ -71,6 +72,8 @@ pub(super) fn parse(
             drop: linux.capabilities.as_ref().and_then(|c| c.drop.clone()).unwrap_or_default(),
         },
         devices: linux.devices.iter().flatten().map(device).collect::<Result<_, _>>()?,
+        gpus: Vec::new(),
+        apparmor: None,
         sysctls: BTreeMap::new(),
         extra_hosts: Vec::new(),
         dns: Default::default(),
@@ -121,11 +124,23 @@ fn refuse_unsupported(wire: &acs::Container, name: &str) -> Result<(), Error> {
         ("credentialSpecs", any(&wire.credential_specs)),
         ("managedAgents", any(&wire.managed_agents)),
         ("resourceRequirements", any(&wire.resource_requirements)),
-        ("registryAuthentication", wire.registry_authentication.is_some()),
     ];
     match refused.iter().find(|(_, asked)| *asked) {
         Some((member, _)) => Err(Error::Unsupported(format!("container {name}: {member}"))),
         None => Ok(()),
+    }
+}
+
+/// The secret with the name and the password for the image's registry.
+fn registry_secret(wire: &acs::Container) -> Result<Option<String>, Error> {
+    let Some(data) = &wire.registry_authentication else { return Ok(None) };
+    match data.kind.as_deref().unwrap_or_default() {
+        "asm" => {
+            let secret = data.asm_auth_data.as_ref().and_then(|d| d.credentials_parameter.clone());
+            let secret = secret.filter(|secret| !secret.is_empty());
+            secret.ok_or(Error::Missing("asmAuthData.credentialsParameter")).map(Some)
+        }
+        other => Err(Error::Unsupported(format!("registryAuthentication.type {other:?}"))),
     }
 }
 
@@ -425,18 +440,6 @@ fn health_check(wire: &docker::HealthCheck) -> Result<Option<HealthCheck>, Error
         retries: wire.retries.filter(|n| *n > 0).map_or(3, |n| n.min(1000) as u32),
         start_period_ms: millis(wire.start_period, 0),
     }))
-}
-
-/// A number of bytes with docker's suffixes (`64m`, `1g`), lower case.
-pub(super) fn parse_size(text: &str) -> Option<u64> {
-    let text = text.strip_suffix('b').unwrap_or(text);
-    let (digits, factor) = match text.chars().last()? {
-        'k' => (&text[..text.len() - 1], 1 << 10),
-        'm' => (&text[..text.len() - 1], 1 << 20),
-        'g' => (&text[..text.len() - 1], 1 << 30),
-        _ => (text, 1u64),
-    };
-    digits.parse::<u64>().ok()?.checked_mul(factor)
 }
 
 /// A signal by number or name (`15`, `SIGTERM`, `term`).

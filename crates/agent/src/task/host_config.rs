@@ -1,12 +1,15 @@
 //! docker's `HostConfig` of a container: limits, rights, devices, name resolution.
 
-use wharf_model::log_driver::Driver;
+use wharf_model::log_driver::{Driver, parse_size};
 use wharf_runtime::spec::{Device, Mount, MountSource, Ulimit};
 use wharf_wire::acs::docker;
 
-use super::container::{MIN_MEMORY_MIB, absolute, parse_size};
+use super::container::{MIN_MEMORY_MIB, absolute};
 use super::parse::{Error, ipv4, positive};
 use super::{Container, LogConfig};
+
+/// What a security option with a profile of AppArmor begins with.
+const APPARMOR: &str = "apparmor";
 
 /// Puts the configuration over what the plain members say.
 pub(super) fn over(config: docker::HostConfig, container: &mut Container) -> Result<(), Error> {
@@ -29,6 +32,10 @@ pub(super) fn over(config: docker::HostConfig, container: &mut Container) -> Res
         match option.as_str() {
             "no-new-privileges" | "no-new-privileges:true" => container.no_new_privileges = true,
             "no-new-privileges:false" => container.no_new_privileges = false,
+            other if other.starts_with(APPARMOR) => {
+                let profile = other[APPARMOR.len()..].trim_start_matches([':', '=']);
+                container.apparmor = Some(profile.to_owned()).filter(|name| !name.is_empty());
+            }
             other => return Err(Error::Unsupported(format!("dockerSecurityOptions {other:?}"))),
         }
     }
@@ -93,8 +100,7 @@ fn tmpfs(target: &str, options: &str) -> Result<Mount, Error> {
     for option in options.split(',').filter(|option| !option.is_empty()) {
         match option.strip_prefix("size=") {
             Some(size) => {
-                let size = size.to_ascii_lowercase();
-                size_bytes = parse_size(&size)
+                size_bytes = parse_size(size)
                     .ok_or_else(|| Error::invalid("Tmpfs", format!("size {size:?}")))?;
             }
             None if option == "ro" => read_only = true,

@@ -55,6 +55,9 @@ pub struct Task {
     /// Hard limit of the task in MiB.
     #[serde(default)]
     pub memory_mib: Option<u64>,
+    /// What the containers may write in all, in GiB.
+    #[serde(default)]
+    pub ephemeral_storage_gib: Option<u64>,
     /// How the task is connected.
     pub network: Network,
     /// `pidMode`.
@@ -156,6 +159,10 @@ pub struct Container {
     pub name: String,
     /// The image as the task definition names it.
     pub image: String,
+    /// The secret of Secrets Manager that the image's registry is asked by
+    /// (`repositoryCredentials`), by its ARN or its name.
+    #[serde(default)]
+    pub registry_secret: Option<String>,
     /// The container's ARN.
     #[serde(default)]
     pub arn: Option<String>,
@@ -235,6 +242,12 @@ pub struct Container {
     /// `linuxParameters.devices`.
     #[serde(default)]
     pub devices: Vec<Device>,
+    /// The host's GPUs that it was given, by their ids.
+    #[serde(default)]
+    pub gpus: Vec<String>,
+    /// The profile of AppArmor that it runs under.
+    #[serde(default)]
+    pub apparmor: Option<String>,
     /// `systemControls`.
     #[serde(default)]
     pub sysctls: BTreeMap<String, String>,
@@ -468,6 +481,7 @@ pub(crate) mod fixtures {
         Container {
             name: name.to_owned(),
             image: "busybox".to_owned(),
+            registry_secret: None,
             arn: None,
             essential: true,
             cpu: 0,
@@ -495,6 +509,8 @@ pub(crate) mod fixtures {
             ulimits: Vec::new(),
             capabilities: Capabilities::default(),
             devices: Vec::new(),
+            gpus: Vec::new(),
+            apparmor: None,
             sysctls: BTreeMap::new(),
             extra_hosts: Vec::new(),
             dns: Dns::default(),
@@ -527,6 +543,7 @@ pub(crate) mod fixtures {
             launch_type: None,
             cpu: None,
             memory_mib: None,
+            ephemeral_storage_gib: None,
             network: Network::Bridge,
             pid: PidMode::default(),
             ipc: IpcMode::default(),

@@ -15,6 +15,8 @@ use crate::engine::depends;
 
 /// The most containers of a task (ECS quota).
 const MAX_CONTAINERS: usize = 10;
+/// More than ECS has: as bytes it is far from overflow.
+const MAX_STORAGE_GIB: u64 = 1 << 20;
 
 /// Why a task was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -70,6 +72,7 @@ pub fn parse(wire: &acs::Task) -> Result<Task, Error> {
         }
         containers.push(container);
     }
+    gpus(wire, &mut containers)?;
     container::take_volumes_from(wire_containers, &mut containers)?;
     container::order_router(&mut containers)?;
     depends::check(&containers)?;
@@ -90,6 +93,8 @@ pub fn parse(wire: &acs::Task) -> Result<Task, Error> {
         memory_mib: positive("memory", wire.memory)?,
         dns: dns(wire),
         network,
+        ephemeral_storage_gib: positive("ephemeralStorageGiB", wire.ephemeral_storage_gib)?
+            .map(|gib| gib.min(MAX_STORAGE_GIB)),
         pid: pid_mode(wire.pid_mode.as_deref())?,
         ipc: ipc_mode(wire.ipc_mode.as_deref())?,
         containers,
@@ -99,6 +104,23 @@ pub fn parse(wire: &acs::Task) -> Result<Task, Error> {
             wire.execution_role_credentials.as_ref(),
         )?,
     })
+}
+
+/// The type of an association that gives a GPU.
+const GPU: &str = "gpu";
+
+/// Which GPUs are whose.
+fn gpus(wire: &acs::Task, containers: &mut [super::Container]) -> Result<(), Error> {
+    for association in wire.associations.iter().flatten() {
+        let id = association.name.clone().filter(|id| !id.is_empty());
+        let id = id.ok_or(Error::Missing("associations[].name"))?;
+        for name in association.containers.iter().flatten() {
+            let container = containers.iter_mut().find(|container| container.name == *name);
+            let missing = || Error::invalid("associations", format!("no container {name:?}"));
+            container.ok_or_else(missing)?.gpus.push(id.clone());
+        }
+    }
+    Ok(())
 }
 
 fn pid_mode(word: Option<&str>) -> Result<PidMode, Error> {
@@ -125,8 +147,11 @@ fn refuse_unsupported(wire: &acs::Task) -> Result<(), Error> {
     if wire.proxy_configuration.is_some() {
         return unsupported("proxyConfiguration");
     }
-    if wire.associations.as_ref().is_some_and(|list| !list.is_empty()) {
-        return unsupported("associations");
+    for association in wire.associations.iter().flatten() {
+        let kind = association.kind.as_deref().unwrap_or_default();
+        if kind != GPU {
+            return Err(Error::Unsupported(format!("association type {kind:?}")));
+        }
     }
     if wire.enable_fault_injection == Some(true) {
         return unsupported("enableFaultInjection");

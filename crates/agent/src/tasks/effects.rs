@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use wharf_image::store::Source;
-use wharf_image::{Image, ImageStore, NoProgress, PullError, RegistryClient};
+use wharf_image::{Image, ImageStore, NoProgress, PullError, PullOptions, RegistryClient};
 use wharf_runtime::{ContainerInfo, ContainerSpec, ContainerStatus, Runtime, SandboxId};
 
 use super::listening;
@@ -18,7 +18,7 @@ use crate::own_registry::OwnRegistry;
 use crate::roles::ExecutionRoles;
 use crate::secrets::Secrets;
 use crate::shipping::Shipping;
-use crate::task::Task;
+use crate::task::{Container, Task};
 
 /// `ECS_CONTAINER_CREATE_TIMEOUT` of Amazon's agent.
 const CREATE_TIMEOUT: Duration = Duration::from_secs(4 * 60);
@@ -66,10 +66,13 @@ impl Host {
     /// The image, from the store or a registry: a locally built or loaded one is used as it is;
     /// any other is asked for, and the cached one is used when the registry fails (the agent's
     /// default pull behaviour).
-    async fn image(&self, name: &str) -> Result<Image, Failure> {
+    async fn image(&self, task: &Task, container: &Container) -> Result<Image, Failure> {
+        let name = &container.image;
+        // Also where the image is here already: it is who may have it that is asked for.
+        let credentials = self.secrets.registry(task, container).await?;
         let failed =
             |error: &dyn std::fmt::Display| Failure::new("CannotPullContainerError", error);
-        let (images, wanted) = (self.images.clone(), name.to_owned());
+        let (images, wanted) = (self.images.clone(), name.clone());
         let cached = tokio::task::spawn_blocking(move || images.resolve(&wanted))
             .await
             .map_err(|error| failed(&error))?
@@ -83,7 +86,9 @@ impl Host {
                     // The registry is away, as the control plane is.
                     Err(failure) => return cached.ok_or(failure),
                 };
-                let options = own.clone().unwrap_or_default();
+                let of_definition =
+                    || PullOptions { credentials: credentials.clone(), ..Default::default() };
+                let options = own.clone().unwrap_or_else(of_definition);
                 let progress = Arc::new(NoProgress);
                 let mut pulled = self.images.pull(&self.registry, name, &options, progress).await;
                 if own.is_some() && pulled.as_ref().is_err_and(PullError::is_denied) {
@@ -113,7 +118,7 @@ impl Host {
 
     pub(super) async fn pull(&self, task: &Task, index: usize) -> (Input, Option<Image>) {
         let container = &task.containers[index];
-        match self.image(&container.image).await {
+        match self.image(task, container).await {
             Err(failure) => (Input::Failed { index, failure }, None),
             Ok(image) => {
                 let (images, pinned) = (self.images.clone(), image.clone());
@@ -139,13 +144,7 @@ impl Host {
         if self.runtime.sandbox(&task.id).await.is_ok_and(|info| info.shim_pid.is_none()) {
             let _ = self.remove_sandbox(task).await;
         }
-        if let Err(failure) = self.secrets.of(task).await {
-            return Input::SandboxFailed(failure);
-        }
-        if let Err(failure) = self.shipping.prepare(task).await {
-            return Input::SandboxFailed(failure);
-        }
-        if let Err(failure) = firelens::prepare(task, &self.surroundings) {
+        if let Err(failure) = self.prepare(task).await {
             return Input::SandboxFailed(failure);
         }
         let spec = launch::sandbox(task, &self.surroundings);
@@ -159,6 +158,13 @@ impl Host {
             }
             Err(_) => Input::SandboxFailed(timed_out("resource created", CREATE_TIMEOUT)),
         }
+    }
+
+    /// What a task needs before anything of it is made.
+    async fn prepare(&self, task: &Task) -> Result<(), Failure> {
+        let values = self.secrets.of(task).await?;
+        self.shipping.prepare(task, &values).await?;
+        firelens::prepare(task, &self.surroundings, &values)
     }
 
     pub(super) async fn create(&self, task: &Task, index: usize, image: Option<Image>) -> Input {
@@ -177,7 +183,7 @@ impl Host {
         let container = &task.containers[index];
         let image = match image {
             Some(image) => image,
-            None => self.image(&container.image).await?,
+            None => self.image(task, container).await?,
         };
         let router = self.router_address(task).await;
         let values = self.secrets.of(task).await?;
@@ -186,6 +192,7 @@ impl Host {
             Ok(Ok(info)) => {
                 let log = self.runtime.log_path(&task.id, &container.name);
                 let (id, image_id) = (info.runtime_id.as_str(), image.id.to_string());
+                let container = &values.with_log(container);
                 self.shipping.begin(task, container, (id, &image_id), log).await?;
                 Ok(Input::Created {
                     index,

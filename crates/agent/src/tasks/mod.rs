@@ -174,7 +174,7 @@ impl Tasks {
             tracing::info!(task = %machine.task.arn, known = machine.state.known.as_str(), "adopted");
             let host = &self.inner.host;
             let log = |name: &str| host.runtime.log_path(&machine.task.id, name);
-            host.shipping.resume(&machine, log);
+            host.shipping.resume(&host.secrets, &machine, log);
             self.spawn(machine, output);
         }
         for (id, _) in sandboxes {

@@ -3,9 +3,22 @@
 use crate::app::App;
 use wharf_model::ArnScope;
 
-/// The host that images' names begin with, where this server is reached on loopback: what docker takes
-/// for a registry that may do without TLS.
+/// The host that images' names begin with: ECR's own name for this account and region while this
+/// host's clients find it here, else the server's address.
 pub(crate) fn registry_host(app: &App) -> String {
+    app.registry().public_name().unwrap_or_else(|| own_address(app))
+}
+
+/// Where `docker login` goes.
+pub(crate) fn proxy_endpoint(app: &App) -> String {
+    match app.registry().public_name() {
+        Some(name) => format!("https://{name}"),
+        None => format!("http://{}", own_address(app)),
+    }
+}
+
+/// The server's address, on loopback as what docker takes for a registry that may do without TLS.
+fn own_address(app: &App) -> String {
     let endpoint = app.endpoint();
     let host = endpoint.split_once("://").map_or(endpoint, |(_, host)| host).trim_end_matches('/');
     match host.strip_prefix("127.0.0.1:") {

@@ -25,7 +25,7 @@ pub(super) async fn get_token(
     let data = AuthorizationData {
         authorization_token: Some(STANDARD.encode(format!("AWS:{token}"))),
         expires_at: Some(wire_time(end)),
-        proxy_endpoint: Some(format!("http://{}", names::registry_host(ecr.app))),
+        proxy_endpoint: Some(names::proxy_endpoint(ecr.app)),
     };
     Ok(GetAuthorizationTokenResponse { authorization_data: Some(vec![data]) })
 }

@@ -1,6 +1,6 @@
 //! What RunTask and StartTask have in common: overrides, tags, group, startedBy, and the answer.
 
-use super::register_task_definition::{Error, secrets, size};
+use super::register_task_definition::{Error, gpus, secrets, size, storage};
 use super::{present, resolve, tags};
 use crate::context::{Context, HistoryEntry};
 use crate::error::ApiError;
@@ -28,7 +28,14 @@ pub fn overrides(
     has_object_store: bool,
 ) -> Result<TaskOverride, ApiError> {
     let Some(sent) = sent else { return Ok(TaskOverride::default()) };
-    let carried_out = ["containerOverrides", "cpu", "memory", "taskRoleArn", "executionRoleArn"];
+    let carried_out = [
+        "containerOverrides",
+        "cpu",
+        "memory",
+        "ephemeralStorage",
+        "taskRoleArn",
+        "executionRoleArn",
+    ];
     super::carried_out::refuse(&super::carried_out::not_carried_out(sent.clone(), &carried_out))?;
     if wharf_wire::json::to_vec(sent.clone()).len() > MAX_OVERRIDES {
         return Err(ApiError::invalid_parameter(
@@ -42,7 +49,7 @@ pub fn overrides(
     if containers.iter().any(|container| !container.environment_files.is_empty()) {
         let role = sent.execution_role_arn.as_ref().or(definition.execution_role_arn.as_ref());
         let lacks = match role {
-            _ if !has_object_store => Some(Error::NoObjectStore),
+            _ if !has_object_store => Some(Error::NoObjectStore("environmentFiles")),
             None => Some(Error::ExecutionRoleMissing("environment files")),
             Some(_) => None,
         };
@@ -58,9 +65,19 @@ pub fn overrides(
             .as_deref()
             .map(|t| size::memory(t).map_err(|_| invalid(t)))
             .transpose()?,
+        ephemeral_storage_gib: sent
+            .ephemeral_storage
+            .as_ref()
+            .map(|sent| storage::ephemeral(sent).map_err(refused))
+            .transpose()?,
         task_role_arn: sent.task_role_arn.clone(),
         execution_role_arn: sent.execution_role_arn.clone(),
     })
+}
+
+#[allow(clippy::needless_pass_by_value)] // for map_err
+fn refused(error: Error) -> ApiError {
+    ApiError::client(error.to_string())
 }
 
 fn container(
@@ -75,7 +92,12 @@ fn container(
         "cpu",
         "memory",
         "memoryReservation",
+        "resourceRequirements",
     ];
+    let resources = sent.resource_requirements.as_deref().unwrap_or_default();
+    if gpus::asks_for_more(resources) {
+        super::carried_out::refuse(&["resourceRequirements InferenceAccelerator"])?;
+    }
     super::carried_out::refuse(&super::carried_out::not_carried_out(sent.clone(), &carried_out))?;
     let name = sent.name.clone().unwrap_or_default();
     if name.is_empty() {
@@ -104,6 +126,7 @@ fn container(
         cpu: positive("cpu", sent.cpu, 0)?,
         memory: positive("memory", sent.memory, 6)?,
         memory_reservation: positive("memoryReservation", sent.memory_reservation, 6)?,
+        gpus: gpus::parse(&name, resources).map_err(refused)?,
         command: sent.command.clone().filter(|c| !c.is_empty()),
         environment: environment
             .map(|e| (e.name.clone().unwrap_or_default(), e.value.clone().unwrap_or_default()))
@@ -111,7 +134,7 @@ fn container(
         environment_files: secrets::environment_files(
             sent.environment_files.as_deref().unwrap_or_default(),
         )
-        .map_err(|error| ApiError::client(error.to_string()))?,
+        .map_err(refused)?,
         name,
     })
 }

@@ -19,7 +19,8 @@ use wharf_wire::ecs::types::{
 
 /// Prefixes of the attributes that tell what an agent can do: what it doesn't send any more after
 /// an upgrade is gone.
-const CAPABILITIES: [&str; 2] = ["ecs.capability.", "com.amazonaws.ecs.capability."];
+const CAPABILITIES: [&str; 3] =
+    ["ecs.capability.", "com.amazonaws.ecs.capability.", "wharf.capability."];
 const AVAILABILITY_ZONE: &str = "ecs.availability-zone";
 /// Sent by agents that can give a task an interface of its own.
 const TASK_ENI: &str = "ecs.capability.task-eni";
@@ -51,6 +52,7 @@ pub fn register_container_instance(
 /// What the agent says of its host.
 struct Sent {
     registered: ResourceAmount,
+    gpu_ids: Vec<String>,
     attributes: Vec<Attribute>,
     identity: InstanceIdentity,
     version: types::VersionInfo,
@@ -81,13 +83,15 @@ impl Sent {
             attributes.push(Attribute { name: AVAILABILITY_ZONE.to_owned(), value: Some(zone) });
         }
         let mut registered = resources(input.total_resources.as_deref().unwrap_or_default())?;
-        registered.gpus =
-            u32::try_from(input.platform_devices.as_ref().map_or(0, Vec::len)).unwrap_or(u32::MAX);
+        let devices = input.platform_devices.iter().flatten();
+        let gpus = devices.filter(|d| d.r#type == Some(types::PlatformDeviceType::Gpu));
+        let gpu_ids: Vec<String> = gpus.filter_map(|device| device.id.clone()).collect();
+        registered.gpus = u32::try_from(gpu_ids.len()).unwrap_or(u32::MAX);
         if attributes.iter().any(|a| a.name == TASK_ENI) {
             registered.network_interfaces = MAX_TASK_INTERFACES;
         }
         let version = input.version_info.clone().unwrap_or_default();
-        Ok(Self { registered, attributes, identity, version })
+        Ok(Self { registered, gpu_ids, attributes, identity, version })
     }
 }
 
@@ -108,6 +112,7 @@ fn registered(
         ec2_instance_id,
         registered_by: context.identity.principal_arn(),
         registered: sent.registered,
+        gpu_ids: sent.gpu_ids,
         attributes: sent.attributes,
         status: InstanceStatus::Active,
         version: 1,
@@ -154,6 +159,7 @@ fn registered_again(
     text(sent.version.docker_version, &mut instance.docker_version);
     instance.attributes = merged(&instance.attributes, sent.attributes);
     instance.registered = sent.registered;
+    instance.gpu_ids = sent.gpu_ids;
     instance.private_ip = sent.identity.private_ip.or(instance.private_ip);
     instance.version += 1;
     Ok(instance)

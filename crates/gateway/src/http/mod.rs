@@ -14,4 +14,4 @@ mod v2;
 mod websocket;
 
 pub use guard::AllowedHosts;
-pub use server::{Error, Limits, Options, Server};
+pub use server::{Error, Limits, Options, RegistryDoor, Server};

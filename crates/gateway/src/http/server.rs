@@ -1,7 +1,7 @@
 //! The listening socket and its connections.
 
 use super::guard::AllowedHosts;
-use super::service::Front;
+use super::service::{Front, Serves};
 use crate::app::App;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -9,8 +9,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -69,6 +72,16 @@ impl Options {
     }
 }
 
+/// A further address, where the registry alone is served under names of its own.
+pub struct RegistryDoor {
+    /// The bound socket.
+    pub listener: TcpListener,
+    /// The names in `Host`, for every port.
+    pub names: Vec<String>,
+    /// How TLS is spoken; plain HTTP without it.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+}
+
 /// Why a server didn't start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -85,10 +98,17 @@ pub enum Error {
 
 /// A bound server.
 pub struct Server {
-    listener: TcpListener,
+    doors: Vec<Door>,
     local: SocketAddr,
-    front: Arc<Front>,
+    app: Arc<App>,
     limits: Limits,
+}
+
+/// A socket with what is served behind it.
+struct Door {
+    listener: TcpListener,
+    front: Arc<Front>,
+    tls: Option<TlsAcceptor>,
 }
 
 impl Server {
@@ -102,8 +122,25 @@ impl Server {
         let local = listener.local_addr().map_err(failed)?;
         app.set_endpoint(format!("http://{local}"));
         let hosts = AllowedHosts::new(local, &options.allowed_hosts);
-        let front = Arc::new(Front::new(app, hosts, options.limits.clone()));
-        Ok(Self { listener, local, front, limits: options.limits })
+        let front = Front::new(Arc::clone(&app), hosts, options.limits.clone(), Serves::Everything);
+        let doors = vec![Door { listener, front: Arc::new(front), tls: None }];
+        Ok(Self { doors, local, app, limits: options.limits })
+    }
+
+    /// Serves the registry at a further address, too.
+    ///
+    /// # Errors
+    /// If the socket has no address.
+    pub fn open_registry_door(&mut self, door: RegistryDoor) -> std::io::Result<()> {
+        let RegistryDoor { listener, names, tls } = door;
+        let local = listener.local_addr()?;
+        let names: Vec<String> = names.into_iter().chain([local.ip().to_string()]).collect();
+        let hosts = AllowedHosts::new(local, &names);
+        let serves = Serves::Registry { tls: tls.is_some() };
+        let front = Front::new(Arc::clone(&self.app), hosts, self.limits.clone(), serves);
+        let tls = tls.map(TlsAcceptor::from);
+        self.doors.push(Door { listener, front: Arc::new(front), tls });
+        Ok(())
     }
 
     /// The address that it listens on, with the port that was taken.
@@ -113,8 +150,35 @@ impl Server {
 
     /// Accepts and serves until `shutdown` is cancelled and the running requests are answered.
     pub async fn run(self, shutdown: CancellationToken) {
+        let Self { doors, app, limits, .. } = self;
+        let limits = Arc::new(limits);
         let connections = TaskTracker::new();
-        let places = Arc::new(Semaphore::new(self.limits.connections));
+        let places = Arc::new(Semaphore::new(limits.connections));
+        let accepting: JoinSet<()> = doors
+            .into_iter()
+            .map(|door| {
+                let (limits, connections) = (Arc::clone(&limits), connections.clone());
+                door.accept(limits, connections, Arc::clone(&places), shutdown.clone())
+            })
+            .collect();
+        accepting.join_all().await;
+        app.stopping().cancel();
+        connections.close();
+        if tokio::time::timeout(limits.drain_timeout, connections.wait()).await.is_err() {
+            tracing::warn!("requests were still running when the server stopped");
+        }
+    }
+}
+
+impl Door {
+    /// Accepts connections until `shutdown`, as long as there are places.
+    async fn accept(
+        self,
+        limits: Arc<Limits>,
+        connections: TaskTracker,
+        places: Arc<Semaphore>,
+        shutdown: CancellationToken,
+    ) {
         loop {
             let place = tokio::select! {
                 () = shutdown.cancelled() => break,
@@ -128,11 +192,12 @@ impl Server {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    let connection = self.connection(stream, peer, shutdown.clone());
-                    let open = self.front.app().metrics().connections().clone();
+                    let (front, tls) = (Arc::clone(&self.front), self.tls.clone());
+                    let (limits, shutdown) = (Arc::clone(&limits), shutdown.clone());
+                    let open = front.app().metrics().connections().clone();
                     connections.spawn(async move {
                         open.inc();
-                        connection.await;
+                        connection(stream, peer, tls, front, limits, shutdown).await;
                         open.dec();
                         drop(place);
                     });
@@ -144,47 +209,59 @@ impl Server {
                 }
             }
         }
-        self.front.app().stopping().cancel();
-        drop(self.listener);
-        connections.close();
-        if tokio::time::timeout(self.limits.drain_timeout, connections.wait()).await.is_err() {
-            tracing::warn!("requests were still running when the server stopped");
-        }
     }
+}
 
-    fn connection(
-        &self,
-        stream: TcpStream,
-        peer: SocketAddr,
-        shutdown: CancellationToken,
-    ) -> impl Future<Output = ()> + Send + use<> {
-        let front = Arc::clone(&self.front);
-        // Answers are small and whole: they need no delay to become full packets.
-        let _ = stream.set_nodelay(true);
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.limits.head_timeout)
-            .max_headers(self.limits.headers)
-            .max_header_size(self.limits.head_bytes)
-            .max_buf_size(self.limits.head_bytes + 8192)
-            .serve_connection(
-                TokioIo::new(stream),
-                service_fn(move |request| Arc::clone(&front).serve(request, peer)),
-            )
-            .with_upgrades();
-        async move {
-            let mut connection = std::pin::pin!(connection);
-            let ended = tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = shutdown.cancelled() => {
-                    // Closes it when idle, or after the answer that is on its way.
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            };
-            if let Err(error) = ended {
-                tracing::debug!(%peer, %error, "connection ended");
-            }
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    front: Arc<Front>,
+    limits: Arc<Limits>,
+    shutdown: CancellationToken,
+) {
+    // Answers are small and whole: they need no delay to become full packets.
+    let _ = stream.set_nodelay(true);
+    let Some(tls) = tls else {
+        return serve(stream, peer, front, &limits, shutdown).await;
+    };
+    match tokio::time::timeout(limits.head_timeout, tls.accept(stream)).await {
+        Ok(Ok(stream)) => serve(stream, peer, front, &limits, shutdown).await,
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "no TLS connection came about"),
+        Err(_) => tracing::debug!(%peer, "the TLS handshake took too long"),
+    }
+}
+
+async fn serve<S>(
+    stream: S,
+    peer: SocketAddr,
+    front: Arc<Front>,
+    limits: &Limits,
+    shutdown: CancellationToken,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head_timeout)
+        .max_headers(limits.headers)
+        .max_header_size(limits.head_bytes)
+        .max_buf_size(limits.head_bytes + 8192)
+        .serve_connection(
+            TokioIo::new(stream),
+            service_fn(move |request| Arc::clone(&front).serve(request, peer)),
+        )
+        .with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = shutdown.cancelled() => {
+            // Closes it when idle, or after the answer that is on its way.
+            connection.as_mut().graceful_shutdown();
+            connection.await
         }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%peer, %error, "connection ended");
     }
 }

@@ -26,7 +26,24 @@ pub(super) struct Front {
     app: Arc<App>,
     hosts: AllowedHosts,
     limits: Limits,
+    serves: Serves,
 }
+
+/// What there is behind an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Serves {
+    /// All of it.
+    Everything,
+    /// The image registry alone.
+    Registry {
+        /// By TLS.
+        tls: bool,
+    },
+}
+
+/// Says of a request that it came by TLS.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ByTls;
 
 /// What the log line says of a request, filled in on its way.
 #[derive(Default)]
@@ -47,8 +64,8 @@ const LOGS_FACTOR: usize = 4;
 const ECR_FACTOR: usize = 28;
 
 impl Front {
-    pub(super) fn new(app: Arc<App>, hosts: AllowedHosts, limits: Limits) -> Self {
-        Self { app, hosts, limits }
+    pub(super) fn new(app: Arc<App>, hosts: AllowedHosts, limits: Limits, serves: Serves) -> Self {
+        Self { app, hosts, limits, serves }
     }
 
     pub(super) fn app(&self) -> &App {
@@ -107,13 +124,22 @@ impl Front {
         if let Err(e) = self.hosts.check(request.headers()) {
             return refuse(trace, "host", &e);
         }
-        if !is_of_a_task(request.headers())
-            && let Some(response) = self.unsigned(&request).await
-        {
+        if let Serves::Registry { tls } = self.serves {
+            if !v2::is_path(request.uri().path()) && !v2::is_layer(request.uri().path()) {
+                let text = "Here is an image registry, below /v2/.\n";
+                return answer(404, "text/plain; charset=utf-8", text);
+            }
+            if tls {
+                request.extensions_mut().insert(ByTls);
+            }
+        }
+        let of_a_task = is_of_a_task(request.headers());
+        if !of_a_task && let Some(response) = self.unsigned(&request).await {
             return response;
         }
-        // What tasks pass on must be signed, and the registry's requests aren't.
-        if v2::is_path(request.uri().path()) && !is_of_a_task(request.headers()) {
+        // What tasks pass on must be signed, and layers' addresses aren't.
+        let path = request.uri().path();
+        if v2::is_path(path) || !of_a_task && v2::is_layer(path) {
             let (head, body) = request.into_parts();
             return v2::serve(&self.app, &self.limits, &head, body, trace).await;
         }
@@ -123,7 +149,7 @@ impl Front {
             Ok(body) => body,
             Err(e) => return refuse(trace, "body", &e),
         };
-        let identity = match self.verify(&head, &body) {
+        let identity = match verify(&self.app, &head, &body) {
             Ok(identity) => identity,
             Err(e) => return refuse(trace, "signature", &hint.protocol.refusal(&e)),
         };
@@ -208,18 +234,23 @@ impl Front {
             )),
         }
     }
+}
 
-    fn verify(&self, head: &http::request::Parts, body: &[u8]) -> Result<Verified, sigv4::Error> {
-        let headers = head.headers.iter().map(|(n, v)| (n.as_str(), v.as_bytes())).collect();
-        let request = sigv4::Request {
-            method: head.method.as_str(),
-            path: head.uri.path().as_bytes(),
-            query: head.uri.query().unwrap_or_default().as_bytes(),
-            headers,
-            body,
-        };
-        self.app.gate().verify(&request, self.app.now())
-    }
+/// Whose signature a request has.
+pub(super) fn verify(
+    app: &App,
+    head: &http::request::Parts,
+    body: &[u8],
+) -> Result<Verified, sigv4::Error> {
+    let headers = head.headers.iter().map(|(n, v)| (n.as_str(), v.as_bytes())).collect();
+    let request = sigv4::Request {
+        method: head.method.as_str(),
+        path: head.uri.path().as_bytes(),
+        query: head.uri.query().unwrap_or_default().as_bytes(),
+        headers,
+        body,
+    };
+    app.gate().verify(&request, app.now())
 }
 
 /// The protocol, XML namespace and error of a call that failed.

@@ -27,7 +27,12 @@ pub struct RegistryParts {
     pub storage: Arc<dyn Storage>,
     /// Signs the registry's tokens; only this server knows it.
     pub token_key: [u8; 32],
+    /// Says whether the registry has a name of its own now.
+    pub public_name: PublicName,
 }
+
+/// The name by which this host's clients reach the registry with TLS, while they do.
+pub type PublicName = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// Requests of the ECR API with a large body that are taken in at once: their bodies are in memory.
 const LARGE_BODIES: usize = 8;
@@ -37,6 +42,7 @@ pub(crate) struct ImageRegistry {
     storage: Arc<dyn Storage>,
     uploads: Uploads,
     tokens: Tokens,
+    public_name: PublicName,
     changes: RwLock<()>,
     large_bodies: Semaphore,
     /// When clients were last told that a repository has a blob: they count on it for a while.
@@ -52,6 +58,7 @@ impl ImageRegistry {
             uploads: Uploads::new(Arc::clone(&parts.storage)),
             storage: parts.storage,
             tokens: Tokens::new(parts.token_key),
+            public_name: parts.public_name,
             changes: RwLock::new(()),
             large_bodies: Semaphore::new(LARGE_BODIES),
             asserted: Mutex::default(),
@@ -70,6 +77,11 @@ impl ImageRegistry {
 
     pub(crate) fn tokens(&self) -> &Tokens {
         &self.tokens
+    }
+
+    /// The name by which this host's clients reach the registry with TLS, while they do.
+    pub(crate) fn public_name(&self) -> Option<String> {
+        (self.public_name)()
     }
 
     pub(crate) fn large_bodies(&self) -> &Semaphore {

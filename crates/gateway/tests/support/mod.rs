@@ -116,6 +116,7 @@ impl Fixture {
             registry: RegistryParts {
                 storage: Arc::new(LocalStorage::open(logs.path()).unwrap()),
                 token_key: [7; 32],
+                public_name: Arc::new(|| None),
             },
             keys: Arc::new(Keys),
             clock: Arc::new(SystemClock),

@@ -124,6 +124,9 @@ fn process(
     if spec.no_new_privileges {
         process["noNewPrivileges"] = json!(true);
     }
+    if let Some(profile) = &spec.apparmor_profile {
+        process["apparmorProfile"] = json!(profile);
+    }
     let rlimits = rlimits(spec)?;
     if !rlimits.is_empty() {
         process["rlimits"] = json!(rlimits);

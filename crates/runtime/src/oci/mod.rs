@@ -88,6 +88,8 @@ fn failed<E: Into<io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> Erro
 pub(crate) struct Bundle {
     /// Holds `config.json`, `rootfs`, `upper`, `work` and the files for /etc.
     pub(crate) directory: PathBuf,
+    /// The task's own file system, if it has one.
+    pub(crate) storage: Option<PathBuf>,
     /// Where the OCI runtime keeps its state.
     pub(crate) run_dir: PathBuf,
     /// The runtime's command; `None` is the embedded one.
@@ -119,6 +121,14 @@ pub(crate) struct Bundle {
 impl Bundle {
     fn rootfs(&self) -> PathBuf {
         self.directory.join("rootfs")
+    }
+
+    /// Where what the container writes lies: `upper` and `work`.
+    fn written(&self) -> PathBuf {
+        match &self.storage {
+            Some(storage) => storage.join(&self.spec.name),
+            None => self.directory.clone(),
+        }
     }
 
     /// The memory that the task's containers share; the shim mounts it.
@@ -172,6 +182,10 @@ pub(crate) fn prepare(bundle: &Bundle) -> Result<(), Error> {
     rootfs::check(&root, &bundle.spec)?;
     for mount in &bundle.spec.mounts {
         if let MountSource::Volume(path) = &mount.source {
+            if bundle.storage.is_some() {
+                // The task's volumes are another directory there than for whoever asked.
+                make(path)?;
+            }
             volume::fill(&root, &mount.target, path)?;
         }
     }
@@ -246,6 +260,9 @@ pub(crate) fn exec(bundle: &Bundle, init: i32, exec: &ExecSpec, number: u64) -> 
 pub(crate) fn delete(bundle: &Bundle) -> Result<(), Error> {
     let deleted = forget(bundle);
     rootfs::unmount(bundle)?;
+    if bundle.storage.is_some() {
+        remove(&bundle.written())?;
+    }
     match std::fs::rename(&bundle.directory, bundle.removed()) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(failed(format!("rename {}", bundle.directory.display()))(error))
@@ -265,8 +282,11 @@ pub(crate) fn forget(bundle: &Bundle) -> Result<(), Error> {
 
 /// Removes the files of a deleted container.
 pub(crate) fn clear(bundle: &Bundle) -> Result<(), Error> {
-    let path = bundle.removed();
-    match std::fs::remove_dir_all(&path) {
+    remove(&bundle.removed())
+}
+
+fn remove(path: &Path) -> Result<(), Error> {
+    match std::fs::remove_dir_all(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(failed(format!("remove {}", path.display()))(error))
         }

@@ -25,8 +25,8 @@ const MOUNT_POINTS: [&str; 3] = ["dev", "proc", "sys"];
 /// Mounts the layers at the bundle's `rootfs` and opens it.
 pub(super) fn mount(bundle: &Bundle) -> Result<OwnedFd, Error> {
     let rootfs = bundle.rootfs();
-    for name in ["rootfs", "upper", "work"] {
-        let path = bundle.directory.join(name);
+    let written = bundle.written();
+    for path in [rootfs.clone(), written.join("upper"), written.join("work")] {
         std::fs::create_dir_all(&path).map_err(failed(format!("make {}", path.display())))?;
     }
     let layers = &bundle.spec.layers;
@@ -104,8 +104,8 @@ fn mount_by_options(bundle: &Bundle, layers: &[OwnedFd]) -> rustix::io::Result<(
 
 fn open_upper(bundle: &Bundle) -> rustix::io::Result<(OwnedFd, OwnedFd)> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let upper = open(bundle.directory.join("upper"), flags, Mode::empty())?;
-    Ok((upper, open(bundle.directory.join("work"), flags, Mode::empty())?))
+    let upper = open(bundle.written().join("upper"), flags, Mode::empty())?;
+    Ok((upper, open(bundle.written().join("work"), flags, Mode::empty())?))
 }
 
 /// Takes the mount away; none is no error.

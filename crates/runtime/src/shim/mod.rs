@@ -146,6 +146,10 @@ impl Shim {
             let size = config.sandbox.sharing.shm_bytes.unwrap_or(DEFAULT_SHM_BYTES);
             mount_memory(&directory.join(SHARED_MEMORY), &format!("mode=1777,size={size}"), true)?;
         }
+        if let Some(storage) = &config.sandbox.storage {
+            crate::storage::mount(directory, storage)
+                .map_err(failed("mount the task's storage"))?;
+        }
         for (target, options) in &config.sandbox.memory_volumes {
             mount_memory(target, options, false)?;
         }

@@ -241,6 +241,12 @@ impl Shim {
         let own_netns = container.netns.as_ref().or(self.task_netns.as_ref());
         Bundle {
             directory: self.directory.join(&container.info.name),
+            storage: self
+                .config
+                .sandbox
+                .storage
+                .as_ref()
+                .map(|_| crate::storage::containers(&self.directory)),
             run_dir: self.config.run_dir.clone(),
             program: self.config.oci_runtime.clone(),
             runtime_id: container.info.runtime_id.clone(),

@@ -91,6 +91,8 @@ impl Host {
             dns: Default::default(),
             sharing,
             memory_volumes: Default::default(),
+            storage: None,
+            runtime_class: None,
             labels: Default::default(),
         };
         self.runtime.create_sandbox(spec).await.unwrap();

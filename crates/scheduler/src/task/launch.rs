@@ -1,6 +1,7 @@
 //! Launching: new tasks on hosts, as one transaction that holds only if the hosts are as seen.
 
 use super::address::Addresses;
+use super::gpu::Gpus;
 use crate::connectivity::Connectivity;
 use crate::placement::{
     self, ConstraintError, Constraints, Failure, FailureReason, PlacementReport, PlacementRequest,
@@ -10,7 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use wharf_model::network::{AwsVpcConfiguration, BuiltinVpc, Network};
 use wharf_model::task::TaskOverride;
-use wharf_model::task_definition::{LaunchType, PlacementConstraint, PlacementStrategy};
+use wharf_model::task_definition::{
+    EPHEMERAL_STORAGE, LaunchType, PlacementConstraint, PlacementStrategy,
+};
 use wharf_model::{
     ClusterName, Container, ContainerInstance, ContainerInstanceKey, IdSource, NetworkInterface,
     NetworkMode, RecordKey, Reservation, ResourceAmount, ServiceName, Snapshot, Tag, Task,
@@ -126,6 +129,7 @@ pub fn launch(
     let networks = Network::new(snapshot, request.vpc);
     let mut addresses = network.map(|n| Addresses::new(snapshot, &networks, n));
     let groups = network.map(|n| groups(&networks, n)).unwrap_or_default();
+    let mut gpus = Gpus::new(snapshot, request.cluster);
     let mut used = BTreeSet::new();
     let mut tasks = Vec::with_capacity(hosts.len());
     for host in hosts {
@@ -143,7 +147,8 @@ pub fn launch(
             _ => None,
         };
         let provider = request.capacity_providers.get(tasks.len()).cloned();
-        let task = new_task(request, &mut ids, &host, &group, &resources, interface, now);
+        let mut task = new_task(request, &mut ids, &host, &group, &resources, interface, now);
+        give_gpus(&mut task, request, &mut gpus);
         tasks.push(Task { capacity_provider: provider, ..task });
         used.insert(host);
     }
@@ -177,9 +182,10 @@ fn choose(
         Some(_) => Strategy::parse_for_service(strategy)?,
         None => Strategy::parse(strategy)?,
     };
+    let limited = limited(request);
     let placement = PlacementRequest {
         cluster: request.cluster,
-        task_definition: request.task_definition,
+        task_definition: limited.as_ref().unwrap_or(request.task_definition),
         resources,
         count: count.min(MAX_LAUNCHED),
         group,
@@ -192,6 +198,17 @@ fn choose(
     }
     let placed = placement::place(snapshot, connectivity, &placement, seed);
     Ok((placed.assignments, placed.report.failures(), placed.report))
+}
+
+/// The task definition with what an override needs of a host beside it.
+fn limited(request: &LaunchRequest<'_>) -> Option<TaskDefinition> {
+    request.overrides.ephemeral_storage_gib?;
+    let mut definition = request.task_definition.clone();
+    let attribute = EPHEMERAL_STORAGE.to_owned();
+    if !definition.requires_attributes.contains(&attribute) {
+        definition.requires_attributes.push(attribute);
+    }
+    Some(definition)
 }
 
 /// The named instances that can take a task, and why the others can't.
@@ -280,6 +297,7 @@ fn new_task(
         reason: None,
         image_digest: None,
         network_bindings: Vec::new(),
+        gpu_ids: Vec::new(),
         health: wharf_model::status::HealthStatus::Unknown,
     });
     let containers = containers.collect();
@@ -315,6 +333,15 @@ fn new_task(
         enable_execute_command: request.enable_execute_command,
         settled: false,
         tags: request.tags.to_vec(),
+    }
+}
+
+fn give_gpus(task: &mut Task, request: &LaunchRequest<'_>, gpus: &mut Gpus<'_>) {
+    let Some(host) = &task.container_instance else { return };
+    let definitions = &request.task_definition.containers;
+    for (container, definition) in task.containers.iter_mut().zip(definitions) {
+        let count = request.task_definition.gpus(definition, request.overrides);
+        container.gpu_ids = gpus.of(host, count);
     }
 }
 

@@ -6,11 +6,13 @@
 
 mod address;
 mod capacity;
+mod gpu;
 mod health;
 mod launch;
 mod lifecycle;
 
 pub use capacity::capacity_providers;
+pub use gpu::taken as taken_gpus;
 pub use health::health;
 pub use launch::{
     Error as LaunchError, LaunchPlan, LaunchRequest, MAX_LAUNCHED, Target, launch, managed_tags,

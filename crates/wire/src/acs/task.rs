@@ -38,6 +38,9 @@ message! {
         group: String,
         enable_fault_injection: bool,
         trusted_execution_configuration: TrustedExecutionConfiguration,
+        // wharf's own: Amazon's control plane doesn't tell agents of it.
+        #[serde(rename = "ephemeralStorageGiB")]
+        ephemeral_storage_gib: i64,
     }
 }
 

@@ -61,10 +61,12 @@ pub(super) struct Messages {
     max_retries: Option<u32>,
     /// The container may not start without a receiver.
     must_answer: bool,
+    /// Some of its options are secrets, such as where it is: errors don't say them.
+    is_secret: bool,
 }
 
 impl Messages {
-    pub(super) fn new(settings: Settings, subject: Subject) -> Self {
+    pub(super) fn new(settings: Settings, subject: Subject, is_secret: bool) -> Self {
         let (mut first_retry, mut max_retries, mut must_answer) = (FIRST_RETRY, None, true);
         let client = match settings {
             Settings::Syslog(options) => Client::Syslog(syslog::Client::new(options, subject)),
@@ -79,7 +81,11 @@ impl Messages {
                 Client::Fluentd(fluentd::Client::to_router(directory, subject))
             }
         };
-        Self { client, first_retry, max_retries, must_answer }
+        Self { client, first_retry, max_retries, must_answer, is_secret }
+    }
+
+    fn told(&self, error: &io::Error) -> String {
+        if self.is_secret { error.kind().to_string() } else { error.to_string() }
     }
 
     /// Whether the receiver is there, where a container may not start without.
@@ -95,7 +101,7 @@ impl Messages {
             }
         };
         match tokio::time::timeout(PROBE_TIMEOUT, connect).await {
-            Ok(connected) => connected.map_err(|error| error.to_string()),
+            Ok(connected) => connected.map_err(|error| self.told(&error)),
             Err(_) => Err("the connection timed out".to_owned()),
         }
     }
@@ -106,6 +112,7 @@ impl Messages {
         let mut tries: u32 = 0;
         loop {
             let Err(error) = self.try_send(event, end).await else { break };
+            let error = self.told(&error);
             if self.max_retries.is_some_and(|most| tries >= most) {
                 tracing::warn!(%error, tries, "a log line was given up");
                 break;

@@ -33,6 +33,15 @@ pub fn container_instance(
     remaining.memory_mib -= taken.memory_mib;
     // A port resource lists the ports that can't be had any more.
     remaining.ports.extend(taken.ports.iter().copied());
+    let given = wharf_scheduler::task::taken_gpus(context.snapshot, &key);
+    // Of a host without any nothing is told.
+    let free = record.gpu_ids.iter().filter(|id| !given.contains(*id)).cloned().collect();
+    let has_gpus = !record.gpu_ids.is_empty();
+    let resources = |amount: &ResourceAmount, gpus: Vec<String>| {
+        let mut all = resources(amount);
+        all.extend(has_gpus.then(|| set("GPU", gpus)));
+        all
+    };
     let attribute = |a: &wharf_model::Attribute| types::Attribute {
         name: Some(a.name.clone()),
         value: a.value.clone(),
@@ -50,8 +59,8 @@ pub fn container_instance(
             agent_hash: text(&record.agent_hash),
             docker_version: text(&record.docker_version),
         }),
-        remaining_resources: Some(resources(&remaining)),
-        registered_resources: Some(resources(&record.registered)),
+        remaining_resources: Some(resources(&remaining, free)),
+        registered_resources: Some(resources(&record.registered, record.gpu_ids.clone())),
         status: Some(record.status.as_str().to_owned()),
         agent_connected: Some(active && context.soft.agent_connected(&key)),
         running_tasks_count: i32::try_from(usage.running).ok(),
@@ -74,20 +83,24 @@ fn resources(amount: &ResourceAmount) -> Vec<types::Resource> {
         integer_value: i32::try_from(value).ok(),
         string_set_value: None,
     };
-    let ports = |name: &str, protocol: TransportProtocol| types::Resource {
-        name: Some(name.to_owned()),
-        r#type: Some("STRINGSET".to_owned()),
-        double_value: Some(0.0),
-        long_value: Some(0),
-        integer_value: Some(0),
-        string_set_value: Some(ports_of(&amount.ports, protocol)),
-    };
+    let ports = |name: &str, protocol| set(name, ports_of(&amount.ports, protocol));
     vec![
         integer("CPU", amount.cpu),
         integer("MEMORY", amount.memory_mib),
         ports("PORTS", TransportProtocol::Tcp),
         ports("PORTS_UDP", TransportProtocol::Udp),
     ]
+}
+
+fn set(name: &str, values: Vec<String>) -> types::Resource {
+    types::Resource {
+        name: Some(name.to_owned()),
+        r#type: Some("STRINGSET".to_owned()),
+        double_value: Some(0.0),
+        long_value: Some(0),
+        integer_value: Some(0),
+        string_set_value: Some(values),
+    }
 }
 
 fn ports_of(ports: &BTreeSet<HostPort>, protocol: TransportProtocol) -> Vec<String> {

@@ -1,6 +1,6 @@
 //! A task as the API shows it.
 
-use super::task_definition::environment_file;
+use super::task_definition::{environment_file, ephemeral_storage};
 use super::{launch_type, pair, tags, timestamp};
 use crate::context::Context;
 use wharf_model::resources::TransportProtocol;
@@ -53,6 +53,11 @@ pub fn task(context: &Context<'_>, record: &Task, with_tags: bool) -> types::Tas
         created_at: Some(timestamp(record.created_at)),
         desired_status: Some(record.desired_status.as_str().to_owned()),
         enable_execute_command: Some(record.enable_execute_command),
+        ephemeral_storage: record
+            .overrides
+            .ephemeral_storage_gib
+            .or_else(|| definition?.ephemeral_storage_gib)
+            .and_then(ephemeral_storage),
         execution_stopped_at: record.execution_stopped_at.map(timestamp),
         group: Some(record.group.clone()),
         health_status: Some(health.as_str().into()),
@@ -135,7 +140,7 @@ fn container(
         cpu: Some(cpu.unwrap_or(0).to_string()),
         memory: memory.map(|n| n.to_string()),
         memory_reservation: memory_reservation.map(|n| n.to_string()),
-        gpu_ids: None,
+        gpu_ids: (!record.gpu_ids.is_empty()).then(|| record.gpu_ids.clone()),
     }
 }
 
@@ -169,8 +174,14 @@ fn attachment(interface: &NetworkInterface) -> types::Attachment {
 
 /// One entry a container, also for those without overrides: what the real service shows.
 fn overrides(record: &Task) -> types::TaskOverride {
-    let TaskOverride { containers, cpu, memory, task_role_arn, execution_role_arn } =
-        &record.overrides;
+    let TaskOverride {
+        containers,
+        cpu,
+        memory,
+        ephemeral_storage_gib,
+        task_role_arn,
+        execution_role_arn,
+    } = &record.overrides;
     let none = |name: &String| types::ContainerOverride {
         name: Some(name.clone()),
         ..types::ContainerOverride::default()
@@ -185,7 +196,7 @@ fn overrides(record: &Task) -> types::TaskOverride {
         execution_role_arn: execution_role_arn.clone(),
         memory: memory.map(|n| n.to_string()),
         task_role_arn: task_role_arn.clone(),
-        ephemeral_storage: None,
+        ephemeral_storage: ephemeral_storage_gib.and_then(ephemeral_storage),
     }
 }
 
@@ -202,6 +213,6 @@ fn container_override(record: &ContainerOverride) -> types::ContainerOverride {
         cpu: small(record.cpu),
         memory: small(record.memory),
         memory_reservation: small(record.memory_reservation),
-        ..types::ContainerOverride::default()
+        resource_requirements: record.gpus.map(super::task_definition::gpus),
     }
 }

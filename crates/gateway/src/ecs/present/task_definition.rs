@@ -38,6 +38,7 @@ pub fn task_definition(arns: &ArnScope, record: &TaskDefinition) -> types::TaskD
         volumes: Some(record.volumes.iter().map(settings::volume).collect()),
         pid_mode: record.pid_mode.map(|m| m.as_str().into()),
         ipc_mode: record.ipc_mode.map(|m| m.as_str().into()),
+        ephemeral_storage: record.ephemeral_storage_gib.and_then(ephemeral_storage),
         status: Some(record.status.as_str().into()),
         requires_attributes: (!attributes.is_empty())
             .then(|| attributes.iter().map(attribute).collect()),
@@ -94,6 +95,10 @@ fn container(record: &ContainerDefinition) -> types::ContainerDefinition {
     let shape = types::ContainerDefinition {
         name: Some(record.name.clone()),
         image: Some(record.image.clone()),
+        repository_credentials: record
+            .repository_credentials
+            .clone()
+            .map(|secret| types::RepositoryCredentials { credentials_parameter: Some(secret) }),
         cpu: small(Some(record.cpu)),
         memory: small(record.memory),
         memory_reservation: small(record.memory_reservation),
@@ -105,6 +110,7 @@ fn container(record: &ContainerDefinition) -> types::ContainerDefinition {
         secrets: (!record.secrets.is_empty()).then(|| secrets(&record.secrets)),
         environment_files: (!record.environment_files.is_empty())
             .then(|| record.environment_files.iter().map(environment_file).collect()),
+        resource_requirements: record.gpus.map(gpus),
         mount_points: Some(record.mount_points.iter().map(settings::mount_point).collect()),
         volumes_from: Some(record.volumes_from.iter().map(settings::volume_from).collect()),
         depends_on: (!depends_on.is_empty()).then(|| depends_on.iter().map(dependency).collect()),
@@ -153,6 +159,19 @@ pub(super) fn environment_file(
         value: Some(record.value.clone()),
         r#type: Some(record.kind.as_str().into()),
     }
+}
+
+/// `ephemeralStorage`.
+pub(super) fn ephemeral_storage(gib: u32) -> Option<types::EphemeralStorage> {
+    i32::try_from(gib).ok().map(|gib| types::EphemeralStorage { size_in_gi_b: Some(gib) })
+}
+
+/// `resourceRequirements` with so many GPUs.
+pub(super) fn gpus(count: u32) -> Vec<types::ResourceRequirement> {
+    vec![types::ResourceRequirement {
+        value: Some(count.to_string()),
+        r#type: Some(types::ResourceType::Gpu),
+    }]
 }
 
 /// A list that is described only where there is something in it.

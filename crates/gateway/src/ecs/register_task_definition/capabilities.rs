@@ -5,17 +5,18 @@
 //! member are named here: an attribute that none registers would make the task definition
 //! unplaceable.
 
-use super::{launch_types, log_driver, secrets, size};
+use super::{launch_types, linux, log_driver, secrets, size};
 use std::collections::BTreeSet;
 use wharf_model::container_settings::Volume;
 use wharf_model::secret_reference::SecretReference;
-use wharf_model::task_definition::LaunchType;
+use wharf_model::task_definition::{EPHEMERAL_STORAGE, LaunchType};
 use wharf_model::{ContainerDefinition, NetworkMode, TaskDefinition};
 
 const API_1_17: &str = "com.amazonaws.ecs.capability.docker-remote-api.1.17";
 const API_1_18: &str = "com.amazonaws.ecs.capability.docker-remote-api.1.18";
 const API_1_22: &str = "com.amazonaws.ecs.capability.docker-remote-api.1.22";
 const API_1_25: &str = "com.amazonaws.ecs.capability.docker-remote-api.1.25";
+const APPARMOR: &str = "com.amazonaws.ecs.capability.apparmor";
 const PRIVILEGED: &str = "com.amazonaws.ecs.capability.privileged-container";
 const DOCKER_VOLUME: &str = "ecs.capability.docker-plugin.local";
 const API_1_21: &str = "com.amazonaws.ecs.capability.docker-remote-api.1.21";
@@ -30,6 +31,7 @@ const TASK_ENI: &str = "ecs.capability.task-eni";
 const TASK_ROLE: &str = "com.amazonaws.ecs.capability.task-iam-role";
 const FIRELENS: &str = "ecs.capability.firelens.";
 const SECRETS: &str = "ecs.capability.secrets.";
+const PRIVATE_REGISTRY: &str = "ecs.capability.private-registry-authentication.secretsmanager";
 const ENV_FILES: &str = "ecs.capability.env-files.s3";
 const HOST_TASK_ROLE: &str = "com.amazonaws.ecs.capability.task-iam-role-network-host";
 const LOG_DRIVER: &str = "com.amazonaws.ecs.capability.logging-driver.";
@@ -47,6 +49,9 @@ pub(super) fn required_attributes(definition: &TaskDefinition) -> Vec<String> {
     }
     if definition.pid_mode.is_some() || definition.ipc_mode.is_some() {
         attributes.insert(SHARING.to_owned());
+    }
+    if definition.ephemeral_storage_gib.is_some() {
+        attributes.insert(EPHEMERAL_STORAGE.to_owned());
     }
     let by_docker = |volume: &Volume| volume.docker.is_some() && !secrets::is_own(volume);
     if definition.volumes.iter().any(by_docker) {
@@ -101,17 +106,24 @@ fn of_secrets(container: &ContainerDefinition) -> Vec<String> {
     let log = container.log_configuration.iter().flat_map(|log| &log.secret_options);
     let of_logs = log.map(|(_, from)| format!("{SECRETS}{}.bootstrap.log-driver", provider(from)));
     let of_files = container.environment_files.iter().map(|_| ENV_FILES.to_owned());
+    let registry = container.repository_credentials.iter();
+    let of_files =
+        of_files.chain(registry.flat_map(|_| [PRIVATE_REGISTRY.to_owned(), API_1_19.to_owned()]));
     of_variables.chain(of_logs).chain(of_files).collect()
 }
 
 /// What the container's privileges and Linux parameters need.
 fn of_process(container: &ContainerDefinition) -> Vec<&'static str> {
-    let linux = container.linux_parameters.clone().unwrap_or_default();
+    let linux_parameters = container.linux_parameters.clone().unwrap_or_default();
     let needs = [
         (PRIVILEGED, container.privileged == Some(true)),
         (API_1_17, container.privileged == Some(true)),
-        (API_1_22, linux.shared_memory_size.is_some() || linux.tmpfs.is_some()),
-        (API_1_25, linux.init_process_enabled == Some(true)),
+        (
+            API_1_22,
+            linux_parameters.shared_memory_size.is_some() || linux_parameters.tmpfs.is_some(),
+        ),
+        (APPARMOR, container.docker_security_options.iter().any(|o| linux::apparmor(o).is_some())),
+        (API_1_25, linux_parameters.init_process_enabled == Some(true)),
     ];
     needs.into_iter().filter(|(_, needed)| *needed).map(|(attribute, _)| attribute).collect()
 }

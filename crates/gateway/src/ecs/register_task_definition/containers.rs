@@ -1,7 +1,9 @@
 //! One container definition: every member checked and put into the record's form.
 
 use super::ports::{self, Taken};
-use super::{Error, connections, dependencies, health, linux, log_driver, secrets, storage, word};
+use super::{
+    Error, connections, dependencies, gpus, health, linux, log_driver, secrets, storage, word,
+};
 use wharf_model::container_settings::IpcMode;
 use wharf_model::task_definition::Ulimit;
 use wharf_model::{ContainerDefinition, NetworkMode};
@@ -73,6 +75,12 @@ fn one(
         entry_point: sent.entry_point.clone(),
         command: sent.command.clone(),
         environment: environment(&name, sent)?,
+        gpus: gpus::parse(&name, sent.resource_requirements.as_deref().unwrap_or_default())?,
+        repository_credentials: sent
+            .repository_credentials
+            .as_ref()
+            .map(secrets::registry)
+            .transpose()?,
         secrets: secrets::secrets(sent.secrets.as_deref().unwrap_or_default())?,
         environment_files: secrets::environment_files(
             sent.environment_files.as_deref().unwrap_or_default(),

@@ -137,10 +137,35 @@ pub enum Error {
     EnvironmentFileName(String),
     /// Files, and nowhere to take them from.
     #[error(
-        "environmentFiles are not supported by this server as it was started: they come from an \
-         S3-compatible store, which 'wharf up --s3-endpoint' names."
+        "{0}: not supported by this server as it was started: files come from an S3-compatible \
+         store, which 'wharf up --s3-endpoint' names."
     )]
-    NoObjectStore,
+    NoObjectStore(&'static str),
+    /// More or less storage than a task may have.
+    #[error("Invalid 'ephemeralStorage' setting: 'sizeInGiB' must be between {least} and {most}.")]
+    EphemeralStorage {
+        /// At least.
+        least: u32,
+        /// At most.
+        most: u32,
+    },
+    /// Not a number of GPUs, or two.
+    #[error(
+        "Invalid setting for container '{container}'. The value '{value}' of the resource \
+         requirement GPU must be a positive integer, given once."
+    )]
+    Gpus {
+        /// The container.
+        container: String,
+        /// What was sent.
+        value: String,
+    },
+    /// Credentials for a registry that are no secret.
+    #[error(
+        "Invalid 'credentialsParameter' setting: '{0}' is neither the ARN nor the name of a secret \
+         of AWS Secrets Manager."
+    )]
+    RegistrySecret(String),
     /// A volume of wharf's own with options that it doesn't have.
     #[error(
         "Invalid 'driverOpts' setting for volume '{volume}' with the driver {driver}: {problem}."

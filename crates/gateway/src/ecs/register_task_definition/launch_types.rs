@@ -65,13 +65,14 @@ pub(super) fn not_on_fargate(definition: &TaskDefinition) -> Option<&'static str
     })
 }
 
-fn of_container(container: &ContainerDefinition) -> [(&'static str, bool); 12] {
+fn of_container(container: &ContainerDefinition) -> [(&'static str, bool); 14] {
     let linux = container.linux_parameters.clone().unwrap_or_default();
     let some = |list: Option<usize>| list.is_some_and(|length| length > 0);
     let driver = container.log_configuration.as_ref().map(|log| log.log_driver.as_str());
     let added = linux.capabilities.and_then(|capabilities| capabilities.add).unwrap_or_default();
     [
         ("privileged", container.privileged == Some(true)),
+        ("resourceRequirements", container.gpus.is_some()),
         ("links", !container.links.is_empty()),
         ("dnsServers", !container.dns_servers.is_empty()),
         ("dnsSearchDomains", !container.dns_search_domains.is_empty()),
@@ -84,6 +85,10 @@ fn of_container(container: &ContainerDefinition) -> [(&'static str, bool); 12] {
         (
             "logDriver other than awslogs, splunk and awsfirelens",
             driver.is_some_and(|driver| !FARGATE_DRIVERS.contains(&driver)),
+        ),
+        (
+            "config-file-type s3",
+            container.firelens_configuration.as_ref().is_some_and(log_driver::from_objects),
         ),
         ("capabilities other than SYS_PTRACE", added.iter().any(|c| c != FARGATE_CAPABILITY)),
     ]

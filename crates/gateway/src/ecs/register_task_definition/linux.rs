@@ -90,6 +90,12 @@ const IPC_CONTROLS: &[&str] = &[
     "kernel.shm_rmid_forced",
 ];
 
+/// The profile of AppArmor that a security option names, as docker writes it with either mark.
+pub(super) fn apparmor(option: &str) -> Option<&str> {
+    let rest = option.strip_prefix("apparmor")?;
+    rest.strip_prefix([':', '=']).filter(|profile| !profile.is_empty())
+}
+
 /// The parameters of the container as sent.
 pub(super) fn parameters(
     container: &str,

@@ -14,32 +14,35 @@ pub(super) fn parse(sent: &types::LogConfiguration) -> Result<LogConfiguration, 
     let log_driver = word("logDriver", driver.unknown(), allowed, driver.as_str())?;
     let options = sent.options.clone().unwrap_or_default();
     // Another driver is refused by name, with everything else that isn't carried out.
-    if let Some(driver) = Driver::parse(&log_driver) {
-        check_options(driver, &options)?;
-    }
     let secret_options = secrets::secrets(sent.secret_options.as_deref().unwrap_or_default())?;
+    if let Some(driver) = Driver::parse(&log_driver) {
+        let of_secrets: Vec<&str> = secret_options.iter().map(|(name, _)| &**name).collect();
+        check_options(driver, &options, &of_secrets)?;
+    }
     Ok(LogConfiguration { log_driver, options, secret_options })
 }
 
-fn check_options(driver: Driver, options: &Options) -> Result<(), Error> {
+/// `of_secrets` are the options whose values aren't known yet.
+fn check_options(driver: Driver, options: &Options, of_secrets: &[&str]) -> Result<(), Error> {
     let name = driver.as_str();
     let known = |option: &str| driver.has(option) || driver.lacks(option);
-    let unknown: Vec<&str> = options.keys().map(String::as_str).filter(|n| !known(n)).collect();
+    let all = options.keys().map(String::as_str).chain(of_secrets.iter().copied());
+    let unknown: Vec<&str> = all.filter(|name| !known(name)).collect();
     if !unknown.is_empty() {
         let options = unknown.join(", ");
         return Err(Error::LogOptionsDisallowed { driver: name, options });
     }
     if driver == Driver::Awslogs {
-        return check_awslogs(options);
+        return check_awslogs(options, of_secrets);
     }
     log_driver::check(driver, options).map_err(|why| Error::LogOptionValue { driver: name, why })
 }
 
-fn check_awslogs(options: &Options) -> Result<(), Error> {
+fn check_awslogs(options: &Options, of_secrets: &[&str]) -> Result<(), Error> {
     let option = |name: &str| options.get(name).filter(|value| !value.is_empty());
     let missing: Vec<&str> = ["awslogs-group", "awslogs-region"]
         .into_iter()
-        .filter(|name| option(name).is_none())
+        .filter(|name| option(name).is_none() && !of_secrets.contains(name))
         .collect();
     if !missing.is_empty() {
         return Err(Error::LogOptionsMissing(missing.join(", ")));
@@ -88,6 +91,11 @@ pub(super) fn router(sent: &types::FirelensConfiguration) -> Result<FirelensConf
     if options.contains_key(CONFIG_TYPE) && !options.contains_key(CONFIG_VALUE) {
         return wrong(CONFIG_VALUE);
     }
+    if options.get(CONFIG_TYPE).is_some_and(|kind| kind == "s3")
+        && !options.get(CONFIG_VALUE).is_some_and(|arn| secrets::is_object(arn))
+    {
+        return wrong(CONFIG_VALUE);
+    }
     Ok(FirelensConfiguration { kind, options })
 }
 
@@ -95,6 +103,11 @@ const METADATA: &str = "enable-ecs-log-metadata";
 /// Where a router's own configuration comes from.
 pub(super) const CONFIG_TYPE: &str = "config-file-type";
 const CONFIG_VALUE: &str = "config-file-value";
+
+/// Whether a router's configuration comes from an object store.
+pub(super) fn from_objects(router: &FirelensConfiguration) -> bool {
+    router.options.get(CONFIG_TYPE).is_some_and(|kind| kind == "s3")
+}
 
 /// One router, and somebody whose logs it routes; or none of both.
 pub(super) fn check_routers(definition: &TaskDefinition) -> Result<(), Error> {
@@ -119,7 +132,9 @@ pub(super) fn check_routers(definition: &TaskDefinition) -> Result<(), Error> {
 pub(super) fn check_fargate(definition: &TaskDefinition) -> Result<(), Error> {
     let logs = definition.containers.iter().filter_map(|c| c.log_configuration.as_ref());
     for log in logs.filter(|log| log.log_driver == Driver::Awslogs.as_str()) {
-        if !log.options.contains_key("awslogs-stream-prefix") {
+        let prefix = "awslogs-stream-prefix";
+        let of_secret = log.secret_options.iter().any(|(name, _)| name == prefix);
+        if !log.options.contains_key(prefix) && !of_secret {
             return Err(Error::FargateStreamPrefix);
         }
         if definition.execution_role_arn.is_none() {

@@ -6,7 +6,7 @@
 //! `false`) changes nothing; it is accepted and described as it was sent.
 
 use super::super::carried_out::asks_for_nothing;
-use super::{driver_options, log_driver};
+use super::{driver_options, gpus, linux};
 use wharf_model::log_driver::Driver;
 use wharf_model::own_volume::{FILE_DRIVER, SECRET_DRIVER};
 use wharf_wire::ecs::types;
@@ -28,12 +28,14 @@ const REQUEST: &[&str] = &[
     "pidMode",
     "ipcMode",
     "volumes",
+    "ephemeralStorage",
 ];
 
 /// Members of a container definition that are carried out.
 const CONTAINER: &[&str] = &[
     "name",
     "image",
+    "repositoryCredentials",
     "cpu",
     "memory",
     "memoryReservation",
@@ -93,6 +95,7 @@ const REMEMBERED_LISTS: &[&str] = &[
     "dnsSearchDomains",
     "dockerSecurityOptions",
     "restartPolicy",
+    "resourceRequirements",
 ];
 
 /// Lists that are described as empty even if they weren't sent (seen in the real service's
@@ -142,23 +145,20 @@ pub(super) fn of_container(index: usize, container: &types::ContainerDefinition)
         let path = format!("{path}linuxParameters.");
         found.refused.extend(scan(linux.clone().into_document(), LINUX, &path).refused);
     }
+    if gpus::asks_for_more(container.resource_requirements.as_deref().unwrap_or_default()) {
+        found.refused.push(format!("{path}resourceRequirements InferenceAccelerator"));
+    }
     for option in container.docker_security_options.iter().flatten() {
-        if !SECURITY_OPTIONS.contains(&option.as_str()) {
+        if !SECURITY_OPTIONS.contains(&option.as_str()) && linux::apparmor(option).is_none() {
             found.refused.push(format!("{path}dockerSecurityOptions {option}"));
         }
     }
     if let Some(log) = &container.log_configuration {
         of_log_configuration(log, &path, &mut found);
     }
-    if let Some(router) = &container.firelens_configuration {
-        let options = router.options.iter().flatten();
-        if options.into_iter().any(|(n, v)| n == log_driver::CONFIG_TYPE && v == "s3") {
-            let option = log_driver::CONFIG_TYPE;
-            found.refused.push(format!("{path}firelensConfiguration.options.{option} s3"));
-        }
-        if router.options.as_ref().is_some_and(|options| options.is_empty()) {
-            found.no_effect.push("firelensConfiguration.options".to_owned());
-        }
+    let router = container.firelens_configuration.as_ref();
+    if router.and_then(|r| r.options.as_ref()).is_some_and(|options| options.is_empty()) {
+        found.no_effect.push("firelensConfiguration.options".to_owned());
     }
     if container.version_consistency == Some(types::VersionConsistency::Enabled) {
         found.refused.push(format!("{path}versionConsistency enabled"));
@@ -201,10 +201,6 @@ fn of_log_configuration(log: &types::LogConfiguration, path: &str, found: &mut F
     }
     match log.secret_options.as_deref() {
         Some([]) => found.no_effect.push("logConfiguration.secretOptions".to_owned()),
-        // The others' receivers are known again after a restart of the agent by their options alone.
-        Some(_) if driver != Driver::JsonFile => {
-            found.refused.push(format!("{path}logConfiguration.secretOptions of {name}"));
-        }
         Some(options) => {
             let names = options.iter().filter_map(|option| option.name.as_deref());
             let unknown = names.filter(|name| !driver.has(name));

@@ -12,6 +12,7 @@ mod containers;
 mod dependencies;
 mod driver_options;
 mod error;
+pub(in crate::ecs) mod gpus;
 mod health;
 mod launch_types;
 mod linux;
@@ -20,7 +21,7 @@ mod members;
 mod ports;
 pub(in crate::ecs) mod secrets;
 pub(in crate::ecs) mod size;
-mod storage;
+pub(in crate::ecs) mod storage;
 #[cfg(test)]
 mod table_tests;
 #[cfg(test)]
@@ -154,6 +155,11 @@ pub fn validate(
         pid_mode: pid_mode(input)?,
         ipc_mode: surroundings.ipc,
         volumes,
+        ephemeral_storage_gib: input
+            .ephemeral_storage
+            .as_ref()
+            .map(storage::ephemeral)
+            .transpose()?,
         no_effect,
         registered_at: registration.at,
         registered_by: registration.by,

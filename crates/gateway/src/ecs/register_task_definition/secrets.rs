@@ -1,7 +1,7 @@
 //! What containers are given that the definition only names: `secrets`, `secretOptions`,
 //! `environmentFiles`, and volumes of wharf's own drivers.
 
-use super::Error;
+use super::{Error, log_driver};
 use wharf_model::container_settings::Volume;
 use wharf_model::own_volume::OwnVolume;
 use wharf_model::secret_reference::SecretReference;
@@ -55,15 +55,33 @@ fn environment_file(sent: &types::EnvironmentFile) -> Result<EnvironmentFile, Er
         }
         None => return Err(Error::Required("EnvironmentFile.type")),
     }
-    let object = value.strip_prefix("arn:").and_then(|rest| rest.split_once(":s3:::"));
-    let named = object.and_then(|(_, path)| path.split_once('/'));
-    if !named.is_some_and(|(bucket, key)| !bucket.is_empty() && !key.is_empty()) {
+    if !is_object(&value) {
         return Err(Error::EnvironmentFileArn(value));
     }
     if !value.ends_with(".env") {
         return Err(Error::EnvironmentFileName(value));
     }
     Ok(EnvironmentFile { kind: "s3".to_owned(), value })
+}
+
+/// Whether an ARN names an object of S3.
+pub(super) fn is_object(arn: &str) -> bool {
+    let object = arn.strip_prefix("arn:").and_then(|rest| rest.split_once(":s3:::"));
+    let named = object.and_then(|(_, path)| path.split_once('/'));
+    named.is_some_and(|(bucket, key)| !bucket.is_empty() && !key.is_empty())
+}
+
+/// `repositoryCredentials`: a secret of Secrets Manager, by its ARN or its name.
+pub(super) fn registry(sent: &types::RepositoryCredentials) -> Result<String, Error> {
+    let secret = sent.credentials_parameter.clone().filter(|secret| !secret.is_empty());
+    let secret = secret.ok_or(Error::Required("RepositoryCredentials.credentialsParameter"))?;
+    let of_secrets_manager = match SecretReference::parse(&secret) {
+        // A name.
+        Ok(SecretReference::Parameter { region, .. }) => region.is_none(),
+        Ok(SecretReference::Secret { id, .. }) => id == secret,
+        Err(_) => false,
+    };
+    if of_secrets_manager { Ok(secret) } else { Err(Error::RegistrySecret(secret)) }
 }
 
 /// Names are unique within a container, beside its environment.
@@ -112,7 +130,12 @@ pub(super) fn check(definition: &TaskDefinition) -> Result<(), Error> {
     let of_logs = |container: &ContainerDefinition| {
         container.log_configuration.as_ref().is_some_and(|log| !log.secret_options.is_empty())
     };
+    let from_objects = |container: &ContainerDefinition| {
+        container.firelens_configuration.as_ref().is_some_and(log_driver::from_objects)
+    };
     let needs = [
+        ("repository credentials", containers.iter().any(|c| c.repository_credentials.is_some())),
+        ("a firelens configuration file of type s3", containers.iter().any(from_objects)),
         ("container secrets", containers.iter().any(|c| !c.secrets.is_empty())),
         ("log driver secret options", containers.iter().any(of_logs)),
         ("environment files", containers.iter().any(|c| !c.environment_files.is_empty())),
@@ -129,7 +152,9 @@ fn references(definition: &TaskDefinition) -> Vec<String> {
     let containers = definition.containers.iter();
     let of_containers = containers.flat_map(|container| {
         let log = container.log_configuration.iter().flat_map(|log| &log.secret_options);
-        container.secrets.iter().chain(log).map(|(_, from)| from.clone())
+        let registry = container.repository_credentials.iter();
+        let values = container.secrets.iter().chain(log).map(|(_, from)| from);
+        values.chain(registry).cloned()
     });
     let own = definition.volumes.iter().filter_map(own).filter_map(Result::ok);
     let of_volumes = own.flat_map(|volume| volume.references().cloned().collect::<Vec<_>>());
@@ -150,6 +175,14 @@ pub(super) fn check_region(definition: &TaskDefinition, region: &str) -> Result<
 
 /// Files come from the store that the operator names.
 pub(super) fn check_files(definition: &TaskDefinition, has_objects: bool) -> Result<(), Error> {
-    let has_files = definition.containers.iter().any(|c| !c.environment_files.is_empty());
-    if has_files && !has_objects { Err(Error::NoObjectStore) } else { Ok(()) }
+    let containers = &definition.containers;
+    let has_files = containers.iter().any(|c| !c.environment_files.is_empty());
+    let mut routers = containers.iter().filter_map(|c| c.firelens_configuration.as_ref());
+    let what = match (has_files, routers.any(log_driver::from_objects)) {
+        _ if has_objects => return Ok(()),
+        (true, _) => "environmentFiles",
+        (false, true) => "config-file-type s3",
+        (false, false) => return Ok(()),
+    };
+    Err(Error::NoObjectStore(what))
 }

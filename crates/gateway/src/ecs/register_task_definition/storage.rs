@@ -6,8 +6,21 @@ use wharf_model::ContainerDefinition;
 use wharf_model::container_settings::{DockerVolume, HostVolume, MountPoint, Volume, VolumeFrom};
 use wharf_wire::ecs::types;
 
+/// Sizes of `ephemeralStorage` (ECS API `EphemeralStorage`), GiB.
+const EPHEMERAL_GIB: std::ops::RangeInclusive<u32> = 21..=200;
+
 /// The longest name of a volume.
 const MAX_NAME: usize = 255;
+
+/// `ephemeralStorage` of a task definition or of an override, GiB.
+pub(in crate::ecs) fn ephemeral(sent: &types::EphemeralStorage) -> Result<u32, Error> {
+    let size = sent.size_in_gi_b.ok_or(Error::Required("EphemeralStorage.sizeInGiB"))?;
+    let size = u32::try_from(size).ok().filter(|size| EPHEMERAL_GIB.contains(size));
+    size.ok_or_else(|| Error::EphemeralStorage {
+        least: *EPHEMERAL_GIB.start(),
+        most: *EPHEMERAL_GIB.end(),
+    })
+}
 
 /// The task's volumes; kinds that aren't carried out are refused by name elsewhere.
 pub(super) fn volumes(sent: &[types::Volume]) -> Result<Vec<Volume>, Error> {

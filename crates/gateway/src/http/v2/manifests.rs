@@ -4,12 +4,12 @@ use super::super::answer::{Answer, answer};
 use super::super::service::Trace;
 use super::blobs::{is_known, name_content};
 use super::errors::{Code, Refusal, not_put};
+use super::identify::ClientBody;
 use super::{CONTENT_DIGEST, Call};
 use crate::registry::manifests::Put;
 use crate::registry::{access, content, manifests};
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Either, Full};
-use hyper::body::Incoming;
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
 use hyper::{Method, StatusCode};
 use wharf_model::RegistryImage;
@@ -24,7 +24,7 @@ pub(super) async fn serve(
     call: &Call<'_>,
     name: &str,
     reference: &Reference,
-    body: &mut Option<Incoming>,
+    body: &mut Option<ClientBody>,
     trace: &mut Trace,
 ) -> Result<Answer, Refusal> {
     let action = match call.head.method {
@@ -94,7 +94,7 @@ pub(super) async fn read(app: &crate::app::App, digest: &str) -> Result<Option<B
 }
 
 /// The body of a manifest, within its limits.
-async fn whole(call: &Call<'_>, body: Option<Incoming>) -> Result<Bytes, Refusal> {
+async fn whole(call: &Call<'_>, body: Option<ClientBody>) -> Result<Bytes, Refusal> {
     let Some(body) = body else { return Ok(Bytes::new()) };
     match tokio::time::timeout(call.limits.manifest_timeout, collect(body)).await {
         Ok(collected) => collected,
@@ -107,7 +107,7 @@ async fn whole(call: &Call<'_>, body: Option<Incoming>) -> Result<Bytes, Refusal
 
 /// Reads on for a while although it is too much already: a client that still writes when the
 /// connection is closed never hears why.
-async fn collect(mut body: Incoming) -> Result<Bytes, Refusal> {
+async fn collect(mut body: ClientBody) -> Result<Bytes, Refusal> {
     let (mut bytes, mut length) = (BytesMut::new(), 0);
     while let Some(frame) = body.frame().await {
         let broken = |_| {

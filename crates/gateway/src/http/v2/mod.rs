@@ -1,11 +1,13 @@
 //! `/v2/`: the OCI distribution API (1.1), as docker, podman, skopeo and oras speak it.
 //!
-//! Who asks shows by HTTP's Basic authentication: user `AWS`, and as a password the token that
-//! GetAuthorizationToken gave. Nobody is anonymous. Bodies of blobs are streamed both ways; they are
-//! never whole in memory. Every refusal has one of the specification's codes.
+//! Who asks shows by HTTP's Basic authentication (user `AWS`, and as a password the token that
+//! GetAuthorizationToken gave) or by a signature of version 4. Nobody is anonymous. After a login bodies
+//! of blobs are streamed both ways; they are never whole in memory. Every refusal has one of the
+//! specification's codes.
 
 mod blobs;
 mod errors;
+mod identify;
 mod manifests;
 mod referrers;
 mod stream;
@@ -19,13 +21,12 @@ use crate::app::App;
 use crate::ecr::names::unknown_repository;
 use crate::identity::Verified;
 use crate::registry::access::{self, Asker, Denied, Resource};
-use crate::registry::tokens::{self, Login};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use errors::{Code, Refusal};
+use http_body_util::Either;
+use hyper::Method;
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, EXPECT, HOST, HeaderName, HeaderValue, WWW_AUTHENTICATE};
-use hyper::{HeaderMap, Method};
+use hyper::header::{EXPECT, HeaderName, HeaderValue};
+use identify::{ClientBody, challenge, identify};
 use std::sync::Arc;
 use std::time::Duration;
 use wharf_model::{Repository, Snapshot};
@@ -39,7 +40,12 @@ const LAYERS: &str = "/layers/";
 
 /// True if a request is the registry's.
 pub(super) fn is_path(path: &str) -> bool {
-    path == "/v2" || path.starts_with("/v2/") || path.starts_with(LAYERS)
+    path == "/v2" || path.starts_with("/v2/")
+}
+
+/// True if a request is for a layer, by its own address.
+pub(super) fn is_layer(path: &str) -> bool {
+    path.starts_with(LAYERS)
 }
 
 /// A request to the registry.
@@ -68,7 +74,7 @@ pub(super) async fn serve(
     body: Incoming,
     trace: &mut Trace,
 ) -> Answer {
-    let mut body = Some(body);
+    let mut body = Some(Either::Left(body));
     trace.service = "ecr";
     let limits = StreamLimits { idle: limits.blob_idle, manifest_timeout: limits.body_timeout };
     let result = match head.uri.path().strip_prefix(LAYERS) {
@@ -93,10 +99,10 @@ async fn authenticated(
     app: &Arc<App>,
     limits: StreamLimits,
     head: &http::request::Parts,
-    body: &mut Option<Incoming>,
+    body: &mut Option<ClientBody>,
     trace: &mut Trace,
 ) -> Result<Answer, Refusal> {
-    let identity = identify(app, &head.headers)?;
+    let identity = identify(app, head, body, limits.manifest_timeout).await?;
     trace.principal = Some(identity.principal_arn());
     let snapshot = app.store().snapshot();
     let call = Call { app, head, identity: &identity, snapshot, limits };
@@ -186,33 +192,4 @@ fn only(method: &Method, allowed: &[Method]) -> Result<(), Refusal> {
         true => Ok(()),
         false => Err(Refusal::new(Code::Unsupported, format!("{method} isn't supported here"))),
     }
-}
-
-/// Who asks, by HTTP's Basic authentication.
-fn identify(app: &App, headers: &HeaderMap) -> Result<Verified, Refusal> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let (Some(value), None) = (values.next(), values.next()) else {
-        return Err(Refusal::unauthorized());
-    };
-    let basic = value.to_str().ok().and_then(|text| text.split_once(' '));
-    let basic = basic.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("basic"));
-    let decoded = basic.and_then(|(_, encoded)| STANDARD.decode(encoded.trim()).ok());
-    let text = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
-    let login = text.as_deref().and_then(|text| text.split_once(':'));
-    let Some(("AWS", token)) = login else { return Err(Refusal::unauthorized()) };
-    match tokens::redeem(app, token, app.now()) {
-        Login::Good(identity) => Ok(identity),
-        Login::Wrong => Err(Refusal::unauthorized()),
-        Login::Expired => Err(Refusal::new(
-            Code::Denied,
-            "Your authorization token has expired. Reauthenticate and try again.",
-        )),
-    }
-}
-
-/// The challenge of a request that says not who asks, as ECR words it.
-fn challenge(head: &http::request::Parts) -> (HeaderName, Option<HeaderValue>) {
-    let host = head.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let text = format!("Basic realm=\"http://{host}/\",service=\"ecr.amazonaws.com\"");
-    (WWW_AUTHENTICATE, HeaderValue::from_str(&text).ok())
 }

@@ -1,9 +1,10 @@
 //! Bodies in pieces: a blob on its way out, and bytes on their way into an upload.
 
 use super::errors::{Code, Refusal};
+use super::identify::ClientBody;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 use std::io;
 use std::ops::Range;
 use std::pin::Pin;
@@ -100,7 +101,7 @@ impl Body for BlobBody {
 /// client asks how far it came, and goes on.
 pub(super) async fn receive(
     writer: &mut UploadWriter,
-    mut body: Incoming,
+    mut body: ClientBody,
     idle: Duration,
 ) -> Result<(), Refusal> {
     let cancelled = writer.cancelled();
@@ -150,7 +151,7 @@ pub(super) async fn receive(
 
 /// Reads for a while what nobody wants: a client that still writes when the connection is closed never
 /// hears why it was refused.
-pub(super) async fn discard(mut body: Incoming) {
+pub(super) async fn discard(mut body: ClientBody) {
     let read = async {
         let mut length = 0;
         while let Some(Ok(frame)) = body.frame().await {

@@ -4,12 +4,12 @@
 use super::super::answer::{Answer, answer};
 use super::super::service::Trace;
 use super::errors::{Code, Refusal};
+use super::identify::ClientBody;
 use super::{CONTENT_DIGEST, Call, stream};
 use crate::app::App;
 use crate::registry::access::{self, Resource};
 use crate::registry::content;
 use hyper::Method;
-use hyper::body::Incoming;
 use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderName, HeaderValue, LOCATION, RANGE};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ const UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");
 pub(super) async fn begin(
     call: &Call<'_>,
     name: &str,
-    body: &mut Option<Incoming>,
+    body: &mut Option<ClientBody>,
     trace: &mut Trace,
 ) -> Result<Answer, Refusal> {
     trace.operation = access::BEGIN_UPLOAD;
@@ -93,7 +93,7 @@ pub(super) async fn serve(
     call: &Call<'_>,
     name: &str,
     id: &str,
-    body: &mut Option<Incoming>,
+    body: &mut Option<ClientBody>,
     trace: &mut Trace,
 ) -> Result<Answer, Refusal> {
     let action = match call.head.method {
@@ -164,7 +164,7 @@ impl Work {
     async fn spawn(
         self,
         writer: UploadWriter,
-        body: Option<Incoming>,
+        body: Option<ClientBody>,
         digest: Option<Digest>,
     ) -> Result<u64, Refusal> {
         let cut_off = || Refusal::new(Code::Unknown, "the upload was cut off").status(503);
@@ -175,7 +175,7 @@ impl Work {
     async fn run(
         self,
         mut writer: UploadWriter,
-        body: Option<Incoming>,
+        body: Option<ClientBody>,
         digest: Option<Digest>,
     ) -> Result<u64, Refusal> {
         if let Some(body) = body {
