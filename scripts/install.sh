@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 say() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }
 
 packages=(build-essential pkg-config libseccomp-dev nftables iproute2 curl jq ca-certificates
-  python3 python3-venv crun runc skopeo docker-registry busybox-static)
+  python3 python3-venv crun runc skopeo podman buildah docker.io docker-registry busybox-static)
 missing=()
 for package in "${packages[@]}"; do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' ||

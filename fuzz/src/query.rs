@@ -39,6 +39,7 @@ fn instance() -> ContainerInstance {
     let attribute =
         |n: &str, v: Option<&str>| Attribute { name: n.to_owned(), value: v.map(str::to_owned) };
     ContainerInstance {
+        gpu_ids: Vec::new(),
         id: "0123".into(),
         cluster: "default".into(),
         ec2_instance_id: "i-abcd1234".to_owned(),

@@ -11,7 +11,7 @@ import subprocess
 import botocore.exceptions
 import pytest
 
-from conftest import Wharf, eventually
+from conftest import Wharf, eventually, get
 
 # Devices that no container may open unless it is given them: kmsg and loop-control.
 GPUS = {"nvidia0": (1, 11), "nvidia1": (10, 237)}
@@ -165,6 +165,32 @@ def test_a_task_writes_no_more_than_its_storage_holds(wharf):
     for wrong in (20, 201):
         with pytest.raises(botocore.exceptions.ClientError, match="between 21 and 200"):
             wharf.register("wrong", shell("a", ":"), ephemeralStorage={"sizeInGiB": wrong})
+
+
+def test_a_range_of_ports(wharf):
+    ports = [{"containerPortRange": "9000-9004"}, {"containerPort": 9100}]
+    script = "mkdir /srv; for p in 9000 9004 9100; do mkdir /srv/$p; " \
+             "echo $p >/srv/$p/index.html; httpd -p $p -h /srv/$p; done; echo done; exec sleep 1000"
+    definition = wharf.register("range", shell("app", script, portMappings=ports))
+    described = wharf.client().describe_task_definition(taskDefinition=definition)["taskDefinition"]
+    shown = described["containerDefinitions"][0]["portMappings"][0]
+    assert shown == {"containerPortRange": "9000-9004", "protocol": "tcp"}
+    arns = [wharf.start(definition) for _ in range(2)]
+    taken = set()
+    for arn in arns:
+        bindings = wharf.running(arn)["containers"][0]["networkBindings"]
+        said(wharf, arn, "app")
+        ranged = next(b for b in bindings if "containerPortRange" in b)
+        assert ranged["containerPortRange"] == "9000-9004" and "hostPort" not in ranged
+        first, last = map(int, ranged["hostPortRange"].split("-"))
+        assert last - first == 4 and not taken & set(range(first, last + 1))
+        taken |= set(range(first, last + 1))
+        assert [get(first).strip(), get(last).strip()] == ["9000", "9004"]
+        assert [b["containerPort"] for b in bindings if "containerPort" in b] == [9100]
+        with pytest.raises(OSError):
+            get(first + 1)
+    for arn in arns:
+        end(wharf, arn)
 
 
 def test_a_launch_type_has_a_runtime_of_its_own(wharf, directory):

@@ -45,3 +45,4 @@ pub const QUIET_TARGETS: &[&str] = &["tungstenite"];
 
 pub use options::{AgentCredentials, AgentOptions, ObjectStore};
 pub use own_registry::OwnRegistry;
+pub use secrets::ObjectReader;

@@ -91,3 +91,37 @@ fn interface(interface: &NetworkInterface) -> PolicyInterface {
         groups: Some(interface.security_groups.clone()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wharf_model::network::{DEFAULT_SECURITY_GROUP_ID, Ipv4Range, VPC_ID, default_group};
+    use wharf_model::{Revision, Write};
+
+    #[test]
+    fn what_has_changed_is_told_and_nothing_else() {
+        let range = Ipv4Range::parse("10.113.0.0/16").unwrap();
+        let vpc = BuiltinVpc::new(range, "us-east-1");
+        let before = Snapshot::default();
+        let first = message(&before, None, &vpc).unwrap();
+        assert_eq!(first.complete, Some(true));
+        let networks = first.networks.unwrap();
+        assert_eq!(networks[0].cidr.as_deref(), Some("10.113.0.0/16"));
+        assert_eq!(networks[0].internet_cidrs.as_ref().unwrap().len(), 3);
+        assert_eq!(first.groups.unwrap()[0].id.as_deref(), Some(DEFAULT_SECURITY_GROUP_ID));
+        assert_eq!(message(&before, Some(&before), &vpc), None);
+
+        // A rule for IPv6 is none for tasks.
+        let mut group = default_group("sg-00000000000000001", VPC_ID);
+        group.rules[0].traffic.peer = Peer::Ipv6("::/0".to_owned());
+        let mut after = before.clone();
+        after.apply(Revision(1), &[Write::Put(group.into())]);
+        let second = message(&after, Some(&before), &vpc).unwrap();
+        assert_eq!(second.complete, Some(false));
+        let groups = second.groups.unwrap();
+        assert_eq!(groups.len(), 2);
+        assert_eq!(groups[0].ingress.as_ref().map(Vec::len), Some(0));
+        assert_eq!(groups[0].egress.as_ref().map(Vec::len), Some(1));
+        assert_eq!(message(&after, Some(&after.clone()), &vpc), None);
+    }
+}

@@ -87,13 +87,15 @@ fn container(
     let files = change.map(|o| &o.environment_files).filter(|files| !files.is_empty());
     let files = files.unwrap_or(&definition.environment_files).iter();
     let ports = definition.port_mappings.iter().map(|mapping| acs::PortMapping {
-        container_port: Some(mapping.container_port.into()),
+        container_port: Some(mapping.container_port.into()).filter(|_| mapping.last_port.is_none()),
+        container_port_range: mapping
+            .last_port
+            .map(|last| format!("{}-{last}", mapping.container_port)),
         host_port: Some(match mode {
             NetworkMode::Bridge => mapping.host_port.unwrap_or(0).into(),
             _ => mapping.container_port.into(),
         }),
         protocol: Some(mapping.protocol.as_str().to_owned()),
-        ..acs::PortMapping::default()
     });
     let dependencies = definition.depends_on.iter().map(|dependency| acs::ContainerDependency {
         container_name: Some(dependency.container_name.clone()),

@@ -5,6 +5,7 @@ use crate::context::{Context, HistoryEntry, HistoryReader, SoftState};
 use crate::error::ApiError;
 use crate::identity::Verified;
 use crate::metrics::Metrics;
+use crate::outside::{CertificateAuthority, ObjectReader};
 use crate::placing::Placing;
 use crate::registry::{ImageRegistry, RegistryParts};
 use crate::seal::SealKey;
@@ -84,6 +85,8 @@ pub struct App {
     sessions: Arc<dyn AgentSessions>,
     metrics: Metrics,
     placing: Placing,
+    objects: Option<Arc<dyn ObjectReader>>,
+    authority: Option<Arc<dyn CertificateAuthority>>,
     stopping: CancellationToken,
 }
 
@@ -113,8 +116,30 @@ impl App {
             sessions: parts.sessions,
             metrics: Metrics::new(),
             placing: Placing::default(),
+            objects: None,
+            authority: None,
             stopping: CancellationToken::new(),
         }
+    }
+
+    /// The same with a store to read objects from.
+    pub fn with_objects(self, objects: Arc<dyn ObjectReader>) -> Self {
+        Self { objects: Some(objects), ..self }
+    }
+
+    /// The same with an authority that signs certificates.
+    pub fn with_authority(self, authority: Arc<dyn CertificateAuthority>) -> Self {
+        Self { authority: Some(authority), ..self }
+    }
+
+    /// The store to read objects from.
+    pub(crate) fn objects(&self) -> Option<&Arc<dyn ObjectReader>> {
+        self.objects.as_ref()
+    }
+
+    /// The authority that signs certificates.
+    pub(crate) fn authority(&self) -> Option<&Arc<dyn CertificateAuthority>> {
+        self.authority.as_ref()
     }
 
     /// All state.
@@ -217,7 +242,7 @@ impl App {
     /// A value that the model forbids, as the addressed service says it.
     pub(crate) fn validation_error(&self, service: &str, text: String) -> ApiError {
         match service {
-            "ssm" | "secretsmanager" => ApiError::new("ValidationException", 400, text),
+            "ssm" | "secretsmanager" | "acm" => ApiError::new("ValidationException", 400, text),
             "ecs" | "ecr" | "logs" => ApiError::invalid_parameter(text),
             _ => ApiError::new("ValidationError", 400, text),
         }

@@ -11,6 +11,7 @@ use crate::seal::SealKey;
 use crate::vault::Vault;
 use serde_json::value::RawValue;
 use std::sync::Arc;
+use wharf_model::load_balancing::{TargetHealth, TargetKey};
 use wharf_model::network::{BuiltinVpc, Ipv4Range, Network};
 use wharf_model::{
     ArnScope, ContainerInstanceKey, IdSource, ServiceKey, Snapshot, Timestamp, Transaction,
@@ -81,6 +82,11 @@ pub trait SoftState: Connectivity + Send + Sync {
     /// What the server's host routes beside this server's own networks.
     fn routed(&self) -> Vec<Ipv4Range> {
         Vec::new()
+    }
+
+    /// What the balancer said last of a target; `None` before its first report of it.
+    fn target_health(&self, _: &TargetKey) -> Option<TargetHealth> {
+        None
     }
 }
 

@@ -52,7 +52,7 @@ impl Call<'_> {
     /// Validates the input against the model, then runs `operation` until its transaction holds.
     pub(crate) async fn run<O: OperationShape>(
         self,
-        operation: fn(&Context<'_>, &O::Input) -> OperationResult<O::Output>,
+        operation: impl Fn(&Context<'_>, &O::Input) -> OperationResult<O::Output>,
     ) -> Encoded {
         let Self { app, identity, now, seed, input, encode } = self;
         let input = typed_input::<O>(app, identity, input)?;

@@ -1,4 +1,4 @@
-//! The services that are called by a form with `Action`: STS and IAM by Query, EC2 by its own dialect.
+//! The services that are called by a form with `Action`: STS, IAM and ELB by Query, EC2 by its own dialect.
 
 use crate::app::App;
 use crate::authorize::{Asked, authorize};
@@ -6,7 +6,7 @@ use crate::dispatch::Call;
 use crate::error::ApiError;
 use crate::identity::Verified;
 use crate::protocol::Protocol;
-use crate::{ec2, iam, sts};
+use crate::{ec2, elbv2, iam, sts};
 use std::sync::Arc;
 use wharf_wire::{DecodeError, Document, Form, Schema, Service, ec2query, query};
 
@@ -17,6 +17,8 @@ pub(crate) enum QueryService {
     Sts,
     /// Identity and Access Management.
     Iam,
+    /// Elastic Load Balancing, version 2.
+    Elb,
     /// The part of EC2 that shows the built-in network.
     Ec2,
 }
@@ -26,6 +28,7 @@ pub(crate) enum QueryService {
 enum Operation {
     Sts(wharf_wire::sts::Operation),
     Iam(wharf_wire::iam::Operation),
+    Elb(wharf_wire::elbv2::Operation),
     Ec2(wharf_wire::ec2::Operation),
 }
 
@@ -35,6 +38,7 @@ impl QueryService {
         match signing_name {
             "sts" => Some(Self::Sts),
             "iam" => Some(Self::Iam),
+            "elasticloadbalancing" => Some(Self::Elb),
             "ec2" => Some(Self::Ec2),
             _ => None,
         }
@@ -43,7 +47,7 @@ impl QueryService {
     /// Its protocol.
     pub(crate) const fn protocol(self) -> Protocol {
         match self {
-            Self::Sts | Self::Iam => Protocol::Query,
+            Self::Sts | Self::Iam | Self::Elb => Protocol::Query,
             Self::Ec2 => Protocol::Ec2Query,
         }
     }
@@ -53,6 +57,7 @@ impl QueryService {
         match self {
             Self::Sts => wharf_wire::sts::SERVICE,
             Self::Iam => wharf_wire::iam::SERVICE,
+            Self::Elb => wharf_wire::elbv2::SERVICE,
             Self::Ec2 => wharf_wire::ec2::SERVICE,
         }
     }
@@ -61,20 +66,21 @@ impl QueryService {
         match self {
             Self::Sts => action.parse().ok().map(Operation::Sts),
             Self::Iam => action.parse().ok().map(Operation::Iam),
+            Self::Elb => action.parse().ok().map(Operation::Elb),
             Self::Ec2 => action.parse().ok().map(Operation::Ec2),
         }
     }
 
     fn decode(self, schema: &'static Schema, form: &Form) -> Result<Document, DecodeError> {
         match self {
-            Self::Sts | Self::Iam => query::decode(schema, form),
+            Self::Sts | Self::Iam | Self::Elb => query::decode(schema, form),
             Self::Ec2 => ec2query::decode(schema, form),
         }
     }
 
     fn encode(self, name: &str, schema: &Schema, output: &Document, request_id: &str) -> Vec<u8> {
         match self {
-            Self::Sts | Self::Iam => {
+            Self::Sts | Self::Iam | Self::Elb => {
                 query::encode(&self.service(), name, schema, output, request_id)
             }
             Self::Ec2 => ec2query::encode(&self.service(), name, schema, output, request_id),
@@ -87,6 +93,7 @@ impl Operation {
         match self {
             Self::Sts(operation) => operation.as_str(),
             Self::Iam(operation) => operation.as_str(),
+            Self::Elb(operation) => operation.as_str(),
             Self::Ec2(operation) => operation.as_str(),
         }
     }
@@ -95,6 +102,7 @@ impl Operation {
         match self {
             Self::Sts(operation) => operation.input_schema(),
             Self::Iam(operation) => operation.input_schema(),
+            Self::Elb(operation) => operation.input_schema(),
             Self::Ec2(operation) => operation.input_schema(),
         }
     }
@@ -149,6 +157,7 @@ pub(crate) async fn call(
     match operation {
         Operation::Sts(operation) => sts::dispatch(operation, call).await,
         Operation::Iam(operation) => iam::dispatch(operation, call).await,
+        Operation::Elb(operation) => elbv2::dispatch(operation, call).await,
         Operation::Ec2(operation) => ec2::dispatch(operation, call).await,
     }
 }
@@ -163,7 +172,10 @@ fn invalid_action(service: QueryService, action: &str, version: &str) -> ApiErro
         QueryService::Sts if wharf_wire::sts::OTHER_OPERATIONS.contains(&action.as_str()) => {
             iam::not_built(&action)
         }
-        QueryService::Sts | QueryService::Iam => ApiError::new(
+        QueryService::Elb if wharf_wire::elbv2::OTHER_OPERATIONS.contains(&action.as_str()) => {
+            elbv2::not_built(&action)
+        }
+        QueryService::Sts | QueryService::Iam | QueryService::Elb => ApiError::new(
             "InvalidAction",
             400,
             format!("Could not find operation {action} for version {version} on this server."),
@@ -182,6 +194,7 @@ fn invalid_action(service: QueryService, action: &str, version: &str) -> ApiErro
 fn malformed(service: QueryService, error: &DecodeError) -> ApiError {
     let code = match service {
         QueryService::Sts | QueryService::Iam => "MalformedInput",
+        QueryService::Elb => "ValidationError",
         QueryService::Ec2 => "InvalidParameterValue",
     };
     ApiError::new(code, 400, error.to_string())

@@ -98,6 +98,7 @@ pub struct Snapshot {
     usage: OrdMap<ContainerInstanceKey, Arc<InstanceUsage>>,
     service_tasks: OrdMap<ServiceKey, OrdSet<TaskId>>,
     addresses: OrdMap<Ipv4Addr, TaskKey>,
+    load_balancer_addresses: OrdMap<Ipv4Addr, String>,
 }
 
 macro_rules! lookups {
@@ -557,7 +558,13 @@ impl Snapshot {
             Record::RepositoryBlob(r) => {
                 insert!(repository_blobs, (r.repository.clone(), r.digest.clone()), r);
             }
-            Record::LoadBalancer(r) => insert!(load_balancers, r.path(), r),
+            Record::LoadBalancer(r) => {
+                self.forget_addresses(&r.path());
+                for address in [Some(r.host_address), r.task_address].into_iter().flatten() {
+                    self.load_balancer_addresses.insert(address, r.path());
+                }
+                insert!(load_balancers, r.path(), r);
+            }
             Record::Listener(r) => insert!(listeners, r.path(), r),
             Record::ListenerRule(r) => insert!(listener_rules, r.path(), r),
             Record::TargetGroup(r) => insert!(target_groups, r.path(), r),
@@ -603,7 +610,10 @@ impl Snapshot {
             RecordKey::RegistryImage(k) => drop(self.registry_images.remove(k)),
             RecordKey::ImageTag(k) => drop(self.image_tags.remove(k)),
             RecordKey::RepositoryBlob(k) => drop(self.repository_blobs.remove(k)),
-            RecordKey::LoadBalancer(k) => drop(self.load_balancers.remove(k)),
+            RecordKey::LoadBalancer(k) => {
+                self.forget_addresses(k);
+                self.load_balancers.remove(k);
+            }
             RecordKey::Listener(k) => drop(self.listeners.remove(k)),
             RecordKey::ListenerRule(k) => drop(self.listener_rules.remove(k)),
             RecordKey::TargetGroup(k) => drop(self.target_groups.remove(k)),

@@ -16,10 +16,13 @@ use serde::{Deserialize, Serialize};
 pub struct NetworkBinding {
     /// Address on the host, `0.0.0.0` for all.
     pub bind_ip: String,
-    /// Port inside the container.
+    /// Port inside the container; the first one of a range.
     pub container_port: u16,
-    /// Port on the host.
+    /// Port on the host; the first one of a range.
     pub host_port: u16,
+    /// How many ports a range has; none is a single port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<u16>,
     /// TCP or UDP.
     pub protocol: TransportProtocol,
 }

@@ -129,8 +129,11 @@ pub struct ContainerDependency {
 /// `portMappings[]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortMapping {
-    /// Port inside the container.
+    /// Port inside the container; the first one of a range.
     pub container_port: u16,
+    /// The last port of a range (`containerPortRange`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_port: Option<u16>,
     /// Port on the host; absent or 0 in bridge mode means a dynamic one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_port: Option<u16>,

@@ -20,7 +20,9 @@ use crate::protocol::{BridgePort, CreateContainer, Failure, Request, Response};
 use crate::publisher::Publisher;
 use crate::sandbox::Sandbox;
 use crate::sharing;
-use crate::spec::{ContainerSpec, ExecSpec, NetworkMode, SandboxId, SandboxSpec, check_name};
+use crate::spec::{
+    ContainerSpec, ExecSpec, NetworkMode, PortMapping, SandboxId, SandboxSpec, check_name,
+};
 use crate::state::{
     ContainerEvent, ContainerInfo, ContainerStats, ContainerStatus, ExitStatus, SandboxInfo,
 };
@@ -549,7 +551,8 @@ fn unexpected(sandbox: &Sandbox, container: &str, response: Option<Response>) ->
 
 fn publications(container: &ContainerInfo) -> Vec<Publication> {
     let Some(address) = container.address else { return Vec::new() };
-    container.ports.iter().map(|mapping| Publication::new(mapping, address)).collect()
+    let ports = container.ports.iter().flat_map(PortMapping::each);
+    ports.map(|mapping| Publication::new(&mapping, address)).collect()
 }
 
 fn runtime_id() -> Result<String, Error> {

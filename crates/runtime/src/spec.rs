@@ -523,6 +523,21 @@ pub struct PortMapping {
     /// TCP or UDP.
     #[serde(default)]
     pub protocol: Protocol,
+    /// As many ports of either side, beginning with these; none is one port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<u16>,
+}
+
+impl PortMapping {
+    /// Each port for itself.
+    pub fn each(&self) -> impl Iterator<Item = Self> + use<> {
+        let first = Self { range: None, ..self.clone() };
+        (0..self.range.unwrap_or(1)).map(move |offset| Self {
+            container_port: first.container_port.saturating_add(offset),
+            host_port: first.host_port.saturating_add(offset),
+            ..first.clone()
+        })
+    }
 }
 
 /// A transport protocol.

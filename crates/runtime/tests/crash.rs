@@ -44,8 +44,12 @@ async fn agent_that_is_killed() {
         runtime.create_sandbox(spec).await.unwrap();
         let args = ["/bin/sh", "-c", "while :; do echo tick; sleep 0.02; done"].map(String::from);
         let mut spec = wharf_runtime::ContainerSpec::new("app", vec![layer.clone()], args.to_vec());
-        spec.ports =
-            vec![PortMapping { container_port: 80, host_port: 0, protocol: Protocol::Tcp }];
+        spec.ports = vec![PortMapping {
+            container_port: 80,
+            host_port: 0,
+            protocol: Protocol::Tcp,
+            range: None,
+        }];
         runtime.create_container(&id, spec).await.unwrap();
         let pid = runtime.start_container(&id, "app").await.unwrap();
         println!("started task{number} {pid}");

@@ -50,7 +50,8 @@ async fn a_restart_keeps_files_address_ports_and_log() {
         let script = "echo run >>/runs; cat /runs; ip -4 -o addr show dev eth0; \
                       [ $(wc -l </runs) -ge 5 ] && exec sleep 1000; exit 5";
         let mut spec = host.shell("app", script);
-        let port = PortMapping { container_port: 80, host_port: 0, protocol: Protocol::Tcp };
+        let port =
+            PortMapping { container_port: 80, host_port: 0, protocol: Protocol::Tcp, range: None };
         spec.ports = vec![port];
         spec.resources.memory_bytes = Some(32 << 20);
         let made = host.runtime.create_container(&task, spec).await.unwrap();

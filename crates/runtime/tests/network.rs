@@ -71,7 +71,7 @@ fn own_address() -> Ipv4Addr {
 }
 
 fn tcp(container_port: u16, host_port: u16) -> PortMapping {
-    PortMapping { container_port, host_port, protocol: Protocol::Tcp }
+    PortMapping { container_port, host_port, protocol: Protocol::Tcp, range: None }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -142,7 +142,12 @@ async fn udp_ports_are_published() {
     let host = Host::new().await;
     let task = host.sandbox("task1", NetworkMode::Bridge).await;
     let mut spec = host.shell("echo", "sleep 1000");
-    spec.ports = vec![PortMapping { container_port: 53, host_port: 0, protocol: Protocol::Udp }];
+    spec.ports = vec![PortMapping {
+        container_port: 53,
+        host_port: 0,
+        protocol: Protocol::Udp,
+        range: None,
+    }];
     let info = host.runtime.create_container(&task, spec).await.unwrap();
     let pid = host.runtime.start_container(&task, "echo").await.unwrap();
     // The echo server is a thread of ours that has gone into the container's namespace.

@@ -59,7 +59,7 @@ fn routes(table: &str, own: &[String]) -> Vec<Ipv4Range> {
     let route = |line: &str| {
         let columns: Vec<&str> = line.split_whitespace().collect();
         let interface = *columns.first()?;
-        let hex = |n: usize| u32::from_str_radix(columns.get(n)?, 16).ok().map(u32::swap_bytes);
+        let hex = |n: usize| u32::from_str_radix(columns.get(n)?, 16).ok().map(u32::from_be);
         let (network, mask) = (Ipv4Addr::from(hex(1)?), hex(7)?);
         let prefix = u8::try_from(mask.leading_ones()).ok()?;
         let is_other = prefix > 0 && !own.iter().any(|name| name == interface);
@@ -121,6 +121,7 @@ impl HistoryWriter for GatewayHistory {
 mod route_tests {
     use super::routes;
 
+    #[cfg(target_endian = "little")]
     #[test]
     fn other_interfaces_routes_are_read() {
         let table = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n\

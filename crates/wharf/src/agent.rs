@@ -74,7 +74,7 @@ pub async fn run(
     options.allow_old_runtime = args.allow_old_runtime;
     options.awslogs_execution_role_override = args.awslogs_execution_role;
     options.vpc_cidr = args.vpc_cidr.parse()?;
-    options.object_store = s3::store(args)?;
+    options.object_store = s3::store(args.s3_endpoint.as_ref(), args.s3_credentials.as_ref())?;
     let settings = Settings { vpc_cidr: args.vpc_cidr.clone(), runtime: args.runtime.clone() };
     data_dir::write_json(&data_dir.agent_settings(), &settings)?;
     ProcessFile::of_this_process("agent", Vec::new()).write(data_dir)?;

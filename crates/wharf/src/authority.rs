@@ -118,22 +118,48 @@ impl Authority {
     /// # Errors
     /// If a name is none.
     pub fn issue(&self, names: &[String], now: Timestamp) -> Result<CertifiedKey, Error> {
-        let failed = |source| Error::Certificate(self.path.clone(), source);
         let today = TimeZone::UTC.to_datetime(now).date();
+        let end = today.saturating_add(SERVER_DAYS.days());
+        let (certificate, key) = self.sign(names, today, end)?;
+        let secret = Zeroizing::new(key.serialize_der());
+        let secret = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(secret.to_vec()));
+        Ok(CertifiedKey::new(vec![certificate.der().clone()], any_supported_type(&secret)?))
+    }
+
+    /// A key and a certificate for these names, both in PEM.
+    ///
+    /// # Errors
+    /// If a name is none.
+    pub fn issue_pem(
+        &self,
+        names: &[String],
+        from: Timestamp,
+        until: Timestamp,
+    ) -> Result<(String, Zeroizing<String>), Error> {
+        let day = |at| TimeZone::UTC.to_datetime(at).date();
+        let (certificate, key) = self.sign(names, day(from), day(until))?;
+        Ok((certificate.pem(), Zeroizing::new(key.serialize_pem())))
+    }
+
+    fn sign(
+        &self,
+        names: &[String],
+        from: Date,
+        until: Date,
+    ) -> Result<(rcgen::Certificate, KeyPair), Error> {
+        let failed = |source| Error::Certificate(self.path.clone(), source);
         let mut params = CertificateParams::new(names).map_err(failed)?;
         params.distinguished_name = DistinguishedName::new();
         if let Some(name) = names.first() {
             params.distinguished_name.push(DnType::CommonName, name);
         }
-        validity(&mut params, today, today.saturating_add(SERVER_DAYS.days()));
+        validity(&mut params, from, until);
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let key = KeyPair::generate().map_err(failed)?;
         let certificate = params.signed_by(&key, &self.issuer).map_err(failed)?;
-        let secret = Zeroizing::new(key.serialize_der());
-        let secret = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(secret.to_vec()));
-        Ok(CertifiedKey::new(vec![certificate.der().clone()], any_supported_type(&secret)?))
+        Ok((certificate, key))
     }
 }
 

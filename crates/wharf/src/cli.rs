@@ -140,10 +140,6 @@ pub struct Up {
     /// Where the device files of GPUs are looked for.
     #[arg(long, env = "WHARF_GPU_DEVICES", default_value = "/dev", value_name = "DIRECTORY")]
     pub gpu_devices: PathBuf,
-    /// File with the key for the S3-compatible store, as ~/.aws/credentials; unless given,
-    /// AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of wharf's own environment, or no key at all.
-    #[arg(long, env = "WHARF_S3_CREDENTIALS", value_name = "FILE")]
-    pub s3_credentials: Option<PathBuf>,
     /// Seconds to wait until everything answers.
     #[arg(long, default_value_t = 60)]
     pub timeout: u64,
@@ -167,9 +163,14 @@ pub struct ServerArgs {
     /// Days for which stopped tasks, events and reasons are kept.
     #[arg(long, env = "WHARF_HISTORY", default_value_t = 7, value_name = "DAYS")]
     pub history: u32,
-    /// S3-compatible store that environment files come from; without one they are refused.
+    /// S3-compatible store that environment files and trust stores come from; without one they are
+    /// refused.
     #[arg(long, env = "WHARF_S3_ENDPOINT", value_name = "URL")]
     pub s3_endpoint: Option<String>,
+    /// File with the key for the S3-compatible store, as ~/.aws/credentials; unless given,
+    /// AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of wharf's own environment, or no key at all.
+    #[arg(long, env = "WHARF_S3_CREDENTIALS", value_name = "FILE")]
+    pub s3_credentials: Option<PathBuf>,
     #[command(flatten)]
     pub host: HostArgs,
 }

@@ -17,6 +17,7 @@ mod journal;
 mod log;
 mod logs;
 mod output;
+mod outside;
 mod process;
 mod ps;
 mod registry_names;

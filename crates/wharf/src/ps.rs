@@ -46,7 +46,11 @@ fn row(task: &Task) -> Vec<String> {
     });
     let ports = task.containers.iter().flatten().flat_map(|c| c.network_bindings.iter().flatten());
     let ports = ports.filter_map(|binding| {
-        Some(format!("127.0.0.1:{}->{}", binding.host_port?, binding.container_port?))
+        let single = |number: Option<i32>| number.map(|number| number.to_string());
+        let outside = single(binding.host_port).or_else(|| binding.host_port_range.clone())?;
+        let inside =
+            single(binding.container_port).or_else(|| binding.container_port_range.clone())?;
+        Some(format!("127.0.0.1:{outside}->{inside}"))
     });
     vec![
         id_of(&text(&task.task_arn)).chars().take(12).collect(),

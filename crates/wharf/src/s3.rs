@@ -1,6 +1,5 @@
-//! The S3-compatible store that environment files come from: where it is, and with which key.
+//! The S3-compatible store that environment files and trust stores come from: where it is, and with which key.
 
-use crate::cli::Agent as AgentArgs;
 use std::path::{Path, PathBuf};
 use wharf_agent::task::Secret;
 use wharf_agent::{AgentCredentials, ObjectStore};
@@ -27,9 +26,12 @@ pub enum Error {
 ///
 /// # Errors
 /// If the file with the key can't be read, or holds none.
-pub fn store(args: &AgentArgs) -> Result<Option<ObjectStore>, Error> {
-    let Some(endpoint) = args.s3_endpoint.clone() else { return Ok(None) };
-    let credentials = match &args.s3_credentials {
+pub fn store(
+    endpoint: Option<&String>,
+    credentials: Option<&PathBuf>,
+) -> Result<Option<ObjectStore>, Error> {
+    let Some(endpoint) = endpoint.cloned() else { return Ok(None) };
+    let credentials = match credentials {
         Some(path) => Some(of_file(path)?),
         None => of_environment(|name| std::env::var(name).ok()),
     };

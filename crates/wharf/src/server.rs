@@ -4,6 +4,7 @@ use crate::adapters::{ControlSessions, GatewayHistory};
 use crate::cli::ServerArgs;
 use crate::credentials::{self, Credentials};
 use crate::data_dir::{self, DataDir};
+use crate::outside;
 use crate::process::ProcessFile;
 use crate::registry_names::{self, RegistryName};
 use crate::seal_key;
@@ -62,6 +63,9 @@ pub enum Error {
     /// One of its loops has panicked.
     #[error("the server can't go on")]
     Panicked(#[from] tokio::task::JoinError),
+    /// The object store can't be used.
+    #[error(transparent)]
+    Outside(#[from] outside::Error),
     /// The VPC's range is none.
     #[error("{0:?} is no IPv4 range such as 10.113.0.0/16 with a prefix of 8 to 24")]
     VpcCidr(String),
@@ -129,7 +133,7 @@ pub async fn run(
         history_writer: gateway_history,
         sessions,
     });
-    let app = Arc::new(app);
+    let app = Arc::new(outside::join(app, data_dir, args)?);
     let mut server = Server::bind(HttpOptions::new(args.listen), Arc::clone(&app)).await?;
     name.serve(data_dir, args, &mut server, &shutdown).await;
     let address = format!("http://{}", server.local_addr());

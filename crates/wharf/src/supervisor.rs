@@ -157,6 +157,9 @@ fn server_arguments(data_dir: &DataDir, up: &Up) -> Vec<OsString> {
     if let Some(endpoint) = &server.s3_endpoint {
         arguments.extend(["--s3-endpoint".into(), endpoint.into()]);
     }
+    if let Some(file) = &server.s3_credentials {
+        arguments.extend(["--s3-credentials".into(), file.into()]);
+    }
     arguments.extend(["--etc".into(), server.host.etc.clone().into()]);
     if server.host.no_hosts {
         arguments.push("--no-hosts".into());
@@ -185,7 +188,7 @@ fn agent_arguments(data_dir: &DataDir, up: &Up) -> Vec<OsString> {
     if let Some(endpoint) = &up.server.s3_endpoint {
         arguments.extend(["--s3-endpoint".into(), endpoint.into()]);
     }
-    if let Some(file) = &up.s3_credentials {
+    if let Some(file) = &up.server.s3_credentials {
         arguments.extend(["--s3-credentials".into(), file.into()]);
     }
     arguments

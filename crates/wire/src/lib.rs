@@ -24,7 +24,7 @@ mod xml;
 pub use document::Document;
 pub use error::{DecodeError, DecodeReason, Fault, UnknownOperation};
 pub use form::{Form, MAX_PARAMETERS};
-pub use generated::{ec2, ecr, ecs, iam, logs, secretsmanager, ssm, sts};
+pub use generated::{acm, ec2, ecr, ecs, elbv2, iam, logs, secretsmanager, ssm, sts};
 pub use schema::{
     Constraints, Kind, List, Map, Member, Namespace, Schema, SchemaRef, TimestampFormat,
 };

@@ -39,6 +39,7 @@ const CAPABILITIES: &[&str] = &[
     "com.amazonaws.ecs.capability.task-iam-role-network-host",
     "ecs.capability.task-cpu-mem-limit",
     "ecs.capability.network.awsvpc",
+    "ecs.capability.network.container-port-range",
     "ecs.capability.external",
 ];
 /// The Docker API versions whose features task definitions ask for by these names.

@@ -51,15 +51,22 @@ fn request(cluster: &str, change: &TaskStateChange) -> SubmitTaskStateChangeRequ
 }
 
 fn container(change: &engine::ContainerStateChange) -> ContainerStateChange {
+    let range = |first: u16, count: u16| {
+        format!("{first}-{}", first.saturating_add(count.saturating_sub(1)))
+    };
+    let single = |port: &wharf_runtime::spec::PortMapping, number| {
+        port.range.is_none().then(|| i32::from(number))
+    };
     let binding = |port: &wharf_runtime::spec::PortMapping| NetworkBinding {
         bind_ip: Some("0.0.0.0".to_owned()),
-        container_port: Some(i32::from(port.container_port)),
-        host_port: Some(i32::from(port.host_port)),
+        container_port: single(port, port.container_port),
+        host_port: single(port, port.host_port),
+        container_port_range: port.range.map(|count| range(port.container_port, count)),
+        host_port_range: port.range.map(|count| range(port.host_port, count)),
         protocol: Some(match port.protocol {
             Protocol::Tcp => TransportProtocol::from("tcp"),
             Protocol::Udp => TransportProtocol::from("udp"),
         }),
-        ..Default::default()
     };
     let bindings: Vec<NetworkBinding> = change.ports.iter().map(binding).collect();
     ContainerStateChange {

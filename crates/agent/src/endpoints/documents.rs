@@ -145,7 +145,7 @@ fn ports(ports: &[PortMapping]) -> Value {
         json!({ "ContainerPort": port.container_port, "Protocol": port.protocol.as_str(),
                 "HostPort": port.host_port, "HostIp": "0.0.0.0" })
     };
-    Value::Array(ports.iter().map(one).collect())
+    Value::Array(ports.iter().flat_map(PortMapping::each).map(|port| one(&port)).collect())
 }
 
 fn networks(task: &Task, state: &ContainerState, version: Version) -> Value {

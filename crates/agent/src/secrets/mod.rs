@@ -26,6 +26,27 @@ use crate::task::{Container, LogConfig, Secret, Task, VolumeSource};
 use crate::tasks::locked;
 use object_store::ObjectStore;
 
+/// Reads objects from the operator's store for whoever isn't a task.
+pub struct ObjectReader(ObjectStore);
+
+impl ObjectReader {
+    /// A reader of the store that the options name; requests are signed for `region`.
+    ///
+    /// # Errors
+    /// If its endpoint is no URL.
+    pub fn new(options: &crate::options::ObjectStore, region: &str) -> Result<Self, Error> {
+        ObjectStore::new(options, region).map(Self)
+    }
+
+    /// An object's content.
+    ///
+    /// # Errors
+    /// In words, such as S3's code and message.
+    pub async fn read(&self, bucket: &str, key: &str) -> Result<Vec<u8>, String> {
+        Ok(self.0.get(bucket, key).await?.to_vec())
+    }
+}
+
 /// At most this many requests for values are on their way at once.
 const PARALLEL: usize = 10;
 

@@ -237,13 +237,24 @@ fn port(member: &str, value: Option<i64>) -> Result<u16, Error> {
     u16::try_from(value).map_err(|_| Error::invalid(member, format!("{value} is out of range")))
 }
 
+/// The first port of `first-last`, and how many there are.
+fn port_range(text: &str) -> Result<(u16, u16), Error> {
+    let wrong = || Error::invalid("containerPortRange", format!("{text:?}"));
+    let (first, last) = text.split_once('-').ok_or_else(wrong)?;
+    let parse = |text: &str| text.parse::<u16>().map_err(|_| wrong());
+    let (first, last) = (parse(first)?, parse(last)?);
+    let count = last.checked_sub(first).and_then(|n| n.checked_add(1)).ok_or_else(wrong)?;
+    Ok((first, count))
+}
+
 fn ports(wire: &acs::Container, network: &Network) -> Result<Vec<PortMapping>, Error> {
     let mut ports = Vec::new();
     for mapping in wire.port_mappings.iter().flatten() {
-        if mapping.container_port_range.as_ref().is_some_and(|range| !range.is_empty()) {
-            return Err(Error::Unsupported("containerPortRange".to_owned()));
-        }
-        let container_port = port("containerPort", mapping.container_port)?;
+        let range = mapping.container_port_range.as_deref().filter(|range| !range.is_empty());
+        let (container_port, range) = match range {
+            Some(text) => port_range(text).map(|(first, count)| (first, Some(count)))?,
+            None => (port("containerPort", mapping.container_port)?, None),
+        };
         let host_port = port("hostPort", mapping.host_port)?;
         let protocol = match mapping.protocol.as_deref().unwrap_or("tcp") {
             "" | "tcp" => Protocol::Tcp,
@@ -255,10 +266,11 @@ fn ports(wire: &acs::Container, network: &Network) -> Result<Vec<PortMapping>, E
         }
         // Outside bridge mode nothing is mapped: the container's port is the one.
         let host_port = match network {
+            Network::Bridge if range.is_some() => 0,
             Network::Bridge => host_port,
             _ => container_port,
         };
-        ports.push(PortMapping { container_port, host_port, protocol });
+        ports.push(PortMapping { container_port, host_port, protocol, range });
     }
     Ok(ports)
 }

@@ -21,7 +21,9 @@ const LAST_LOOK: Duration = Duration::from_millis(25);
 /// Returns once the process with the id `pid` can be reached on all TCP ports of `mappings`, has
 /// ended, or a second has passed.
 pub(super) async fn wait(pid: i32, mappings: &[PortMapping]) {
-    let tcp = mappings.iter().filter(|mapping| mapping.protocol == Protocol::Tcp);
+    // Of a range some ports may be for later.
+    let single = mappings.iter().filter(|mapping| mapping.range.is_none());
+    let tcp = single.filter(|mapping| mapping.protocol == Protocol::Tcp);
     let wanted: BTreeSet<u16> = tcp.map(|mapping| mapping.container_port).collect();
     if wanted.is_empty() {
         return;
@@ -62,7 +64,7 @@ mod tests {
     }
 
     fn mapping(container_port: u16, protocol: Protocol) -> PortMapping {
-        PortMapping { container_port, host_port: 0, protocol }
+        PortMapping { container_port, host_port: 0, protocol, range: None }
     }
 
     #[tokio::test]

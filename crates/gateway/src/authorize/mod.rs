@@ -8,6 +8,7 @@
 //! [`crate::registry::access`], which knows the repositories' own policies.
 
 mod facts;
+mod load_balancing;
 mod resources;
 #[cfg(test)]
 mod tests;
@@ -215,7 +216,7 @@ pub(crate) fn denied(
             403,
             format!("You are not authorized to perform this operation. {text}"),
         ),
-        "iam" | "sts" => ApiError::new("AccessDenied", 403, text),
+        "iam" | "sts" | "elasticloadbalancing" => ApiError::new("AccessDenied", 403, text),
         _ => ApiError::new("AccessDeniedException", 400, text),
     }
 }

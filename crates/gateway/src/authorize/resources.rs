@@ -1,7 +1,7 @@
 //! Which resources a request is about (Service Authorization Reference: "Actions, resources, and
 //! condition keys" of each service). Where none can be told, it is about `*`.
 
-use super::Asked;
+use super::{Asked, load_balancing};
 use crate::ecs::task_definition_reference;
 use wharf_model::{Arn, ArnScope, ClusterName, Snapshot, arn, iam};
 use wharf_wire::Document;
@@ -42,16 +42,21 @@ pub(super) fn of(snapshot: &Snapshot, arns: &ArnScope, asked: Asked<'_>) -> Vec<
         "iam" | "sts" => identity(snapshot, arns, asked),
         "ssm" => parameters(arns, asked.input),
         "secretsmanager" => secrets(snapshot, arns, asked.input),
+        "elasticloadbalancing" => load_balancing::of(arns, asked),
+        "acm" => text(asked.input, "CertificateArn")
+            .map(|arn| Target::one(arn.to_owned()))
+            .into_iter()
+            .collect(),
         _ => Vec::new(),
     };
     if found.is_empty() { vec![Target::any()] } else { found }
 }
 
-fn text<'a>(input: &'a Document, name: &str) -> Option<&'a str> {
+pub(super) fn text<'a>(input: &'a Document, name: &str) -> Option<&'a str> {
     input.get(name).and_then(Document::as_str).filter(|text| !text.is_empty())
 }
 
-fn list<'a>(input: &'a Document, name: &str) -> Vec<&'a str> {
+pub(super) fn list<'a>(input: &'a Document, name: &str) -> Vec<&'a str> {
     match input.get(name) {
         Some(Document::List(items)) => items.iter().filter_map(Document::as_str).collect(),
         _ => Vec::new(),

@@ -48,10 +48,27 @@ fn binding(sent: &types::NetworkBinding) -> Result<NetworkBinding, ApiError> {
             ApiError::invalid_parameter("A network binding's port is between 0 and 65535.")
         })
     };
+    let wrong = || ApiError::invalid_parameter("A network binding's range is first-last.");
+    let range = |text: &str| {
+        let (first, last) = text.split_once('-').ok_or_else(wrong)?;
+        let parse = |text: &str| text.parse::<u16>().map_err(|_| wrong());
+        let (first, last) = (parse(first)?, parse(last)?);
+        let count = last.checked_sub(first).and_then(|n| n.checked_add(1)).ok_or_else(wrong)?;
+        Ok::<_, ApiError>((first, count))
+    };
+    let (container_port, host_port, range) =
+        match (&sent.container_port_range, &sent.host_port_range) {
+            (Some(inside), Some(outside)) => {
+                let ((inside, count), (outside, _)) = (range(inside)?, range(outside)?);
+                (inside, outside, Some(count))
+            }
+            _ => (port(sent.container_port)?, port(sent.host_port)?, None),
+        };
     Ok(NetworkBinding {
         bind_ip: sent.bind_ip.clone().unwrap_or_else(|| "0.0.0.0".to_owned()),
-        container_port: port(sent.container_port)?,
-        host_port: port(sent.host_port)?,
+        container_port,
+        host_port,
+        range,
         protocol: match &sent.protocol {
             Some(types::TransportProtocol::Udp) => TransportProtocol::Udp,
             _ => TransportProtocol::Tcp,

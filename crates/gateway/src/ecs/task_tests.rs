@@ -207,6 +207,7 @@ fn a_task_as_it_is_described() {
     record.containers[0].last_status = TaskStatus::Running;
     record.containers[0].runtime_id = Some("r".into());
     record.containers[0].network_bindings = vec![NetworkBinding {
+        range: None,
         bind_ip: "0.0.0.0".into(),
         container_port: 80,
         host_port: 32768,

@@ -11,7 +11,7 @@ use crate::identity::Verified;
 use crate::protocol::Protocol;
 use crate::query_services::{self, QueryService};
 use crate::sigv4::{Claim, Request};
-use crate::{ecr, ecs, logs, secretsmanager, ssm};
+use crate::{acm, ecr, ecs, logs, secretsmanager, ssm};
 use hyper::header::CONTENT_TYPE;
 use hyper::{HeaderMap, Method};
 use std::cell::LazyCell;
@@ -48,7 +48,7 @@ impl Hint {
             _ if matches!(service.as_str(), "s3" | "route53" | "cloudfront") => Protocol::RestXml,
             _ if matches!(
                 service.as_str(),
-                "ecs" | "ecr" | "logs" | "ssm" | "secretsmanager" | ""
+                "acm" | "ecs" | "ecr" | "logs" | "ssm" | "secretsmanager" | ""
             ) =>
             {
                 Protocol::Json11
@@ -58,6 +58,9 @@ impl Hint {
         let namespace = match protocol {
             Protocol::Query if *service == "sts" => wharf_wire::sts::SERVICE.xml_namespace,
             Protocol::Query if *service == "iam" => wharf_wire::iam::SERVICE.xml_namespace,
+            Protocol::Query if *service == "elasticloadbalancing" => {
+                wharf_wire::elbv2::SERVICE.xml_namespace
+            }
             _ => "",
         };
         Self { protocol, namespace }
@@ -103,7 +106,7 @@ pub(super) async fn call(
             trace.service = "ecs";
             history::call(app, head, identity).map_err(fail)
         }
-        "ecs" | "ecr" | "logs" | "ssm" | "secretsmanager" => {
+        "acm" | "ecs" | "ecr" | "logs" | "ssm" | "secretsmanager" => {
             let request = JsonRequest { app, head, body, identity };
             json_call(request, trace).await.map_err(fail)
         }
@@ -162,7 +165,7 @@ fn absent_service(protocol: Protocol, service: &str) -> ApiError {
         400,
         format!(
             "The AWS service '{service}' is not available at this endpoint: this server has ecs, \
-             ecr, iam, logs, secretsmanager, sts, and parts of ssm and ec2."
+             ecr, elbv2, iam, logs, secretsmanager, sts, and parts of acm, ssm and ec2."
         ),
     )
 }
@@ -186,7 +189,7 @@ macro_rules! json_operations {
         } )*
     };
 }
-json_operations!(ecs ecr logs ssm secretsmanager);
+json_operations!(acm ecs ecr logs ssm secretsmanager);
 
 /// A request by awsJson, before its operation is known.
 #[derive(Clone, Copy)]
@@ -235,6 +238,7 @@ macro_rules! json_service {
 async fn json_call(request: JsonRequest<'_>, trace: &mut Trace) -> Result<Answer, ApiError> {
     match request.identity.service() {
         "ecs" => json_service!(ecs, request, &[], trace),
+        "acm" => json_service!(acm, request, wharf_wire::acm::OTHER_OPERATIONS, trace),
         "ecr" => json_service!(ecr, request, wharf_wire::ecr::OTHER_OPERATIONS, trace),
         "ssm" => json_service!(ssm, request, wharf_wire::ssm::OTHER_OPERATIONS, trace),
         "secretsmanager" => {

@@ -5,14 +5,17 @@
 //! Each is filed under the path that its ARN ends in, so that what belongs to a load balancer lies
 //! behind it.
 
+mod arn;
 mod attributes;
 mod certificate;
 mod configuration;
 mod listener;
 mod load_balancer;
 mod rule;
+pub mod ssl_policy;
 mod target_group;
 
+pub use arn::Resource;
 pub use attributes::{
     Attribute, AttributeValue, attributes_of_listener, attributes_of_load_balancer,
     attributes_of_target_group,

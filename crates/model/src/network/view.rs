@@ -215,3 +215,47 @@ pub fn main_table(id: &str, vpc_id: &str) -> RouteTable {
         tags: Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transaction::{Revision, Write};
+
+    fn range(text: &str) -> Ipv4Range {
+        Ipv4Range::parse(text).unwrap()
+    }
+
+    #[test]
+    fn records_take_the_place_of_what_is_built_in() {
+        let builtin = BuiltinVpc::new(range("10.113.0.0/16"), "us-east-1");
+        let mut snapshot = Snapshot::default();
+        let network = Network::new(&snapshot, &builtin);
+        assert_eq!(network.subnets_with_internet().len(), 3);
+        assert_eq!(network.default_group(VPC_ID).unwrap().id, DEFAULT_SECURITY_GROUP_ID);
+
+        let table = main_table(ROUTE_TABLE_ID, VPC_ID);
+        let mut group = default_group(DEFAULT_SECURITY_GROUP_ID, VPC_ID);
+        group.rules.clear();
+        let writes = [Write::Put(table.into()), Write::Put(group.into())];
+        snapshot.apply(Revision(1), &writes);
+        let network = Network::new(&snapshot, &builtin);
+        assert_eq!(network.route_tables().len(), 1);
+        // Its route to the internet is gone.
+        assert_eq!(network.subnets_with_internet().len(), 0);
+        assert_eq!(network.security_group(DEFAULT_SECURITY_GROUP_ID).unwrap().rules.len(), 0);
+    }
+
+    #[test]
+    fn ranges_are_canonical_and_overlap() {
+        let canonical = |text| Ipv4Range::parse_canonical(text).map(|r| r.to_string());
+        assert_eq!(canonical("100.68.0.18/18").as_deref(), Some("100.68.0.0/18"));
+        assert_eq!(canonical("1.2.3.4/0").as_deref(), Some("0.0.0.0/0"));
+        assert_eq!(canonical("10.0.0.0/33"), None);
+        assert_eq!(canonical("10.0.0.0/255"), None);
+        assert!(range("10.0.0.0/8").overlaps(range("10.1.0.0/16")));
+        assert!(range("10.1.0.0/16").overlaps(range("10.0.0.0/8")));
+        assert!(!range("10.1.0.0/16").overlaps(range("10.2.0.0/16")));
+        assert!(range("10.0.0.0/8").covers(range("10.1.0.0/16")));
+        assert!(!range("10.1.0.0/16").covers(range("10.0.0.0/8")));
+    }
+}

@@ -4,6 +4,7 @@ use super::{Snapshot, Table, values};
 use crate::load_balancing::{
     Certificate, Listener, LoadBalancer, Rule, Target, TargetGroup, TargetKey, TrustStore,
 };
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 /// The records whose path begins with `prefix`.
@@ -18,6 +19,27 @@ fn below<'a, T>(
 }
 
 impl Snapshot {
+    /// The path of the load balancer that holds an address, of the VPC or its own on hosts.
+    pub fn load_balancer_at(&self, address: Ipv4Addr) -> Option<&String> {
+        self.load_balancer_addresses.get(&address)
+    }
+
+    /// Whether neither a task nor a load balancer holds an address.
+    pub fn is_free_address(&self, address: Ipv4Addr) -> bool {
+        self.address_holder(address).is_none() && self.load_balancer_at(address).is_none()
+    }
+
+    pub(super) fn forget_addresses(&mut self, load_balancer: &String) {
+        let Some(old) = self.load_balancers.get(load_balancer).map(|v| Arc::clone(&v.value)) else {
+            return;
+        };
+        for address in [Some(old.host_address), old.task_address].into_iter().flatten() {
+            if self.load_balancer_addresses.get(&address) == Some(load_balancer) {
+                self.load_balancer_addresses.remove(&address);
+            }
+        }
+    }
+
     /// All load balancers by path.
     pub fn load_balancers(&self) -> impl DoubleEndedIterator<Item = &Arc<LoadBalancer>> {
         values(&self.load_balancers)

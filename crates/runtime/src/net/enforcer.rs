@@ -50,10 +50,17 @@ impl Enforcer {
     /// Waits until what is wanted now is in force.
     pub(crate) async fn in_force(&self) -> Result<(), Error> {
         let wanted = self.wanted.borrow().number;
+        if *self.in_force.borrow() >= wanted {
+            return Ok(());
+        }
+        let since = std::time::Instant::now();
         let mut in_force = self.in_force.clone();
         let waited = tokio::time::timeout(PATIENCE, in_force.wait_for(|n| *n >= wanted)).await;
         match waited {
-            Ok(Ok(_)) => Ok(()),
+            Ok(Ok(_)) => {
+                tracing::debug!(waited = ?since.elapsed(), "security groups' rules in force");
+                Ok(())
+            }
             _ => Err(Error::Nft("the security groups' rules are not in force".to_owned())),
         }
     }

@@ -46,7 +46,7 @@ pub enum Error {
 pub struct HeldPort {
     /// The mapping with the host port that was chosen.
     pub mapping: PortMapping,
-    _socket: OwnedFd,
+    _sockets: Vec<OwnedFd>,
 }
 
 /// Holds the mapping's host port, or a free one of `dynamic` when that is 0.
@@ -55,11 +55,13 @@ pub fn hold(wanted: &PortMapping, dynamic: RangeInclusive<u16>) -> Result<HeldPo
         return try_hold(wanted, wanted.host_port)?.ok_or_else(|| Error::Taken(wanted.clone()));
     }
     let (first, last) = (*dynamic.start(), *dynamic.end());
+    // The first port of a range leaves room for the others.
+    let last = last.saturating_sub(wanted.range.unwrap_or(1).saturating_sub(1));
     let count = u32::from(last.saturating_sub(first)) + 1;
     // Start anywhere: two shims that look at once don't walk the same way.
     let start = random_u32() % count;
     for step in 0..count {
-        let port = first + u16::try_from((start + step) % count).unwrap_or(0);
+        let port = first.saturating_add(u16::try_from((start + step) % count).unwrap_or(0));
         if let Some(held) = try_hold(wanted, port)? {
             return Ok(held);
         }
@@ -67,7 +69,21 @@ pub fn hold(wanted: &PortMapping, dynamic: RangeInclusive<u16>) -> Result<HeldPo
     Err(Error::NoneFree { protocol: wanted.protocol, first, last })
 }
 
+/// Holds the port, and those that follow it in a range; none if one of them is taken.
 fn try_hold(wanted: &PortMapping, port: u16) -> Result<Option<HeldPort>, Error> {
+    let mapping = PortMapping { host_port: port, ..wanted.clone() };
+    let mut sockets = Vec::new();
+    for one in mapping.each() {
+        match bound(&one)? {
+            Some(socket) => sockets.push(socket),
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(HeldPort { mapping, _sockets: sockets }))
+}
+
+fn bound(wanted: &PortMapping) -> Result<Option<OwnedFd>, Error> {
+    let port = wanted.host_port;
     let kind = match wanted.protocol {
         Protocol::Tcp => SockType::Stream,
         Protocol::Udp => SockType::Datagram,
@@ -78,10 +94,7 @@ fn try_hold(wanted: &PortMapping, port: u16) -> Result<Option<HeldPort>, Error> 
     setsockopt(&socket, sockopt::RcvBuf, &0).map_err(failed)?;
     let [a, b, c, d] = Ipv4Addr::UNSPECIFIED.octets();
     match bind(socket.as_raw_fd(), &SockaddrIn::new(a, b, c, d, port)) {
-        Ok(()) => {
-            let mapping = PortMapping { host_port: port, ..wanted.clone() };
-            Ok(Some(HeldPort { mapping, _socket: socket }))
-        }
+        Ok(()) => Ok(Some(socket)),
         Err(nix::Error::EADDRINUSE) => Ok(None),
         Err(error) => Err(failed(error)),
     }
@@ -103,7 +116,12 @@ mod tests {
     fn a_taken_port_is_refused_and_a_dynamic_one_skips_it() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let fixed = PortMapping { container_port: 80, host_port: port, protocol: Protocol::Tcp };
+        let fixed = PortMapping {
+            container_port: 80,
+            host_port: port,
+            protocol: Protocol::Tcp,
+            range: None,
+        };
         assert!(matches!(hold(&fixed, 1..=1), Err(Error::Taken(_))));
         let dynamic = PortMapping { host_port: 0, ..fixed };
         assert!(matches!(hold(&dynamic, port..=port), Err(Error::NoneFree { .. })));
@@ -112,5 +130,24 @@ mod tests {
         let again = PortMapping { host_port: held.mapping.host_port, ..dynamic };
         drop(held);
         assert!(hold(&again, 1..=1).is_ok());
+    }
+
+    #[test]
+    fn a_range_is_one_piece_around_what_is_taken() {
+        let range = PortMapping {
+            container_port: 8000,
+            host_port: 0,
+            protocol: Protocol::Tcp,
+            range: Some(5),
+        };
+        let first = hold(&range, 32768..=60999).unwrap();
+        let from = first.mapping.host_port;
+        for port in first.mapping.each().map(|one| one.host_port) {
+            assert!(TcpListener::bind(("127.0.0.1", port)).is_err(), "{port}");
+        }
+        // Nothing of four ports is left before it, and nothing of five behind.
+        let dynamic = from.saturating_sub(4)..=from.saturating_add(4);
+        assert!(matches!(hold(&range, dynamic), Err(Error::NoneFree { .. })));
+        assert_eq!(first.mapping.each().last().unwrap().container_port, 8004);
     }
 }

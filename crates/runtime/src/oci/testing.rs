@@ -6,6 +6,7 @@ use super::Bundle;
 
 pub(super) fn bundle() -> Bundle {
     Bundle {
+        storage: None,
         directory: "/nonexistent/task/app".into(),
         run_dir: "/nonexistent/run".into(),
         program: None,

@@ -146,6 +146,7 @@ fn every_host_says_why() {
     let mut definition = fixture::definition("app", 256, 512);
     definition.requires_attributes = vec!["rack".to_owned()];
     definition.containers[0].port_mappings = vec![PortMapping {
+        last_port: None,
         container_port: 80,
         host_port: Some(80),
         protocol: TransportProtocol::Tcp,
@@ -304,6 +305,7 @@ proptest! {
             if port > 0 {
                 definition.network_mode = Some(NetworkMode::Host);
                 definition.containers[0].port_mappings = vec![PortMapping {
+            last_port: None,
                     container_port: 8000 + port, host_port: None,
                     protocol: TransportProtocol::Tcp, name: None, app_protocol: None,
                 }];

@@ -1,6 +1,6 @@
-//! Addresses for tasks in awsvpc mode.
+//! Addresses for tasks in awsvpc mode, and for load balancers.
 //!
-//! Which addresses are taken follows from the tasks; the subnet's small allocation record is
+//! Which addresses are taken follows from both; the subnet's small allocation record is
 //! rewritten with every allocation, so that two decisions never hand out one address. The search
 //! begins where the last one ended: an address that was just given back rests for a while.
 
@@ -17,7 +17,7 @@ const FIRST: u64 = 4;
 const RESERVED: u64 = 5;
 
 /// Gives out addresses during one launch.
-pub(super) struct Addresses<'a> {
+pub(crate) struct Addresses<'a> {
     snapshot: &'a Snapshot,
     subnets: Vec<Arc<VpcSubnet>>,
     taken: BTreeSet<Ipv4Addr>,
@@ -26,7 +26,7 @@ pub(super) struct Addresses<'a> {
 
 impl<'a> Addresses<'a> {
     /// Addresses in the configuration's subnets.
-    pub(super) fn new(
+    pub(crate) fn new(
         snapshot: &'a Snapshot,
         networks: &Network<'_>,
         network: &AwsVpcConfiguration,
@@ -37,7 +37,7 @@ impl<'a> Addresses<'a> {
 
     /// A free address; in a subnet of the host's zone where there is one, else in the first of
     /// the subnets that has room (an overlay spans all hosts, so any subnet will do).
-    pub(super) fn take(&mut self, zone: Option<&str>) -> Option<(Arc<VpcSubnet>, Ipv4Addr)> {
+    pub(crate) fn take(&mut self, zone: Option<&str>) -> Option<(Arc<VpcSubnet>, Ipv4Addr)> {
         let mut order = self.subnets.clone();
         order.sort_by_key(|s| Some(s.availability_zone.as_str()) != zone);
         order.into_iter().find_map(|subnet| {
@@ -53,7 +53,7 @@ impl<'a> Addresses<'a> {
         for step in 0..size {
             let offset = FIRST + sequence.wrapping_add(step) % size;
             let address = subnet.range.nth(u32::try_from(offset).ok()?);
-            let free = self.snapshot.address_holder(address).is_none();
+            let free = self.snapshot.is_free_address(address);
             if free && self.taken.insert(address) {
                 self.sequences.insert(subnet.id.clone(), sequence.wrapping_add(step + 1));
                 return Some(address);
@@ -63,7 +63,7 @@ impl<'a> Addresses<'a> {
     }
 
     /// Writes the allocation records.
-    pub(super) fn commit(self, transaction: &mut Transaction) {
+    pub(crate) fn commit(self, transaction: &mut Transaction) {
         for (subnet, sequence) in self.sequences {
             let key = RecordKey::SubnetAllocation(subnet.clone());
             transaction.read(key.clone(), self.snapshot.revision_of(&key));

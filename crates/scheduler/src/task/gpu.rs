@@ -45,7 +45,6 @@ fn assign(host: &[String], taken: &mut BTreeSet<String>, count: u32) -> Vec<Stri
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::AllConnected;
     use crate::fixture::{self, CLUSTER, World};
     use crate::placement::FailureReason;

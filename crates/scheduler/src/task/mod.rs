@@ -4,7 +4,7 @@
 //! forward. Both directions are total functions of the snapshot: a report that comes late or twice
 //! changes nothing.
 
-mod address;
+pub(crate) mod address;
 mod capacity;
 mod gpu;
 mod health;

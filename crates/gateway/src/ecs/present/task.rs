@@ -101,7 +101,7 @@ fn availability_zone(
     instance: Option<&ContainerInstance>,
 ) -> Option<String> {
     let interface = record.network_interface.as_ref();
-    let subnet = interface.and_then(|i| context.vpc.subnet(&i.subnet_id));
+    let subnet = interface.and_then(|i| context.network().subnet(&i.subnet_id));
     let of_instance = || instance?.attribute_value(AVAILABILITY_ZONE).map(str::to_owned);
     subnet.map(|s| s.availability_zone.clone()).or_else(of_instance)
 }
@@ -147,15 +147,20 @@ fn container(
 fn network_binding(record: &NetworkBinding) -> types::NetworkBinding {
     types::NetworkBinding {
         bind_ip: Some(record.bind_ip.clone()),
-        container_port: Some(record.container_port.into()),
-        host_port: Some(record.host_port.into()),
+        container_port: record.range.is_none().then(|| record.container_port.into()),
+        host_port: record.range.is_none().then(|| record.host_port.into()),
         protocol: Some(match record.protocol {
             TransportProtocol::Tcp => types::TransportProtocol::Tcp,
             TransportProtocol::Udp => types::TransportProtocol::Udp,
         }),
-        container_port_range: None,
-        host_port_range: None,
+        container_port_range: record.range.map(|count| range(record.container_port, count)),
+        host_port_range: record.range.map(|count| range(record.host_port, count)),
     }
+}
+
+/// The range of so many ports.
+fn range(first: u16, count: u16) -> String {
+    format!("{first}-{}", first.saturating_add(count.saturating_sub(1)))
 }
 
 fn attachment(interface: &NetworkInterface) -> types::Attachment {

@@ -181,12 +181,14 @@ fn list(texts: &[String]) -> Option<Vec<String>> {
 
 fn port_mapping(record: &PortMapping) -> types::PortMapping {
     types::PortMapping {
-        container_port: Some(record.container_port.into()),
+        container_port: record.last_port.is_none().then(|| record.container_port.into()),
         host_port: record.host_port.map(i32::from),
         protocol: Some(record.protocol.as_str().into()),
         name: record.name.clone(),
         app_protocol: record.app_protocol.as_deref().map(Into::into),
-        container_port_range: None,
+        container_port_range: record
+            .last_port
+            .map(|last| format!("{}-{last}", record.container_port)),
     }
 }
 

@@ -16,6 +16,7 @@ const API_1_17: &str = "com.amazonaws.ecs.capability.docker-remote-api.1.17";
 const API_1_18: &str = "com.amazonaws.ecs.capability.docker-remote-api.1.18";
 const API_1_22: &str = "com.amazonaws.ecs.capability.docker-remote-api.1.22";
 const API_1_25: &str = "com.amazonaws.ecs.capability.docker-remote-api.1.25";
+const PORT_RANGE: &str = "ecs.capability.network.container-port-range";
 const APPARMOR: &str = "com.amazonaws.ecs.capability.apparmor";
 const PRIVILEGED: &str = "com.amazonaws.ecs.capability.privileged-container";
 const DOCKER_VOLUME: &str = "ecs.capability.docker-plugin.local";
@@ -60,6 +61,9 @@ pub(super) fn required_attributes(definition: &TaskDefinition) -> Vec<String> {
     for container in &definition.containers {
         attributes.extend(of_process(container).into_iter().map(str::to_owned));
         attributes.extend(of_secrets(container));
+        if container.port_mappings.iter().any(|mapping| mapping.last_port.is_some()) {
+            attributes.insert(PORT_RANGE.to_owned());
+        }
         if let Some(log) = &container.log_configuration {
             attributes.extend([format!("{LOG_DRIVER}{}", log.log_driver), API_1_18.to_owned()]);
             if log.log_driver == "awslogs" {

@@ -65,7 +65,8 @@ fn one(
     let port_mappings = sent.port_mappings.as_deref().unwrap_or_default();
     let system_controls = sent.system_controls.as_deref().unwrap_or_default();
     let (mode, ipc) = (surroundings.mode, surroundings.ipc);
-    let linux_parameters = sent.linux_parameters.as_ref();
+    let (linux_parameters, registry) =
+        (sent.linux_parameters.as_ref(), sent.repository_credentials.as_ref());
     Ok(ContainerDefinition {
         cpu: in_range(&name, "cpu", sent.cpu, 0)?.unwrap_or(0),
         memory,
@@ -76,11 +77,7 @@ fn one(
         command: sent.command.clone(),
         environment: environment(&name, sent)?,
         gpus: gpus::parse(&name, sent.resource_requirements.as_deref().unwrap_or_default())?,
-        repository_credentials: sent
-            .repository_credentials
-            .as_ref()
-            .map(secrets::registry)
-            .transpose()?,
+        repository_credentials: registry.map(secrets::registry).transpose()?,
         secrets: secrets::secrets(sent.secrets.as_deref().unwrap_or_default())?,
         environment_files: secrets::environment_files(
             sent.environment_files.as_deref().unwrap_or_default(),

@@ -136,11 +136,6 @@ pub(super) fn of_request(input: &types::RegisterTaskDefinitionRequest) -> Found 
 pub(super) fn of_container(index: usize, container: &types::ContainerDefinition) -> Found {
     let path = format!("containerDefinitions[{index}].");
     let mut found = scan(container.clone().into_document(), CONTAINER, &path);
-    for (n, mapping) in container.port_mappings.iter().flatten().enumerate() {
-        if mapping.container_port_range.is_some() {
-            found.refused.push(format!("{path}portMappings[{n}].containerPortRange"));
-        }
-    }
     if let Some(linux) = &container.linux_parameters {
         let path = format!("{path}linuxParameters.");
         found.refused.extend(scan(linux.clone().into_document(), LINUX, &path).refused);

@@ -1,16 +1,21 @@
 //! Port mappings: what each network mode makes of them, and ports that are mapped twice.
 
 use super::{Error, word};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use wharf_model::task_definition::PortMapping;
 use wharf_model::{NetworkMode, TransportProtocol};
 use wharf_wire::ecs::types;
+
+/// The most ports of a range: each is held by a socket of its own.
+const MAX_RANGE: u16 = 1000;
 
 /// What the containers seen so far have taken.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
     host_ports: BTreeSet<(TransportProtocol, u16)>,
     names: BTreeSet<String>,
+    /// Ranges by their container and protocol.
+    ranges: BTreeMap<(String, TransportProtocol), Vec<(u16, u16)>>,
 }
 
 /// The port mappings of one container with their defaults filled in.
@@ -33,14 +38,14 @@ fn one(
     taken: &mut Taken,
 ) -> Result<PortMapping, Error> {
     let setting = |member| Error::ContainerSetting { member, container: container.to_owned() };
-    let container_port = match (sent.container_port, &sent.container_port_range) {
-        // Ranges are refused by name later on; until then any port stands for one.
-        (None, Some(_)) => 1,
-        (port, _) => port
-            .and_then(|p| u16::try_from(p).ok())
-            .filter(|p| *p != 0)
-            .ok_or_else(|| setting("containerPort"))?,
-    };
+    if let Some(text) = &sent.container_port_range {
+        return range(container, sent, text, mode, taken);
+    }
+    let container_port = sent
+        .container_port
+        .and_then(|p| u16::try_from(p).ok())
+        .filter(|p| *p != 0)
+        .ok_or_else(|| setting("containerPort"))?;
     let sent_host_port =
         sent.host_port.map(|p| u16::try_from(p).map_err(|_| setting("hostPort"))).transpose()?;
     let protocol = protocol(sent.protocol.as_ref())?;
@@ -56,7 +61,53 @@ fn one(
         return Err(Error::HostPortTwice { protocol, port: host_port });
     }
     let (name, app_protocol) = name(sent, taken)?;
-    Ok(PortMapping { container_port, host_port: Some(host_port), protocol, name, app_protocol })
+    let host_port = Some(host_port);
+    Ok(PortMapping { container_port, last_port: None, host_port, protocol, name, app_protocol })
+}
+
+/// `containerPortRange`: `first-last`, on host ports that the agent chooses (ECS API `PortMapping`).
+fn range(
+    container: &str,
+    sent: &types::PortMapping,
+    text: &str,
+    mode: NetworkMode,
+    taken: &mut Taken,
+) -> Result<PortMapping, Error> {
+    let setting = |member| Error::ContainerSetting { member, container: container.to_owned() };
+    if mode == NetworkMode::Host {
+        return Err(Error::NotInNetworkMode { member: "containerPortRange", mode: mode.as_str() });
+    }
+    if sent.container_port.is_some() {
+        return Err(setting("containerPort"));
+    }
+    if sent.host_port.is_some() {
+        return Err(setting("hostPort"));
+    }
+    let ends = text.split_once('-').and_then(|(first, last)| {
+        let port = |text: &str| text.parse::<u16>().ok().filter(|port| *port != 0);
+        Some((port(first)?, port(last)?))
+    });
+    let ends = ends.filter(|(first, last)| first < last && last - first < MAX_RANGE);
+    let (first, last) = ends.ok_or_else(|| setting("containerPortRange"))?;
+    let protocol = protocol(sent.protocol.as_ref())?;
+    let key = (container.to_owned(), protocol);
+    let ranges = taken.ranges.entry(key).or_default();
+    if ranges.iter().any(|(from, to)| first <= *to && *from <= last) {
+        return Err(setting("containerPortRange"));
+    }
+    ranges.push((first, last));
+    if mode == NetworkMode::Awsvpc {
+        // There the host's ports are the container's.
+        for port in first..=last {
+            if !taken.host_ports.insert((protocol, port)) {
+                let protocol = protocol.as_str().to_uppercase();
+                return Err(Error::HostPortTwice { protocol, port });
+            }
+        }
+    }
+    let (name, app_protocol) = name(sent, taken)?;
+    let (last_port, host_port) = (Some(last), None);
+    Ok(PortMapping { container_port: first, last_port, host_port, protocol, name, app_protocol })
 }
 
 fn protocol(sent: Option<&types::TransportProtocol>) -> Result<TransportProtocol, Error> {

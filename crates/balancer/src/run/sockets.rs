@@ -1,0 +1,190 @@
+//! Listening sockets: which ones the configuration asks for, and those that are there.
+
+use super::worker::Running;
+use crate::flow;
+use crate::live::{Endpoint, FrontCell, ListenerCell};
+use crate::proxy;
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 4096;
+
+/// A socket's address, and whether it is one for UDP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Place {
+    pub(super) address: SocketAddr,
+    pub(super) udp: bool,
+}
+
+/// Who is to answer there.
+#[derive(Clone)]
+pub(super) enum Answerer {
+    /// HTTP.
+    Http(Endpoint),
+    /// TCP or TLS flows.
+    Flows(Arc<ListenerCell>),
+    /// UDP flows.
+    Datagrams(Arc<ListenerCell>),
+}
+
+impl Answerer {
+    fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Http(Endpoint::Own(a)), Self::Http(Endpoint::Own(b)))
+            | (Self::Flows(a), Self::Flows(b))
+            | (Self::Datagrams(a), Self::Datagrams(b)) => Arc::ptr_eq(a, b),
+            (Self::Http(Endpoint::Shared(a)), Self::Http(Endpoint::Shared(b))) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
+}
+
+struct Open {
+    answerer: Answerer,
+    stop: CancellationToken,
+    /// Held so that the successor can have it.
+    #[expect(dead_code)]
+    socket: Arc<Socket>,
+}
+
+/// All sockets.
+#[derive(Default)]
+pub(super) struct Sockets {
+    open: BTreeMap<Place, Open>,
+    /// Those that can't be had, and why.
+    failed: BTreeMap<Place, String>,
+    fronts: BTreeMap<SocketAddr, Arc<FrontCell>>,
+}
+
+impl Sockets {
+    /// The front of an address, if there is one.
+    pub(super) fn front(&self, address: SocketAddr) -> Option<&Arc<FrontCell>> {
+        self.fronts.get(&address)
+    }
+
+    pub(super) fn set_front(&mut self, address: SocketAddr, front: Arc<FrontCell>) {
+        self.fronts.insert(address, front);
+    }
+
+    pub(super) fn keep_fronts(&mut self, wanted: impl Fn(&SocketAddr) -> bool) {
+        self.fronts.retain(|address, _| wanted(address));
+    }
+
+    pub(super) fn is_open(&self, place: &Place) -> bool {
+        self.open.contains_key(place)
+    }
+
+    pub(super) fn failure(&self, place: &Place) -> Option<&str> {
+        self.failed.get(place).map(String::as_str)
+    }
+
+    pub(super) fn any_failed(&self) -> bool {
+        !self.failed.is_empty()
+    }
+
+    /// Listens where it is wanted and nowhere else. Whether anything changed.
+    pub(super) fn settle(
+        &mut self,
+        wanted: &BTreeMap<Place, Answerer>,
+        workers: &[Running],
+    ) -> bool {
+        let mut changed = false;
+        self.open.retain(|place, open| {
+            let keep = wanted.get(place).is_some_and(|answerer| answerer.is(&open.answerer));
+            if !keep {
+                open.stop.cancel();
+                changed = true;
+            }
+            keep
+        });
+        let failed = std::mem::take(&mut self.failed);
+        for (place, answerer) in wanted {
+            if self.open.contains_key(place) {
+                continue;
+            }
+            match listen(*place, answerer, workers) {
+                Ok(open) => {
+                    self.open.insert(*place, open);
+                    changed = true;
+                }
+                Err(error) => {
+                    let text = error.to_string();
+                    if failed.get(place) != Some(&text) {
+                        tracing::warn!(address = %place.address, %error, "can't listen");
+                        changed = true;
+                    }
+                    self.failed.insert(*place, text);
+                }
+            }
+        }
+        changed || failed.len() != self.failed.len()
+    }
+
+    /// Listens nowhere any more.
+    pub(super) fn close(&mut self) {
+        for (_, open) in std::mem::take(&mut self.open) {
+            open.stop.cancel();
+        }
+    }
+}
+
+fn listen(place: Place, answerer: &Answerer, workers: &[Running]) -> io::Result<Open> {
+    let socket = Arc::new(bind(place)?);
+    let stop = CancellationToken::new();
+    for (number, running) in workers.iter().enumerate() {
+        let worker = Arc::clone(&running.worker);
+        let stop = stop.clone();
+        let tracker = &running.worker.shared.connections;
+        match answerer {
+            Answerer::Http(endpoint) => {
+                let listener = socket.try_clone()?.into();
+                let serve = proxy::accept(listener, endpoint.clone(), worker, stop);
+                running.handle.spawn(serve);
+            }
+            Answerer::Flows(cell) => {
+                let listener = socket.try_clone()?.into();
+                running.handle.spawn(flow::accept(listener, Arc::clone(cell), worker, stop));
+            }
+            // One task reads all datagrams of a socket: two would put them out of order.
+            Answerer::Datagrams(cell) if number == 0 => {
+                let udp = socket.try_clone()?.into();
+                let serve = flow::datagrams(udp, Arc::clone(cell), stop);
+                tracker.spawn_on(serve, &running.handle);
+            }
+            Answerer::Datagrams(_) => {}
+        }
+    }
+    Ok(Open { answerer: answerer.clone(), stop, socket })
+}
+
+fn bind(place: Place) -> io::Result<Socket> {
+    let domain = if place.address.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
+    let (kind, protocol) =
+        if place.udp { (Type::DGRAM, Protocol::UDP) } else { (Type::STREAM, Protocol::TCP) };
+    let socket = Socket::new(domain, kind, Some(protocol))?;
+    if place.address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    } else if !is_loopback(place.address.ip()) {
+        // The address that tasks reach may come up after its load balancer.
+        socket.set_freebind_v4(true)?;
+    }
+    if !place.udp {
+        // What a predecessor left in TIME_WAIT must not keep the port.
+        socket.set_reuse_address(true)?;
+    }
+    socket.bind(&SockAddr::from(place.address))?;
+    if !place.udp {
+        socket.listen(BACKLOG)?;
+    }
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+fn is_loopback(address: IpAddr) -> bool {
+    address.is_loopback()
+}

@@ -1,0 +1,62 @@
+//! Threads that carry requests, each with a runtime of its own: a connection stays on one core.
+
+use crate::access_log::AccessLog;
+use crate::proxy::Pool;
+use crate::targets::Stamp;
+use std::sync::Arc;
+use tokio::runtime::{Builder, Handle};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// What all connections share.
+pub(crate) struct Shared {
+    pub(crate) stamp: Stamp,
+    pub(crate) access_log: Option<AccessLog>,
+    /// Connections finish what they have and end.
+    pub(crate) draining: CancellationToken,
+    /// Connections that haven't ended.
+    pub(crate) connections: TaskTracker,
+}
+
+/// A thread.
+pub(crate) struct Worker {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) pool: Pool,
+}
+
+/// A worker and where its tasks are spawned.
+pub(super) struct Running {
+    pub(super) worker: Arc<Worker>,
+    pub(super) handle: Handle,
+    stop: CancellationToken,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Running {
+    pub(super) fn start(number: usize, shared: &Arc<Shared>) -> std::io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let stop = CancellationToken::new();
+        let worker = Arc::new(Worker { shared: Arc::clone(shared), pool: Pool::default() });
+        let (stopped, sweeping) = (stop.clone(), Arc::clone(&worker));
+        let thread =
+            std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+                runtime.block_on(async move {
+                    tokio::spawn(async move { sweeping.pool.sweep().await });
+                    stopped.cancelled().await;
+                });
+                // What still runs is cut off; whoever stops a worker has waited before.
+                runtime.shutdown_background();
+            })?;
+        Ok(Self { worker, handle, stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
