@@ -23,6 +23,9 @@ WHARF = str(BIN / "wharf")
 HELLO = str(BIN / "hello")
 CGROUPS = pathlib.Path("/sys/fs/cgroup/pids")
 
+# Wharfs beside each other leave the host's /etc as it is.
+os.environ["WHARF_NO_HOSTS"] = "true"
+
 # Workers of one run are told apart by their number, runs beside each other by chance.
 _worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 _networks = itertools.count(os.getpid() % 45 + 45 * _worker)
@@ -56,16 +59,15 @@ class Wharf:
     """One running wharf."""
 
     def __init__(self, *up_arguments, start=True, etc=None):
-        # Wharfs beside each other don't change the host's /etc; one that is to publish its names gets
-        # a directory in its place.
-        self.etc = ["--no-hosts"] if etc is None else ["--etc", str(etc)]
+        # One that is to publish its names gets a directory in the place of /etc.
+        self.etc = [] if etc is None else ["--etc", str(etc)]
         self.data_dir = tempfile.mkdtemp(prefix="wharf-e2e-")
         self.listen = f"127.0.0.1:{free_port()}"
         # Apart from the ranges of the Rust tests, 10.120 to 10.219.
         self.vpc = f"10.{20 + next(_networks) % 90}.0.0/16"
         self.up_arguments = up_arguments
         # Beside the environment that the test has.
-        self.environment = {}
+        self.environment = {} if etc is None else {"WHARF_NO_HOSTS": "false"}
         self._clients = {}
         if start:
             try:
@@ -202,8 +204,7 @@ class Wharf:
         )
 
     def down(self):
-        etc = self.etc if "--etc" in self.etc else []
-        result = self.run("down", "--tasks", *etc, check=False)
+        result = self.run("down", "--tasks", *self.etc, check=False)
         if result.returncode == 0:
             # Otherwise it still says what is to be cleaned up, and how.
             shutil.rmtree(self.data_dir, ignore_errors=True)

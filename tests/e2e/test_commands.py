@@ -277,7 +277,7 @@ def test_json_has_the_apis_own_names(wharf):
     assert {c["name"] for c in shown["containers"]} == {"app"}
     assert [i["name"] for i in json.loads(wharf.run("image", "ls", "--json").stdout)]
     status = json.loads(wharf.run("status", "-o", "json").stdout)
-    assert set(status) == {"supervisor", "server", "agent"}
+    assert set(status) == {"supervisor", "server", "balancer", "agent"}
     env = json.loads(wharf.run("env", "--json").stdout)
     assert env["AWS_ENDPOINT_URL"] == f"http://{wharf.listen}"
     (line,) = [l for l in wharf.run("ps", "-o", "tsv").stdout.splitlines() if arn[-32:][:12] in l]

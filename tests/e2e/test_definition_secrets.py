@@ -90,6 +90,8 @@ def test_a_router_gets_secrets_as_variables_and_its_configuration_from_a_store(w
     assert planted("key").encode() in environment["log_router"]
     assert planted("key").encode() not in environment["app"]
     wharf.client().stop_task(task=arn)
+    # A shell as process 1 ignores SIGTERM.
+    os.kill(pids["app"][0], signal.SIGKILL)
     wharf.stopped(arn)
     missing = dict(log_router)
     missing["firelensConfiguration"] = {"type": "fluentbit", "options": {

@@ -1,6 +1,7 @@
 """What a task gets of its host beside CPU and memory: GPUs, a limit on what it writes, another OCI
 runtime, a profile of AppArmor."""
 
+import contextlib
 import os
 import pathlib
 import shutil
@@ -107,7 +108,8 @@ def end(wharf, arn):
     """A shell as process 1 ignores SIGTERM, and would be waited for for 30 seconds."""
     wharf.client().stop_task(task=arn)
     for pid in sum(wharf.pids(arn).values(), []):
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     wharf.stopped(arn)
 
 

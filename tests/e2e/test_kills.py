@@ -19,7 +19,7 @@ CONTAINER = {
     "name": "app", "image": "hello:latest", "command": ["app"], "cpu": 1, "memory": 16,
     "portMappings": [{"containerPort": 8080, "hostPort": 0}],
 }
-PROCESSES = ("supervisor", "server", "agent")
+PROCESSES = ("supervisor", "server", "balancer", "agent")
 
 
 def revision(wharf, number):

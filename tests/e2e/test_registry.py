@@ -13,11 +13,15 @@ import subprocess
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 
+import botocore.auth
+import botocore.awsrequest
+import botocore.credentials
 import botocore.exceptions
 import pytest
-from conftest import eventually
+from conftest import Wharf, eventually
 from test_images import build_docker_archive
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -475,6 +479,78 @@ def test_policies_and_previews_by_the_aws_cli(wharf, registry, tmp_path):
     assert registry.call("GET", "/v2/cli/app/manifests/prod-1")[0] == 200
     refused = wharf.aws("ecr", "start-image-scan", "--repository-name", "cli/app", "--image-id", "imageTag=prod-1", check=False)
     assert "UnsupportedOperationException" in refused.stderr
+
+
+def test_what_operators_see(wharf, registry):
+    """Events of what happens to images, metrics, and blobs that the disk has damaged."""
+    wharf.client("ecr").create_repository(repositoryName="seen")
+    def metric(name):
+        lines = urllib.request.urlopen(f"http://{wharf.listen}/metrics").read().decode().splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
+    sent, images = metric('wharf_registry_blob_bytes_total{direction="in"}'), metric("wharf_registry_images")
+    image = registry.push_image("seen", "1", b"seen" * 1000)
+    registry.blob("seen", digest_of(b"seen" * 1000))
+    assert metric('wharf_registry_blob_bytes_total{direction="in"}') >= sent + 4000
+    assert metric('wharf_registry_blob_bytes_total{direction="out"}') >= 4000
+    assert metric("wharf_registry_images") == images + 1
+    wharf.aws("ecr", "batch-delete-image", "--repository-name", "seen", "--image-ids", "imageTag=1")
+    arn = "arn:aws:ecr:us-east-1:123456789012:repository/seen"
+    events = [event["body"] for event in history(wharf, arn) if event["kind"] == "ecr-image-action"]
+    assert [event["action-type"] for event in events] == ["DELETE", "PUSH"]
+    for event in events:
+        assert (event["image-digest"], event["image-tag"]) == (image["digest"], "1")
+        assert (event["repository-name"], event["result"]) == ("seen", "SUCCESS")
+    assert wharf.run("image", "scrub").stderr.count("blobs") == 1
+    kept = registry.push_image("seen", "kept", b"kept")
+    path = f"{wharf.data_dir}/registry/blobs/sha256/{digest_of(b'kept').split(':')[1]}"
+    with open(path, "r+b") as file:
+        file.write(b"K")
+    found = wharf.run("image", "scrub", "--json", check=False)
+    assert found.returncode == 1 and "1 of the registry's blobs are damaged" in found.stderr
+    assert [d["path"] for d in json.loads(found.stdout)["damaged"]] == [path]
+    # As it says: away with it, and pushed again.
+    os.remove(path)
+    registry.push_blob("seen", b"kept")
+    assert registry.blob("seen", digest_of(b"kept"))[2] == b"kept" and kept
+    wharf.run("image", "scrub")
+
+
+def history(wharf, subject):
+    """The history of wharf's own, newest first."""
+    env = wharf.env()
+    credentials = botocore.credentials.Credentials(env["AWS_ACCESS_KEY_ID"], env["AWS_SECRET_ACCESS_KEY"])
+    query = urllib.parse.urlencode({"subject": subject})
+    request = botocore.awsrequest.AWSRequest("GET", f"http://{wharf.listen}/wharf/v1/history?{query}")
+    botocore.auth.SigV4Auth(credentials, "ecs", "us-east-1").add_auth(request)
+    answer = urllib.request.urlopen(urllib.request.Request(request.url, headers=dict(request.headers)))
+    return json.loads(answer.read())["events"]
+
+
+def test_a_full_disk():
+    """Clear errors while it is full, nothing half-written, and pushes again when there is room."""
+    full = Wharf("--no-agent", start=False)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m,mode=0700", "tmpfs", full.data_dir], check=True)
+    try:
+        full.up()
+        ecr = full.client("ecr")
+        ecr.create_repository(repositoryName="app")
+        registry = Registry(full)
+        image = registry.push_image("app", "1", b"before")
+        large = os.urandom(100 << 20)
+        status, _, body = registry.call("POST", f"/v2/app/blobs/uploads/?digest={digest_of(large)}", large)
+        assert status == 507 and b"full" in body, (status, body)
+        assert registry.call("GET", "/v2/app/manifests/1")[0] == 200
+        # What didn't fit is gone: smaller ones go on as if nothing had been.
+        small = os.urandom(8 << 20)
+        assert registry.blob("app", registry.push_blob("app", small))[2] == small
+        assert registry.push_image("app", "2", b"after")["digest"] != image["digest"]
+        full.run("image", "scrub")
+        assert [i["imageTag"] for i in ecr.list_images(repositoryName="app")["imageIds"]] == ["1", "2"]
+    finally:
+        stopped = full.run("down", "--tasks", check=False)
+        subprocess.run(["umount", full.data_dir], check=True)
+        os.rmdir(full.data_dir)
+        assert stopped.returncode == 0
 
 
 def test_kill_9_during_pushes(wharf, registry):

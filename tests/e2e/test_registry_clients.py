@@ -6,9 +6,11 @@ in it, as their /etc would have them if they were the only ones there."""
 
 import json
 import os
+import pathlib
 import shutil
 import signal
 import subprocess
+import tempfile
 
 import pytest
 from conftest import BIN, Wharf, eventually
@@ -108,8 +110,10 @@ def other(wharf, etc):
 
 
 @pytest.fixture(scope="module")
-def clients(wharf, other, tmp_path_factory):
-    return Clients(tmp_path_factory.mktemp("clients"), wharf, other)
+def clients(wharf, other):
+    # podman wants short names of directories.
+    with tempfile.TemporaryDirectory(prefix="clients-") as directory:
+        yield Clients(pathlib.Path(directory), wharf, other)
 
 
 @pytest.fixture(scope="module")
@@ -214,7 +218,7 @@ def test_a_users_path(wharf, clients, docker, context):
         i["imageTag"]: i["imageDigest"]
         for i in wharf.aws("ecr", "list-images", "--repository-name", "shop")["imageIds"]
     }
-    container = {"name": "app", "image": f"{image}:1", "memory": 32}
+    container = {"name": "app", "image": f"{image}:1", "memory": 32, "stopTimeout": 2}
     service = {"service": "shop"}
     wharf.client().create_service(serviceName="shop", desiredCount=1, taskDefinition=wharf.register("shop", container))
     wharf.wait("services_stable", services=["shop"])

@@ -87,6 +87,14 @@ def test_name_tls_and_trust(wharf, etc):
     container = {"name": "app", "image": f"{NAME}/app:1", "command": ["app"], "memory": 32}
     task = wharf.running(wharf.start(wharf.register("named", container)))
     assert task["containers"][0]["imageDigest"].startswith("sha256:"), task
+    # The ports stay everybody's: a task publishes them beside it.
+    container["portMappings"] = [{"containerPort": 8080, "hostPort": 443}]
+    task = wharf.running(wharf.start(wharf.register("named", container)))
+    assert request(wharf, etc, "/v2/")[0] == 401
+    with socket.create_connection(("127.0.0.1", 443), timeout=10) as stream:
+        stream.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert b"200" in stream.recv(100)
+    wharf.client().stop_task(task=task["taskArn"])
     # It stands as long as its entry.
     block = (etc / "hosts").read_bytes()
     (etc / "hosts").write_bytes(HOSTS.encode())
@@ -141,7 +149,7 @@ def test_taken_ports_cost_the_name_alone(tmp_path):
     script = f"""
         set -e
         ip link set lo up
-        python3 -m http.server 443 --directory {tmp_path} >/dev/null 2>&1 & taken=$!
+        python3 -m http.server 4443 --directory {tmp_path} >/dev/null 2>&1 & taken=$!
         trap 'kill $taken' EXIT
         {os.sys.executable} -B {__file__} {tmp_path}
     """
@@ -150,14 +158,14 @@ def test_taken_ports_cost_the_name_alone(tmp_path):
 
 
 def beside_another_server(etc):
-    eventually("port 443", lambda: socket.socket().connect_ex(("127.80.0.1", 443)) == 0)
+    eventually("port 4443", lambda: socket.socket().connect_ex(("127.80.0.1", 4443)) == 0)
     wharf = Wharf("--no-agent", etc=etc, start=False)
     try:
         wharf.up()
         made = wharf.client("ecr").create_repository(repositoryName="app")["repository"]
         assert made["repositoryUri"] == f"{Registry(wharf).host}/app"
         assert "the registry has no name of its own" in wharf.logs()
-        assert "ports 443 and 80 are taken" in wharf.logs()
+        assert "ports 4443 and 4480 are taken" in wharf.logs()
     finally:
         assert wharf.down().returncode == 0
 

@@ -38,7 +38,7 @@ def all_pids(wharf, service):
 
 @pytest.mark.parametrize(
     "victims",
-    [["server"], ["agent"], ["supervisor"], ["supervisor", "server", "agent"]],
+    [["server"], ["agent"], ["supervisor"], ["supervisor", "server", "balancer", "agent"]],
     ids="+".join,
 )
 def test_tasks_outlive_wharfs_processes(wharf, victims):
@@ -51,7 +51,7 @@ def test_tasks_outlive_wharfs_processes(wharf, victims):
     killed = kill(wharf, *victims)
     wharf.up()
     status = eventually(
-        "all processes", lambda: len(wharf.status()) == 3 and wharf.status(), timeout=30
+        "all processes", lambda: len(wharf.status()) == 4 and wharf.status(), timeout=30
     )
     assert all(status[v]["pid"] != killed[v]["pid"] for v in victims)
     assert all_pids(wharf, name) == before
@@ -82,7 +82,7 @@ def test_a_deployment_ends_although_all_is_killed_in_its_middle(wharf):
         ),
         interval=0.02,
     )
-    kill(wharf, "supervisor", "server", "agent")
+    kill(wharf, "supervisor", "server", "balancer", "agent")
     wharf.up()
     wharf.wait("services_stable", services=["middle"])
     tasks = wharf.tasks("middle")
@@ -97,7 +97,7 @@ def test_an_exit_while_nobody_looks_is_reported_later(wharf):
     arn = wharf.start(definition)
     wharf.running(arn)
     (pid, *_) = wharf.pids(arn)["app"]
-    kill(wharf, "supervisor", "server", "agent")
+    kill(wharf, "supervisor", "server", "balancer", "agent")
     os.kill(pid, signal.SIGKILL)
     eventually("its end", lambda: not is_alive(pid))
     wharf.up()

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask TASK
 
-  bench launch|api|placement          measure, beside crun, runc, docker, etcd, nginx and moto where
+  bench launch|api|placement|registry measure, beside crun, runc, docker, etcd, nginx and moto where
                                       they are installed; see docs/benchmarks.md
   codegen [--check] [--botocore DIR]  write crates/wire/src/generated from botocore's models;
                                       with --check only compare

@@ -35,7 +35,7 @@ pub mod store;
 pub mod task;
 mod tasks;
 mod tcs;
-mod websocket;
+pub mod websocket;
 
 pub use agent::{Agent, Error};
 

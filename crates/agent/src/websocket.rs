@@ -23,7 +23,7 @@ const READ_BUFFER_BYTES: usize = 4096;
 
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
+pub enum Error {
     /// The endpoint of DiscoverPollEndpoint isn't a URL that can be dialled.
     #[error("the endpoint {0:?} is not an http or https URL")]
     Endpoint(String),
@@ -49,14 +49,18 @@ impl Error {
     }
 }
 
-pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+/// What a session runs over: plain TCP or TLS.
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// A session's stream.
-pub(crate) type Stream = WebSocketStream<Box<dyn Io>>;
+pub type Stream = WebSocketStream<Box<dyn Io>>;
 
 /// The URL of a session, as it is signed: endpoint, `ws`, sorted query.
-pub(crate) fn session_url(endpoint: &str, query: &[(&str, &str)]) -> Result<Uri, Error> {
+///
+/// # Errors
+/// If the endpoint is no URL that can be dialled.
+pub fn session_url(endpoint: &str, query: &[(&str, &str)]) -> Result<Uri, Error> {
     let bad = || Error::Endpoint(endpoint.to_owned());
     // Endpoints may come as ws:// or wss:// as well; the signature covers neither.
     let http = endpoint.replacen("wss://", "https://", 1).replacen("ws://", "http://", 1);
@@ -109,7 +113,10 @@ pub(crate) fn signed_headers(
 }
 
 /// Opens a session.
-pub(crate) async fn connect(client: &EcsClient, url: &Uri) -> Result<Stream, Error> {
+///
+/// # Errors
+/// If no connection comes about, or the server refuses.
+pub async fn connect(client: &EcsClient, url: &Uri) -> Result<Stream, Error> {
     tokio::time::timeout(HANDSHAKE_TIMEOUT, open(client, url))
         .await
         .map_err(|_| Error::Connect(format!("no session within {HANDSHAKE_TIMEOUT:?}")))?
@@ -158,7 +165,7 @@ fn refusal(answer: &http::Response<Option<Vec<u8>>>) -> Error {
 }
 
 /// What a frame means to a session.
-pub(crate) enum Incoming {
+pub enum Incoming {
     /// A message's text.
     Text(String),
     /// Something without a message (ping, pong).
@@ -168,9 +175,10 @@ pub(crate) enum Incoming {
 }
 
 /// Reads what the stream gave.
-pub(crate) fn incoming(
-    next: Option<Result<Message, tungstenite::Error>>,
-) -> Result<Incoming, Error> {
+///
+/// # Errors
+/// If the session broke.
+pub fn incoming(next: Option<Result<Message, tungstenite::Error>>) -> Result<Incoming, Error> {
     use tungstenite::error::ProtocolError;
     match next {
         None | Some(Err(tungstenite::Error::ConnectionClosed)) => Ok(Incoming::End),
@@ -196,7 +204,7 @@ pub(crate) fn incoming(
 
 /// Growing pauses with jitter.
 #[derive(Debug, Clone)]
-pub(crate) struct Backoff {
+pub struct Backoff {
     first: Duration,
     last: Duration,
     factor: f64,
@@ -204,16 +212,18 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    pub(crate) fn new(first: Duration, last: Duration, factor: f64) -> Self {
+    /// Pauses from the first to the last, each longer by the factor.
+    pub fn new(first: Duration, last: Duration, factor: f64) -> Self {
         Self { first, last, factor, next: first }
     }
 
-    pub(crate) fn reset(&mut self) {
+    /// The next pause is the first one again.
+    pub fn reset(&mut self) {
         self.next = self.first;
     }
 
     /// The next pause, up to a fifth longer or shorter.
-    pub(crate) fn pause(&mut self) -> Duration {
+    pub fn pause(&mut self) -> Duration {
         let pause = self.next.mul_f64(0.8 + 0.4 * fastrand::f64());
         self.next = self.next.mul_f64(self.factor).min(self.last);
         pause

@@ -21,6 +21,7 @@ pub struct Key {
     access_key_id: String,
     secret: String,
     region: String,
+    service: &'static str,
     day: String,
     signing_key: Vec<u8>,
 }
@@ -39,12 +40,19 @@ impl Key {
 
     /// A key; for servers that don't verify, any.
     pub fn new(access_key_id: String, secret: String, region: String) -> Self {
-        Self { access_key_id, secret, region, day: String::new(), signing_key: Vec::new() }
+        let (day, signing_key) = (String::new(), Vec::new());
+        Self { access_key_id, secret, region, service: "ecs", day, signing_key }
     }
 
     /// No key, to be replaced.
     pub fn new_empty() -> Self {
         Self::new(String::new(), String::new(), String::new())
+    }
+
+    /// The same for requests to another service than ECS.
+    #[must_use]
+    pub fn of_service(self, service: &'static str) -> Self {
+        Self { service, day: String::new(), ..self }
     }
 
     /// The headers `x-amz-date` and `authorization` over `host` and, if there is a target,
@@ -54,10 +62,10 @@ impl Key {
     /// If the clock can't be read as a date.
     pub fn sign(&mut self, request: &Signable<'_>) -> Result<String> {
         let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
-        let scope = format!("{}/{}/ecs/aws4_request", &now[..8], self.region);
+        let scope = format!("{}/{}/{}/aws4_request", &now[..8], self.region, self.service);
         if self.day != now[..8] {
             let mut key = mac(format!("AWS4{}", self.secret).as_bytes(), &now.as_bytes()[..8])?;
-            for part in [self.region.as_str(), "ecs", "aws4_request"] {
+            for part in [self.region.as_str(), self.service, "aws4_request"] {
                 key = mac(&key, part.as_bytes())?;
             }
             (self.day, self.signing_key) = (now[..8].to_owned(), key);
@@ -134,12 +142,20 @@ impl Client {
     /// If the connection breaks or the answer's status isn't 200.
     pub async fn call(&mut self, operation: &str, body: &[u8]) -> Result<&[u8]> {
         let target = format!("AmazonEC2ContainerServiceV20141113.{operation}");
+        self.call_target(&target, body).await
+    }
+
+    /// As [`Client::call`], of any service whose key this is.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn call_target(&mut self, target: &str, body: &[u8]) -> Result<&[u8]> {
         let request = Signable {
             method: "POST",
             path: "/",
             query: "",
             host: &self.host,
-            target: Some(&target),
+            target: Some(target),
             body,
         };
         let signature = self.key.sign(&request)?;

@@ -27,6 +27,8 @@ impl Wharf {
         let data_dir = directory.join("wharf");
         let mut command = Command::new(program);
         command.arg("server").arg("--data-dir").arg(&data_dir).args(["--listen", &address]);
+        // What runs on this host shall not find it by the registry's name.
+        command.arg("--no-hosts");
         let process = Process::start(&mut command, &directory.join("wharf.log"))?;
         drop(crate::client::dial(&address).await?);
         let key = Key::of(&data_dir)?;

@@ -153,7 +153,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> AcsSession<'_, S> {
         let identifier = |task: &std::sync::Arc<wharf_model::Task>| TaskIdentifier {
             task_arn: Some(options.arns.task(&task.key())),
             task_cluster_arn: Some(options.arns.cluster(&task.cluster)),
-            desired_status: Some(task.desired_status.as_str().to_owned()),
+            desired_status: Some(task.told_status().as_str().to_owned()),
         };
         let tasks = snapshot.tasks_on(&self.instance).map(identifier).collect();
         let message_id = self.ids.uuid();
@@ -227,7 +227,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> AcsSession<'_, S> {
         form: wharf_wire::acs::Task,
         now: Timestamp,
     ) -> Option<wharf_wire::acs::Task> {
-        if task.desired_status == TaskStatus::Stopped {
+        if task.told_status() == TaskStatus::Stopped {
             self.credentials_end.remove(&task.id);
             return Some(form);
         }
@@ -348,7 +348,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> AcsSession<'_, S> {
             let cluster = cluster.unwrap_or_else(|| self.instance.cluster.clone());
             let task = snapshot.task(&TaskKey { cluster, id });
             !task.is_some_and(|task| {
-                task.desired_status < TaskStatus::Stopped
+                task.told_status() < TaskStatus::Stopped
                     && task.container_instance_key().as_ref() == Some(&self.instance)
             })
         });

@@ -72,7 +72,7 @@ impl Delivery {
                 None => drop(self.sent.remove(&key.id)),
             }
         }
-        tasks.sort_by_key(|task| (task.desired_status != TaskStatus::Stopped, task.created_at));
+        tasks.sort_by_key(|task| (task.told_status() != TaskStatus::Stopped, task.created_at));
         let later = tasks.split_off(tasks.len().min(MAX_TASKS));
         self.look_at(later.into_iter().map(|task| task.id.clone()));
         if !tasks.is_empty() {
@@ -81,13 +81,13 @@ impl Delivery {
         }
         for task in &tasks {
             let unanswered = Some(message_id.to_owned());
-            self.sent.insert(task.id.clone(), Sent { desired: task.desired_status, unanswered });
+            self.sent.insert(task.id.clone(), Sent { desired: task.told_status(), unanswered });
         }
         tasks
     }
 
     fn is_told(&self, task: &Task) -> bool {
-        self.sent.get(&task.id).is_some_and(|sent| sent.desired == task.desired_status)
+        self.sent.get(&task.id).is_some_and(|sent| sent.desired == task.told_status())
     }
 
     /// Forgets having sent what had no answer for too long, so that it is sent again.

@@ -9,10 +9,12 @@ use wharf_wire::acs::{self, docker};
 
 const MIB: i64 = 1024 * 1024;
 
-/// The members of docker's `HostConfig` beside limits and logs. `memory` is what RunTask overrode.
+/// The members of docker's `HostConfig` beside limits and logs. `memory` is what RunTask overrode;
+/// further `hosts` come behind the definition's own, which therefore win.
 pub(crate) fn host_config(
     definition: &ContainerDefinition,
     memory: Option<i64>,
+    more_hosts: &[String],
 ) -> docker::HostConfig {
     let linux = definition.linux_parameters.clone().unwrap_or_default();
     let capabilities = linux.capabilities.clone().unwrap_or_default();
@@ -34,7 +36,7 @@ pub(crate) fn host_config(
         sysctls: (!controls.is_empty()).then_some(controls),
         dns: some(definition.dns_servers.clone()),
         dns_search: some(definition.dns_search_domains.clone()),
-        extra_hosts: some(hosts.collect()),
+        extra_hosts: some(hosts.chain(more_hosts.iter().cloned()).collect()),
         ..docker::HostConfig::default()
     }
 }

@@ -7,11 +7,13 @@
 //!
 //! - [`services`]: one reconciliation per service that may have something to do.
 //! - [`acs`], [`tcs`]: sessions with agents; [`delivery`] knows what an agent must still be told.
+//! - [`balancing`]: what balancers are told, and what they report.
 //! - [`roles`]: credentials of tasks' roles.
 //! - [`history`]: follows the changes and keeps tasks' timelines.
 //! - [`expiry`]: forgets what the API no longer shows.
 
 pub mod acs;
+pub mod balancing;
 pub mod delivery;
 mod docker_settings;
 mod expiry;
@@ -23,6 +25,7 @@ mod services;
 mod sessions;
 pub mod tcs;
 
+pub use balancing::{Balancers, OpenCertificate};
 pub use history::{SERVICE_EVENT, SERVICE_REPORT, TASK_STATUS, TaskStatusEntry};
 pub use sessions::{InstanceHealth, Sessions};
 
@@ -52,18 +55,27 @@ pub struct Options {
     pub issue_credentials: roles::IssueCredentials,
     /// How long those are good: [`roles::LIFE`].
     pub credentials_life: std::time::Duration,
+    /// Opens certificates' keys for balancers.
+    pub open_certificate: OpenCertificate,
 }
 
 /// The control plane, not yet running.
 pub struct Control {
     options: Options,
     sessions: Arc<Sessions>,
+    balancers: Arc<Balancers>,
 }
 
 impl Control {
     /// A control plane over the store of `options`.
     pub fn new(options: Options) -> Self {
-        Self { sessions: Arc::new(Sessions::new(options.clone())), options }
+        let sessions = Arc::new(Sessions::new(options.clone()));
+        Self { sessions, balancers: Arc::new(Balancers::new(options.clone())), options }
+    }
+
+    /// Where balancers' connections are taken over, and what they have reported.
+    pub fn balancers(&self) -> Arc<Balancers> {
+        Arc::clone(&self.balancers)
     }
 
     /// Where agents' sessions are taken over, and which of them live.
@@ -73,9 +85,14 @@ impl Control {
 
     /// Runs all loops until `shutdown`; sessions are closed with it.
     pub async fn run(self, shutdown: CancellationToken) {
-        let Self { options, sessions } = self;
+        let Self { options, sessions, balancers } = self;
+        let soft = services::SoftState {
+            sessions: Arc::clone(&sessions),
+            balancers: Arc::clone(&balancers),
+        };
         tokio::join!(
-            services::run(options.clone(), Arc::clone(&sessions), shutdown.clone()),
+            services::run(options.clone(), soft, shutdown.clone()),
+            balancers.run(shutdown.clone()),
             history::run(options.clone(), shutdown.clone()),
             expiry::run(options, shutdown.clone()),
             sessions.run(shutdown),

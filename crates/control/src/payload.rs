@@ -5,6 +5,8 @@
 
 use crate::docker_settings;
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use wharf_model::load_balancing::LoadBalancer;
 use wharf_model::network::{BuiltinVpc, Network};
 use wharf_model::secret_reference::SecretReference;
 use wharf_model::task::ContainerOverride;
@@ -18,6 +20,9 @@ const MIB: i64 = 1024 * 1024;
 /// Of a second.
 const NANOS: i64 = 1_000_000_000;
 
+/// Most load balancers that a task is told of.
+const MAX_HOSTS: usize = 200;
+
 /// Lowest Docker Engine API that the containers' configuration needs.
 const DOCKER_API_VERSION: &str = "1.18";
 
@@ -29,16 +34,18 @@ pub fn task(
     task: &Task,
 ) -> Option<acs::Task> {
     let arn = Some(arns.task(&task.key()));
-    let desired_status = Some(task.desired_status.as_str().to_owned());
-    if task.desired_status == TaskStatus::Stopped {
+    let desired_status = Some(task.told_status().as_str().to_owned());
+    if task.told_status() == TaskStatus::Stopped {
         return Some(acs::Task { arn, desired_status, ..acs::Task::default() });
     }
     let definition = snapshot.task_definition(&task.task_definition)?;
     let mode = definition.effective_network_mode();
+    let hosts = load_balancer_hosts(snapshot, mode);
     let containers = definition.containers.iter().map(|container| {
         let change = task.overrides.containers.iter().find(|o| o.name == container.name);
         let id = task.container(&container.name).map(|c| c.id.as_str()).unwrap_or_default();
-        self::container(container, change, mode, &arns.region, arns.container(&task.key(), id))
+        let arn = arns.container(&task.key(), id);
+        self::container(container, change, mode, &arns.region, arn, &hosts)
     });
     let interfaces = task
         .network_interface
@@ -80,6 +87,7 @@ fn container(
     mode: NetworkMode,
     region: &str,
     arn: String,
+    hosts: &[String],
 ) -> acs::Container {
     let mut environment: BTreeMap<String, String> =
         definition.environment.iter().cloned().collect();
@@ -136,7 +144,7 @@ fn container(
                 options: some_map(&router.options),
             }
         }),
-        docker_config: Some(docker_config(definition, change)),
+        docker_config: Some(docker_config(definition, change, hosts)),
         ..acs::Container::default()
     }
 }
@@ -213,9 +221,22 @@ fn health_check(check: &HealthCheck) -> docker::HealthCheck {
     }
 }
 
+/// The load balancers' names with the addresses that tasks reach them at, as docker's `ExtraHosts`:
+/// a task knows those that there are when it starts. One in network mode host has the host's names.
+fn load_balancer_hosts(snapshot: &Snapshot, mode: NetworkMode) -> Vec<String> {
+    if matches!(mode, NetworkMode::Host | NetworkMode::None) {
+        return Vec::new();
+    }
+    let named = |balancer: &Arc<LoadBalancer>| {
+        Some(format!("{}:{}", balancer.dns_name, balancer.task_address?))
+    };
+    snapshot.load_balancers().filter_map(named).take(MAX_HOSTS).collect()
+}
+
 fn docker_config(
     definition: &ContainerDefinition,
     change: Option<&ContainerOverride>,
+    hosts: &[String],
 ) -> acs::DockerConfig {
     let config = docker::Config {
         user: definition.user.clone(),
@@ -243,7 +264,7 @@ fn docker_config(
         memory_reservation: reservation.map(|mib| mib.saturating_mul(MIB)),
         ulimits: Some(ulimits.collect()),
         log_config: log,
-        ..docker_settings::host_config(definition, change.and_then(|o| o.memory))
+        ..docker_settings::host_config(definition, change.and_then(|o| o.memory), hosts)
     };
     acs::DockerConfig {
         version: Some(DOCKER_API_VERSION.to_owned()),

@@ -2,19 +2,27 @@
 
 use crate::history::{SERVICE_EVENT, SERVICE_REPORT};
 use crate::sessions::Sessions;
-use crate::{Options, seed};
+use crate::{Balancers, Options, seed};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use wharf_journal::{Event, Next, StoreError};
-use wharf_model::{ClusterName, IdSource, Record, ServiceKey, Snapshot, Timestamp, Write};
+use wharf_model::{
+    ClusterName, IdSource, Record, RecordKey, Service, ServiceKey, Snapshot, Timestamp, Write,
+};
 use wharf_scheduler::service;
 
 /// How soon a service is looked at again after its transaction could not be committed.
 const RETRY: Duration = Duration::from_secs(1);
 /// Every service is looked at this often even if nothing woke it.
 const RESYNC: Duration = Duration::from_secs(60);
+
+/// What decisions ask for that is no record.
+pub(crate) struct SoftState {
+    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) balancers: Arc<Balancers>,
+}
 
 /// What must be looked at, and when.
 #[derive(Default)]
@@ -34,6 +42,20 @@ impl Queue {
         self.ready.extend(snapshot.services(cluster).map(|s| s.key()));
     }
 
+    /// Services whose tasks are targets in one of these groups, by the groups' ids.
+    fn add_target_groups(&mut self, snapshot: &Snapshot, groups: &BTreeSet<String>) {
+        if groups.is_empty() {
+            return;
+        }
+        let uses = |service: &&Arc<Service>| {
+            // What an older deployment uses stands in its revision.
+            let older = || service.deployments.len() > 1;
+            let mut balancers = service.load_balancers.iter();
+            balancers.any(|b| groups.contains(b.target_group_id())) || older()
+        };
+        self.ready.extend(snapshot.all_services().filter(uses).map(|s| s.key()));
+    }
+
     /// What a change gives reason to look at.
     fn add(&mut self, snapshot: &Snapshot, write: &Write) {
         match write {
@@ -50,6 +72,15 @@ impl Queue {
                 }
             }
             Write::Put(Record::ContainerInstance(i)) => self.add_cluster(snapshot, &i.cluster),
+            Write::Put(Record::Target(target)) => {
+                self.add_target_groups(snapshot, &[target.key.target_group.clone()].into());
+            }
+            Write::Delete(RecordKey::Target(key)) => {
+                self.add_target_groups(snapshot, &[key.target_group.clone()].into());
+            }
+            Write::Put(Record::TargetGroup(group)) => {
+                self.add_target_groups(snapshot, &[group.id.clone()].into());
+            }
             _ => {}
         }
     }
@@ -67,15 +98,16 @@ impl Queue {
 }
 
 /// Runs until `shutdown`.
-pub(crate) async fn run(options: Options, sessions: Arc<Sessions>, shutdown: CancellationToken) {
+pub(crate) async fn run(options: Options, soft: SoftState, shutdown: CancellationToken) {
     let mut changes = options.store.changes();
-    let mut connectivity = sessions.connectivity();
+    let mut connectivity = soft.sessions.connectivity();
+    let mut reports = soft.balancers.reports();
     let mut resync = tokio::time::interval(RESYNC);
     let mut queue = Queue::default();
     loop {
         let next_timer = queue.due((options.clock)());
         if let Some(key) = queue.ready.pop_first() {
-            let wake_at = reconcile(&options, &sessions, &mut queue.reports, &key).await;
+            let wake_at = reconcile(&options, &soft, &mut queue.reports, &key).await;
             queue.timers.extend(wake_at.map(|at| (key, at)));
             // Changes that came meanwhile are taken in before the next service.
             if queue.ready.is_empty() {
@@ -99,6 +131,10 @@ pub(crate) async fn run(options: Options, sessions: Arc<Sessions>, shutdown: Can
                 Next::Closed => return,
             },
             Ok(()) = connectivity.changed() => queue.add_all(&options.store.snapshot()),
+            Ok(()) = reports.changed() => {
+                let groups = soft.balancers.take_changed();
+                queue.add_target_groups(&options.store.snapshot(), &groups);
+            }
             _ = resync.tick() => queue.add_all(&options.store.snapshot()),
             () = timer => {}
             () = shutdown.cancelled() => return,
@@ -109,14 +145,16 @@ pub(crate) async fn run(options: Options, sessions: Arc<Sessions>, shutdown: Can
 /// Decides and commits for one service; returns when it wants to be looked at again.
 async fn reconcile(
     options: &Options,
-    sessions: &Sessions,
+    soft: &SoftState,
     known: &mut BTreeMap<ServiceKey, String>,
     key: &ServiceKey,
 ) -> Option<Timestamp> {
     let now = (options.clock)();
     let seed = seed();
     let snapshot = options.store.snapshot();
-    let plan = service::reconcile(&snapshot, sessions, key, &options.vpc, now, seed);
+    let SoftState { sessions, balancers } = soft;
+    let plan =
+        service::reconcile(&snapshot, &**sessions, &**balancers, key, &options.vpc, now, seed);
     let changes = !plan.transaction.is_empty();
     if changes {
         match options.store.commit(plan.transaction).await {

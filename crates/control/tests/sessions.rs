@@ -50,6 +50,7 @@ impl World {
         let history = History::open(directory.path(), HistoryOptions::default()).unwrap();
         let history = Arc::new(history);
         let control = Control::new(Options {
+            open_certificate: Arc::new(|_| None),
             store: Arc::clone(&store),
             history: Arc::clone(&history),
             arns: ArnScope { region: "us-east-1".into(), account: "123456789012".into() },

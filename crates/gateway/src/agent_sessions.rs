@@ -1,4 +1,4 @@
-//! Where agents' websockets go. The gateway verifies and upgrades; what is said on the wire is
+//! Where websockets of agents and balancers go. The gateway verifies and upgrades; what is said on the wire is
 //! not its business.
 
 use crate::identity::Verified;
@@ -32,6 +32,11 @@ pub trait AgentSessions: Send + Sync {
     async fn accept_acs(&self, stream: AgentStream, request: SessionRequest);
     /// Speaks TCS on `stream` until it ends.
     async fn accept_tcs(&self, stream: AgentStream, request: SessionRequest);
+    /// Speaks with a balancer on `stream` until it ends.
+    async fn accept_balancer(&self, mut stream: AgentStream) {
+        // The other end may have gone already.
+        let _ = stream.close(None).await;
+    }
 }
 
 /// Closes every session at once: for a server that takes no agents, and for tests.

@@ -222,6 +222,11 @@ impl App {
         }
     }
 
+    /// What is known but is no record.
+    pub(crate) fn soft(&self) -> &dyn SoftState {
+        self.soft.as_ref()
+    }
+
     /// Reads the history.
     pub(crate) fn history(&self) -> &dyn HistoryReader {
         self.history.as_ref()

@@ -11,7 +11,7 @@ use crate::seal::SealKey;
 use crate::vault::Vault;
 use serde_json::value::RawValue;
 use std::sync::Arc;
-use wharf_model::load_balancing::{TargetHealth, TargetKey};
+use wharf_model::load_balancing::{ListenerStatus, TargetHealth, TargetKey};
 use wharf_model::network::{BuiltinVpc, Ipv4Range, Network};
 use wharf_model::{
     ArnScope, ContainerInstanceKey, IdSource, ServiceKey, Snapshot, Timestamp, Transaction,
@@ -82,6 +82,11 @@ pub trait SoftState: Connectivity + Send + Sync {
     /// What the server's host routes beside this server's own networks.
     fn routed(&self) -> Vec<Ipv4Range> {
         Vec::new()
+    }
+
+    /// Where a listener, by its path, can be reached; `None` before the balancer's first report of it.
+    fn listener_status(&self, _: &str) -> Option<ListenerStatus> {
+        None
     }
 
     /// What the balancer said last of a target; `None` before its first report of it.

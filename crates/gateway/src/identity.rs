@@ -12,6 +12,8 @@ pub enum Kind {
     User,
     /// A container instance's agent.
     ContainerInstance,
+    /// A balancer.
+    Balancer,
     /// A role's session: a task's application or execution role, or AssumeRole.
     RoleSession,
 }
@@ -125,6 +127,7 @@ impl Verified {
             Principal::Root => Kind::Root,
             Principal::User(_) => Kind::User,
             Principal::Instance(_) => Kind::ContainerInstance,
+            Principal::Balancer => Kind::Balancer,
             Principal::RoleSession(..) => Kind::RoleSession,
         }
     }

@@ -29,6 +29,11 @@ struct ReasonLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DirectionLabels {
+    direction: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BuildLabels {
     version: &'static str,
 }
@@ -42,6 +47,9 @@ pub struct Metrics {
     conflicts: Family<OperationLabels, Counter>,
     refused: Family<ReasonLabels, Counter>,
     connections: Gauge,
+    blob_bytes: Family<DirectionLabels, Counter>,
+    repositories: Gauge,
+    images: Gauge,
 }
 
 impl Metrics {
@@ -70,11 +78,36 @@ impl Metrics {
         registry.register("requests_refused", "Requests refused at the gate", refused.clone());
         let connections = Gauge::default();
         registry.register("connections", "Open connections", connections.clone());
+        let blob_bytes = Family::default();
+        registry.register_with_unit(
+            "registry_blob",
+            "Blobs that clients of the image registry sent (in) and were sent (out)",
+            Unit::Bytes,
+            blob_bytes.clone(),
+        );
+        let repositories = Gauge::default();
+        registry.register(
+            "registry_repositories",
+            "Repositories of the image registry",
+            repositories.clone(),
+        );
+        let images = Gauge::default();
+        registry.register("registry_images", "Images in its repositories", images.clone());
         let build = Family::<BuildLabels, Gauge>::default();
         build.get_or_create(&BuildLabels { version: env!("CARGO_PKG_VERSION") }).set(1);
         registry.register("build_info", "The running version", build);
         let registry = Arc::new(Mutex::new(registry));
-        Self { registry, requests, duration, conflicts, refused, connections }
+        Self {
+            registry,
+            requests,
+            duration,
+            conflicts,
+            refused,
+            connections,
+            blob_bytes,
+            repositories,
+            images,
+        }
     }
 
     /// Lets another component register its metrics; the prefix is `wharf_`.
@@ -102,6 +135,22 @@ impl Metrics {
     /// Counts a request refused before its operation.
     pub(crate) fn refused(&self, reason: &'static str) {
         self.refused.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    /// Counts bytes of blobs that clients send.
+    pub(crate) fn blob_bytes_in(&self) -> Counter {
+        self.blob_bytes.get_or_create(&DirectionLabels { direction: "in" }).clone()
+    }
+
+    /// Counts bytes of blobs that clients are sent.
+    pub(crate) fn blob_bytes_out(&self) -> Counter {
+        self.blob_bytes.get_or_create(&DirectionLabels { direction: "out" }).clone()
+    }
+
+    /// Notes what the registry holds now.
+    pub(crate) fn registry_holds(&self, repositories: usize, images: usize) {
+        self.repositories.set(i64::try_from(repositories).unwrap_or(i64::MAX));
+        self.images.set(i64::try_from(images).unwrap_or(i64::MAX));
     }
 
     /// The number of open connections.

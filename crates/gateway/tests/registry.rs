@@ -246,6 +246,41 @@ async fn a_signature_is_as_good_as_a_login() {
 }
 
 #[tokio::test]
+async fn quotas_hold_and_are_told() {
+    // The fixture's are 12 images and 6 tags of an image.
+    let fixture = Fixture::start().await;
+    create(&fixture, "app").await;
+    let root = Login::of(&fixture, ROOT).await;
+    for n in 0..6 {
+        root.push_image("app", &format!("same-{n}"), b"one").await;
+    }
+    let manifest = root.call("GET", "/v2/app/manifests/same-0", "", b"").await.body;
+    let put = async |tag: &str, text: &str| {
+        let headers = format!("content-type: {OCI_MANIFEST}\r\n");
+        root.call("PUT", &format!("/v2/app/manifests/{tag}"), &headers, text.as_bytes()).await
+    };
+    let reply = put("same-6", &manifest).await;
+    assert_eq!(reply.status, 403, "{reply:?}");
+    assert!(reply.body.contains("an image has at most 6 tags"), "{reply:?}");
+    // What it has already costs nothing.
+    assert_eq!(put("same-5", &manifest).await.status, 201);
+    let input = json!({"repositoryName": "app", "imageManifest": manifest, "imageTag": "same-6"});
+    assert_eq!(fixture.ecr(ROOT, "PutImage", input).await.code(), "LimitExceededException");
+    for n in 1..12 {
+        root.push_image("app", &format!("v{n}"), format!("{n}").as_bytes()).await;
+    }
+    let another = format!("{manifest} ");
+    let reply = put("one-more", &another).await;
+    assert_eq!(reply.status, 403, "{reply:?}");
+    assert!(reply.body.contains("a repository holds at most 12 images"), "{reply:?}");
+    assert_eq!(root.status("DELETE", "/v2/app/manifests/v1").await, 202, "its tag");
+    assert_eq!(put("one-more", &another).await.status, 403, "the image is still there");
+    let id = json!([{"imageTag": "v2"}]);
+    ok(&fixture, "BatchDeleteImage", json!({"repositoryName": "app", "imageIds": id})).await;
+    assert_eq!(put("one-more", &another).await.status, 201);
+}
+
+#[tokio::test]
 async fn a_sweep_takes_what_nothing_needs() {
     let fixture = Fixture::start().await;
     create(&fixture, "app").await;

@@ -12,6 +12,9 @@ pub enum Principal {
     User(String),
     /// One container instance's agent, by the instance's host key name.
     Instance(String),
+    /// A balancer of this installation: it is told what to carry out, certificates' keys included,
+    /// and may do nothing else.
+    Balancer,
     /// A role's session (role name, session name): tasks and AssumeRole.
     RoleSession(String, String),
 }
@@ -22,7 +25,7 @@ impl Principal {
         match self {
             Self::User(name) => name.rsplit('/').next(),
             Self::RoleSession(role, _) => Some(role),
-            Self::Root | Self::Instance(_) => None,
+            Self::Root | Self::Instance(_) | Self::Balancer => None,
         }
     }
 
@@ -32,6 +35,7 @@ impl Principal {
             Self::Root => format!("arn:aws:iam::{account}:root"),
             Self::User(name) => format!("arn:aws:iam::{account}:user/{name}"),
             Self::Instance(name) => format!("arn:aws:iam::{account}:instance/{name}"),
+            Self::Balancer => format!("arn:aws:iam::{account}:balancer"),
             Self::RoleSession(role, session) => {
                 format!("arn:aws:sts::{account}:assumed-role/{role}/{session}")
             }

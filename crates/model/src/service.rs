@@ -5,6 +5,7 @@ use crate::id::{ClusterName, ServiceKey, ServiceName, TaskDefinitionKey, TaskId}
 use crate::network::AwsVpcConfiguration;
 use crate::snapshot::Snapshot;
 use crate::tag::Tag;
+use crate::task::Task;
 use crate::task_definition::{LaunchType, PlacementConstraint, PlacementStrategy};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -82,6 +83,29 @@ impl RolloutState {
     }
 }
 
+/// A target group that a service's tasks are registered in (ECS API `LoadBalancer`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceLoadBalancer {
+    /// API `targetGroupArn`.
+    pub target_group_arn: String,
+    /// Which container takes the traffic.
+    pub container_name: String,
+    /// On which of its ports.
+    pub container_port: u16,
+}
+
+impl ServiceLoadBalancer {
+    /// What the target group's record is filed under: `NAME/ID`.
+    pub fn target_group(&self) -> &str {
+        self.target_group_arn.split_once(":targetgroup/").map_or("", |(_, path)| path)
+    }
+
+    /// The target group's id.
+    pub fn target_group_id(&self) -> &str {
+        self.target_group().rsplit('/').next().unwrap_or_default()
+    }
+}
+
 /// One deployment of a service (ECS API `Deployment`). Counts of tasks are derived.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Deployment {
@@ -155,6 +179,9 @@ pub struct Service {
     /// awsvpc configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network_configuration: Option<AwsVpcConfiguration>,
+    /// Target groups that its tasks are registered in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub load_balancers: Vec<ServiceLoadBalancer>,
     /// Seconds in which failing health checks don't count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_check_grace_period_seconds: Option<i32>,
@@ -327,6 +354,9 @@ pub struct ServiceRevision {
     /// awsvpc configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network_configuration: Option<AwsVpcConfiguration>,
+    /// Target groups that its tasks are registered in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub load_balancers: Vec<ServiceLoadBalancer>,
     /// When it was made.
     pub created_at: Timestamp,
 }
@@ -342,6 +372,8 @@ pub struct LaunchSettings<'a> {
     pub platform_version: Option<&'a str>,
     /// awsvpc configuration.
     pub network_configuration: Option<&'a AwsVpcConfiguration>,
+    /// Target groups that the tasks are registered in.
+    pub load_balancers: &'a [ServiceLoadBalancer],
 }
 
 impl<'a> LaunchSettings<'a> {
@@ -354,13 +386,25 @@ impl<'a> LaunchSettings<'a> {
                 capacity_provider_strategy: &revision.capacity_provider_strategy,
                 platform_version: revision.platform_version.as_deref(),
                 network_configuration: revision.network_configuration.as_ref(),
+                load_balancers: &revision.load_balancers,
             },
             None => Self {
                 launch_type: service.launch_type,
                 capacity_provider_strategy: &service.capacity_provider_strategy,
                 platform_version: service.platform_version.as_deref(),
                 network_configuration: service.network_configuration.as_ref(),
+                load_balancers: &service.load_balancers,
             },
         }
     }
+}
+
+/// The target groups that a task is registered in: those of the revision that it was started of.
+pub fn load_balancers_of<'a>(snapshot: &'a Snapshot, task: &Task) -> &'a [ServiceLoadBalancer] {
+    let revision = || {
+        let key = ServiceKey { cluster: task.cluster.clone(), name: task.service.clone()? };
+        let id = task.started_by.as_deref()?.strip_prefix("ecs-svc/")?.to_owned();
+        snapshot.service_revision(&(key, id))
+    };
+    revision().map_or(&[], |revision| &revision.load_balancers)
 }

@@ -4,6 +4,7 @@ use crate::id::{
     ClusterName, ContainerInstanceId, ContainerInstanceKey, ServiceName, TaskDefinitionKey, TaskId,
     TaskKey,
 };
+use crate::load_balancing::TargetKey;
 use crate::resources::{ResourceAmount, TransportProtocol};
 use crate::status::{HealthStatus, StopCode, TaskStatus};
 use crate::tag::Tag;
@@ -209,6 +210,10 @@ pub struct Task {
     /// ECS Exec was asked for.
     #[serde(default)]
     pub enable_execute_command: bool,
+    /// Where the service scheduler has registered it with target groups, until it has deregistered
+    /// it again and it has drained.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<TargetKey>,
     /// The service scheduler has counted its end (throttling, circuit breaker): once only.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub settled: bool,
@@ -232,6 +237,14 @@ impl Task {
     /// The container called `name`.
     pub fn container(&self, name: &str) -> Option<&Container> {
         self.containers.iter().find(|c| c.name == name)
+    }
+
+    /// What its agent is told: a task that still drains is stopped only once it has drained.
+    pub fn told_status(&self) -> TaskStatus {
+        match self.last_status {
+            TaskStatus::Deactivating => TaskStatus::Running,
+            _ => self.desired_status,
+        }
     }
 
     /// True if it is meant to run: neither stopped nor told to stop.

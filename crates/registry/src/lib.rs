@@ -14,6 +14,7 @@ pub mod manifest;
 pub mod mutability;
 pub mod range;
 pub mod route;
+pub mod scrub;
 mod storage;
 pub mod token;
 mod uploads;

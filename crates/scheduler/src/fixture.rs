@@ -106,6 +106,7 @@ impl World {
             capacity_provider_strategy: Vec::new(),
             platform_version: None,
             network_configuration: None,
+            load_balancers: service.load_balancers.clone(),
             created_at: self.now,
         });
         self.put(ServiceDeployment {

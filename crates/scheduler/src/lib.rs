@@ -10,9 +10,11 @@ pub mod expiry;
 pub mod load_balancing;
 pub mod placement;
 pub mod service;
+pub mod target_health;
 pub mod task;
 
 #[cfg(test)]
 mod fixture;
 
 pub use connectivity::{AllConnected, Connectivity};
+pub use target_health::TargetHealthSource;

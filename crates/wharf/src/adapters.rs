@@ -3,26 +3,29 @@
 use async_trait::async_trait;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use wharf_control::{SERVICE_EVENT, Sessions};
+use wharf_control::{Balancers, SERVICE_EVENT, Sessions};
 use wharf_gateway::agent_sessions::{AgentSessions, AgentStream, SessionRequest};
 use wharf_gateway::app::HistoryWriter;
 use wharf_gateway::context::{HistoryEntry, HistoryReader, RecentEntry, ServiceEvent, SoftState};
 use wharf_journal::{Event, History};
+use wharf_model::load_balancing::{ListenerStatus, TargetHealth, TargetKey};
 use wharf_model::network::Ipv4Range;
 use wharf_model::{ArnScope, ContainerInstanceKey, ServiceKey, Timestamp};
-use wharf_scheduler::Connectivity;
+use wharf_scheduler::{Connectivity, TargetHealthSource as _};
 
 /// Control's sessions as the gateway sees them.
 pub struct ControlSessions {
-    /// The sessions.
-    pub sessions: Arc<Sessions>,
+    /// With agents.
+    pub agents: Arc<Sessions>,
+    /// With balancers.
+    pub balancers: Arc<Balancers>,
     /// The name that this wharf's own bridges carry.
     pub instance: String,
 }
 
 impl Connectivity for ControlSessions {
     fn agent_connected(&self, instance: &ContainerInstanceKey) -> bool {
-        self.sessions.agent_connected(instance)
+        self.agents.agent_connected(instance)
     }
 }
 
@@ -31,8 +34,16 @@ impl SoftState for ControlSessions {
         &self,
         instance: &ContainerInstanceKey,
     ) -> Option<(String, Timestamp, Timestamp)> {
-        let health = self.sessions.instance_health(instance)?;
+        let health = self.agents.instance_health(instance)?;
         Some((health.status, health.last_updated, health.last_changed))
+    }
+
+    fn listener_status(&self, path: &str) -> Option<ListenerStatus> {
+        self.balancers.listener(path)
+    }
+
+    fn target_health(&self, target: &TargetKey) -> Option<TargetHealth> {
+        self.balancers.target_health(target)
     }
 
     fn routed(&self) -> Vec<Ipv4Range> {
@@ -45,11 +56,15 @@ impl SoftState for ControlSessions {
 #[async_trait]
 impl AgentSessions for ControlSessions {
     async fn accept_acs(&self, stream: AgentStream, request: SessionRequest) {
-        self.sessions.serve_acs(stream, request.container_instance).await;
+        self.agents.serve_acs(stream, request.container_instance).await;
     }
 
     async fn accept_tcs(&self, stream: AgentStream, request: SessionRequest) {
-        self.sessions.serve_tcs(stream, request.container_instance).await;
+        self.agents.serve_tcs(stream, request.container_instance).await;
+    }
+
+    async fn accept_balancer(&self, stream: AgentStream) {
+        self.balancers.serve(stream).await;
     }
 }
 

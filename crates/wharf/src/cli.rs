@@ -2,7 +2,7 @@
 //! named after the commands.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 /// A self-hosted Amazon ECS: one binary that speaks the AWS API and runs the tasks for real.
@@ -41,7 +41,7 @@ pub enum Color {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Start wharf on this machine: server and agent, supervised, in the background.
+    /// Start wharf on this machine: server, balancer and agent, supervised, in the background.
     Up(Up),
     /// Stop wharf. Tasks go on running unless --tasks is given.
     Down(Down),
@@ -62,6 +62,9 @@ pub enum Command {
     /// Build, load and list images.
     #[command(subcommand)]
     Image(Image),
+    /// List load balancers.
+    #[command(subcommand)]
+    Lb(Lb),
     /// Look after the journal.
     #[command(subcommand)]
     Journal(Journal),
@@ -69,6 +72,8 @@ pub enum Command {
     Server(Server),
     /// Run an agent alone, in the foreground.
     Agent(Agent),
+    /// Run a balancer alone, in the foreground.
+    Balancer(BalancerArgs),
     /// Print the certificate of this wharf's authority, for clients that shall trust it.
     #[command(after_help = "Example:\n  \
         wharf ca > /usr/local/share/ca-certificates/wharf.crt && update-ca-certificates")]
@@ -78,7 +83,7 @@ pub enum Command {
         /// Which shell.
         shell: clap_complete::Shell,
     },
-    /// Keep server and agent running (started by `wharf up`).
+    /// Keep server, balancer and agent running (started by `wharf up`).
     #[command(hide = true)]
     Supervise(Up),
 }
@@ -140,6 +145,12 @@ pub struct Up {
     /// Where the device files of GPUs are looked for.
     #[arg(long, env = "WHARF_GPU_DEVICES", default_value = "/dev", value_name = "DIRECTORY")]
     pub gpu_devices: PathBuf,
+    /// Address of this host on which internet-facing load balancers listen, beside their own.
+    #[arg(long, env = "WHARF_PUBLIC_ADDRESS", value_name = "ADDRESS")]
+    pub public_address: Option<IpAddr>,
+    /// Directory for load balancers' access logs; none are written unless it is given.
+    #[arg(long, env = "WHARF_ACCESS_LOGS", value_name = "DIR")]
+    pub access_logs: Option<PathBuf>,
     /// Seconds to wait until everything answers.
     #[arg(long, default_value_t = 60)]
     pub timeout: u64,
@@ -334,6 +345,9 @@ pub enum Image {
         /// Reference.
         reference: String,
     },
+    /// Look whether the blobs of this wharf's registry are still what they should be: reads all of them,
+    /// changes nothing, and may run beside the server. Fails if one is damaged.
+    Scrub(OutputArgs),
     /// Push an image to a registry, by default to the one in its name.
     #[command(after_help = "Examples:\n  \
         wharf image push localhost:4580/hello:1\n  \
@@ -374,6 +388,13 @@ pub struct ImageBuild {
     pub workdir: Option<String>,
 }
 
+/// `wharf lb`.
+#[derive(Debug, Subcommand)]
+pub enum Lb {
+    /// List load balancers: URLs, addresses, healthy targets, and where they can't listen.
+    Ls(OutputArgs),
+}
+
 /// `wharf journal`.
 #[derive(Debug, Subcommand)]
 pub enum Journal {
@@ -390,6 +411,25 @@ pub enum Journal {
 pub struct Server {
     #[command(flatten)]
     pub server: ServerArgs,
+}
+
+/// `wharf balancer`.
+#[derive(Debug, Args)]
+pub struct BalancerArgs {
+    /// The server's endpoint.
+    #[arg(long, env = "WHARF_SERVER", default_value = "http://127.0.0.1:4580")]
+    pub server: String,
+    /// Region.
+    #[arg(long, env = "WHARF_REGION", default_value = "us-east-1")]
+    pub region: String,
+    /// Address of this host on which internet-facing load balancers listen, beside their own.
+    #[arg(long, env = "WHARF_PUBLIC_ADDRESS", value_name = "ADDRESS")]
+    pub public_address: Option<IpAddr>,
+    /// Directory for access logs; none are written unless it is given.
+    #[arg(long, env = "WHARF_ACCESS_LOGS", value_name = "DIR")]
+    pub access_logs: Option<PathBuf>,
+    #[command(flatten)]
+    pub host: HostArgs,
 }
 
 /// `wharf agent`.

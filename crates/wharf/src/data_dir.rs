@@ -67,6 +67,10 @@ paths! {
     credentials = "credentials";
     /// The agent's key, mode 0600.
     agent_credentials = "agent/credentials";
+    /// The balancer's key, mode 0600.
+    balancer_credentials = "balancer/credentials";
+    /// What the balancer keeps for itself.
+    balancer = "balancer";
     /// The server's own key, which seals secrets, sessions and users' access keys, mode 0600.
     seal_key = "seal-key";
     /// The certificate authority, mode 0600.

@@ -94,6 +94,13 @@ impl Block {
         self.change(|text| (without(text, &owner), ()))
     }
 
+    /// True while there is such a block.
+    pub fn exists(&self) -> bool {
+        let text = fs::read(&self.path).unwrap_or_default();
+        let owner = format!("{MARK}{}/{}", self.instance, self.part);
+        lines(&text).any(|line| marks(line, &owner))
+    }
+
     /// True while this block has `name`.
     pub fn has(&self, name: &str) -> bool {
         let text = fs::read(&self.path).unwrap_or_default();

@@ -3,16 +3,18 @@
 use crate::cli::{self, Format};
 use crate::client::{self, Client};
 use crate::data_dir::DataDir;
-use crate::output::Listing;
+use crate::output::{Listing, spinner};
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use wharf_image::{
     BuildOptions, Digest, Image, ImageStore, Progress, PullOptions, RegistryClient, RegistryOptions,
 };
+
+use wharf_registry::scrub;
 
 /// Why an image command failed.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +37,15 @@ pub enum Error {
     /// This wharf's own registry.
     #[error(transparent)]
     Client(#[from] client::Error),
+    /// The registry's blobs can't be looked at.
+    #[error("can't read the registry's blobs below {0}")]
+    Scrub(PathBuf, #[source] std::io::Error),
+    /// Some of them are damaged.
+    #[error(
+        "{0} of the registry's blobs are damaged: move their files away, then push the images that \
+         have them again"
+    )]
+    Damaged(usize),
     /// Standard input can't be kept.
     #[error("can't keep standard input in a file")]
     Stdin(#[source] std::io::Error),
@@ -67,6 +78,7 @@ pub async fn run(data_dir: &DataDir, command: cli::Image) -> Result<(), Error> {
             let options = own_options(data_dir, &reference).await?;
             built(&store.pull(&client, &reference, &options, progress).await?);
         }
+        cli::Image::Scrub(output) => scrub(data_dir, output.format())?,
         cli::Image::Push { name, target } => {
             let target = target.unwrap_or_else(|| name.clone());
             let client = RegistryClient::new(RegistryOptions::default());
@@ -101,6 +113,31 @@ async fn own_options(data_dir: &DataDir, reference: &str) -> Result<PullOptions,
     // Without a wharf that runs here there is no registry of its own either.
     let Ok(own) = Client::new(data_dir, "default") else { return Ok(PullOptions::default()) };
     Ok(own.pull_options(reference).await?.unwrap_or_default())
+}
+
+/// Reads the registry's blobs again, and tells which are damaged.
+fn scrub(data_dir: &DataDir, format: Format) -> Result<(), Error> {
+    let bar = spinner("reading blobs");
+    let mut bytes = 0;
+    let scrubbed = scrub::scrub(data_dir.path(), |read| {
+        bytes += read;
+        bar.set_message(format!("reading blobs: {}", HumanBytes(bytes)));
+    });
+    bar.finish_and_clear();
+    let scrubbed = scrubbed.map_err(|source| Error::Scrub(data_dir.path().to_owned(), source))?;
+    let damaged = &scrubbed.damaged;
+    let rows = damaged.iter().map(|blob| vec![blob.path.display().to_string(), blob.why.clone()]);
+    let json = json!({
+        "blobs": scrubbed.blobs,
+        "bytes": scrubbed.bytes,
+        "damaged": damaged.iter().map(|blob| json!({ "path": blob.path, "why": blob.why })).collect::<Vec<_>>(),
+    });
+    Listing { columns: vec!["DAMAGED", "WHY"], rows: rows.collect(), json }.print(format);
+    eprintln!("{} blobs, {}", scrubbed.blobs, HumanBytes(scrubbed.bytes));
+    match damaged.len() {
+        0 => Ok(()),
+        count => Err(Error::Damaged(count)),
+    }
 }
 
 fn built(image: &Image) {

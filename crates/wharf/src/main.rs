@@ -3,6 +3,7 @@
 mod adapters;
 mod agent;
 mod authority;
+mod balancer;
 mod cli;
 mod client;
 mod credentials;
@@ -14,6 +15,8 @@ mod history;
 mod hosts;
 mod image;
 mod journal;
+mod lb;
+mod local_ports;
 mod log;
 mod logs;
 mod output;
@@ -102,6 +105,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, AnyError> {
         Command::Run(args) => return block_on(run::run(&data_dir, args)),
         Command::Explain(args) => block_on(explain::run(&data_dir, args))?,
         Command::Image(command) => block_on(image::run(&data_dir, command))?,
+        Command::Lb(command) => block_on(lb::run(&data_dir, command))?,
         Command::Journal(command) => journal::run(&data_dir, command)?,
         Command::Server(args) => {
             let _log = output::init_log(color);
@@ -110,6 +114,10 @@ fn dispatch(cli: Cli) -> Result<ExitCode, AnyError> {
         Command::Agent(args) => {
             let _log = output::init_log(color);
             serve(|shutdown| agent::run(&data_dir, &args, shutdown))?;
+        }
+        Command::Balancer(args) => {
+            let _log = output::init_log(color);
+            serve(|shutdown| balancer::run(&data_dir, &args, shutdown))?;
         }
         Command::Ca => print!("{}", authority::certificate(&data_dir)?),
         Command::Completions { .. } => {}
@@ -122,7 +130,7 @@ fn down(data_dir: &DataDir, args: &cli::Down) -> Result<ExitCode, AnyError> {
         return Ok(ExitCode::from(WAITED_IN_VAIN));
     }
     // What was killed has left them.
-    registry_names::withdraw(data_dir, &args.etc);
+    registry_names::withdraw_all(data_dir, &args.etc);
     if args.tasks {
         block_on(agent::teardown(data_dir))?;
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 /// A process file below `run/`: enough to find the process and to know that it is the same one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessFile {
-    /// `supervisor`, `server` or `agent`.
+    /// `supervisor`, `server`, `balancer` or `agent`.
     pub name: String,
     /// Process id.
     pub pid: i32,

@@ -8,6 +8,7 @@ use crate::authority::Authority;
 use crate::cli::ServerArgs;
 use crate::data_dir::DataDir;
 use crate::hosts::Block;
+use crate::local_ports::{self, Translation};
 use crate::trust;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -27,8 +28,9 @@ const PART: &str = "registry";
 /// The addresses to choose from: each wharf of a host takes the first that is free.
 const FIRST: Ipv4Addr = Ipv4Addr::new(127, 80, 0, 1);
 const ADDRESSES: u32 = 64;
-const TLS: u16 = 443;
-const PLAIN: u16 = 80;
+/// What clients connect to, and what is listened on.
+const TLS: (u16, u16) = (443, 4443);
+const PLAIN: (u16, u16) = (80, 4480);
 /// How often the certificate is made anew; it is good for three times as long.
 const RENEWAL: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How long what the hosts file said is taken for true.
@@ -94,15 +96,15 @@ impl RegistryName {
         server: &mut Server,
         shutdown: &CancellationToken,
     ) -> Result<(), crate::AnyError> {
+        // Ordinary users can publish nothing, and ask for nothing of the kind.
+        if self.no_hosts || !rustix::process::geteuid().is_root() {
+            withdraw(data_dir, &args.host.etc);
+            return Ok(());
+        }
         let authority = Authority::load_or_create(data_dir, Timestamp::now())?;
         let certificate = authority.certificate().to_owned();
         let (address, tls, plain) = match listen().await {
             Ok(bound) => bound,
-            // Ordinary users may not listen there, and ask for nothing of the kind.
-            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-                tracing::info!(name = self.name, "the registry's name needs root: left out");
-                return Ok(());
-            }
             Err(error) => return Err(error.into()),
         };
         let names = vec![self.name.clone(), address.to_string()];
@@ -121,10 +123,8 @@ impl RegistryName {
         })?;
         tokio::spawn(renew(authority, names, served, shutdown.clone()));
         tracing::info!(%address, name = self.name, "serving the registry with TLS");
-        if self.no_hosts || !rustix::process::geteuid().is_root() {
-            withdraw(data_dir, &args.host.etc);
-            return Ok(());
-        }
+        let translations = [TLS, PLAIN].map(|(from, to)| Translation { address, from, to });
+        local_ports::translate(&data_dir.instance(), &translations)?;
         let entries = [(IpAddr::V4(address), self.name.clone())];
         if let Some(taken) = self.block.publish(&entries)?.pop() {
             tracing::warn!(
@@ -143,13 +143,31 @@ fn block(data_dir: &DataDir, etc: &Path) -> Block {
     Block::new(etc.join("hosts"), data_dir, PART)
 }
 
-/// Takes all names of this wharf out of the hosts file, and its authority away from clients.
+/// Takes the names of all of this wharf's parts out of the hosts file, and what else [`withdraw`] does:
+/// for when none of its processes runs any more.
+pub fn withdraw_all(data_dir: &DataDir, etc: &Path) {
+    withdraw(data_dir, etc);
+    if rustix::process::geteuid().is_root()
+        && let Err(error) = block(data_dir, etc).withdraw_all()
+    {
+        eprintln!("wharf: names stay in the hosts file: {}", crate::chain(&error));
+    }
+}
+
+/// Takes the registry's name out of the hosts file, and the authority away from clients.
 pub fn withdraw(data_dir: &DataDir, etc: &Path) {
     if !rustix::process::geteuid().is_root() {
         return;
     }
-    if let Err(error) = block(data_dir, etc).withdraw_all() {
+    let own = block(data_dir, etc);
+    if own.exists()
+        && let Err(error) = own.publish(&[])
+    {
         tracing::warn!(error = %crate::chain(&error), "names stay in the hosts file");
+    }
+    // A host without nft has nothing to end.
+    if let Err(error) = local_ports::end(&data_dir.instance()) {
+        tracing::debug!(%error, "ports can't be given back");
     }
     if let Err(error) = trust::withdraw(data_dir, etc) {
         tracing::warn!(error = %crate::chain(&error), "certificates stay where clients find them");
@@ -166,13 +184,14 @@ async fn listen() -> std::io::Result<(Ipv4Addr, TcpListener, TcpListener)> {
             Err(error) => return Err(error),
         }
     }
-    let text = format!("ports {TLS} and {PLAIN} are taken at {FIRST} and the {ADDRESSES} after it");
+    let (tls, plain) = (TLS.1, PLAIN.1);
+    let text = format!("ports {tls} and {plain} are taken at {FIRST} and the {ADDRESSES} after it");
     Err(std::io::Error::new(std::io::ErrorKind::AddrInUse, text))
 }
 
 async fn bind(address: Ipv4Addr) -> std::io::Result<(TcpListener, TcpListener)> {
-    let tls = TcpListener::bind((address, TLS)).await?;
-    Ok((tls, TcpListener::bind((address, PLAIN)).await?))
+    let tls = TcpListener::bind((address, TLS.1)).await?;
+    Ok((tls, TcpListener::bind((address, PLAIN.1)).await?))
 }
 
 /// The certificate of the moment.

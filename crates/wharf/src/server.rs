@@ -11,16 +11,18 @@ use crate::seal_key;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
-use wharf_control::{Control, Options as ControlOptions, roles};
+use wharf_control::{Control, OpenCertificate, Options as ControlOptions, roles};
 use wharf_gateway::credentials::{Keys, task_credentials};
 use wharf_gateway::http::{Options as HttpOptions, Server};
 use wharf_gateway::iam::first_start;
-use wharf_gateway::registry::{self, RegistryParts};
+use wharf_gateway::registry::{self, Quotas, RegistryParts};
 use wharf_gateway::seal::SealKey;
 use wharf_gateway::sigv4::{Clock as _, Secret, SystemClock};
+use wharf_gateway::vault::Vault;
 use wharf_gateway::{App, Parts};
 use wharf_journal::{EmbeddedJournal, History, HistoryOptions, Store};
 use wharf_logs::{LogStore, LogStoreOptions};
+use wharf_model::load_balancing::KeyPair;
 use wharf_model::network::{BuiltinVpc, Ipv4Range};
 use wharf_model::{ArnScope, ClusterName, Principal, RecordKey, Revision, Transaction};
 use wharf_registry::LocalStorage;
@@ -105,9 +107,13 @@ pub async fn run(
         clock: Arc::new(|| SystemClock.now()),
         issue_credentials: issue_credentials(&seal, &arns),
         credentials_life: roles::LIFE,
+        open_certificate: open_certificate(&vault, &arns),
     });
-    let sessions =
-        Arc::new(ControlSessions { sessions: control.sessions(), instance: data_dir.instance() });
+    let sessions = Arc::new(ControlSessions {
+        agents: control.sessions(),
+        balancers: control.balancers(),
+        instance: data_dir.instance(),
+    });
     let gateway_history = Arc::new(GatewayHistory { history, arns });
     let endpoint = format!("http://{}", args.listen);
     let name = RegistryName::new(data_dir, args);
@@ -121,6 +127,7 @@ pub async fn run(
             storage: Arc::new(LocalStorage::open(data_dir.path())?),
             token_key: *seal.derive("registry tokens", &[]),
             public_name: name.public(),
+            quotas: Quotas::default(),
         },
         seal,
         store,
@@ -164,7 +171,8 @@ async fn expire_logs(logs: LogStore, shutdown: CancellationToken) {
     }
 }
 
-/// The root's key, made on the first start, and this host's agent's, if it has one; beside them
+/// The root's key, made on the first start, this host's agent's and the balancer's, if they have one;
+/// beside them
 /// whatever the state and the seal know.
 fn keys(
     data_dir: &DataDir,
@@ -176,9 +184,12 @@ fn keys(
     let root = Credentials::load_or_create(&data_dir.credentials(), endpoint, region)?;
     let agent: Option<Credentials> = data_dir::read_json(&data_dir.agent_credentials())?;
     let agent = agent.map(|key| (key, Principal::Instance("local".to_owned())));
+    let balancer: Option<Credentials> = data_dir::read_json(&data_dir.balancer_credentials())?;
+    let balancer = balancer.map(|key| (key, Principal::Balancer));
     let fixed = [(root, Principal::Root)]
         .into_iter()
         .chain(agent)
+        .chain(balancer)
         .map(|(key, owner)| (key.access_key_id, Secret::new(key.secret_access_key), owner));
     Ok(Keys::new(fixed, Arc::clone(store), Arc::clone(seal)))
 }
@@ -188,6 +199,25 @@ fn issue_credentials(seal: &Arc<SealKey>, arns: &ArnScope) -> roles::IssueCreden
     let (seal, arns) = (Arc::clone(seal), arns.clone());
     Arc::new(move |role, task, role_type, expires_at, salt| {
         task_credentials(&seal, &arns, role, task, role_type.as_str(), expires_at, salt)
+    })
+}
+
+/// How the control plane comes by the keys that balancers need.
+fn open_certificate(vault: &Arc<Vault>, arns: &ArnScope) -> OpenCertificate {
+    let (vault, arns) = (Arc::clone(vault), arns.clone());
+    Arc::new(move |certificate| {
+        let arn = arns.certificate(&certificate.id);
+        let opened = vault.open(&arn, &certificate.private_key);
+        let key = opened.map_err(|e| e.to_string()).and_then(|key| {
+            String::from_utf8(key.to_vec()).map_err(|_| "the key isn't PEM".to_owned())
+        });
+        match key {
+            Ok(private_key) => Some(KeyPair { arn, chain: certificate.chain.clone(), private_key }),
+            Err(error) => {
+                tracing::error!(certificate = arn, error, "can't open a certificate's key");
+                None
+            }
+        }
     })
 }
 

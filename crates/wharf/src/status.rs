@@ -9,7 +9,7 @@ use serde_json::json;
 use std::time::Duration;
 
 /// wharf's processes, in the order in which they are stopped.
-const PROCESSES: [&str; 3] = ["supervisor", "agent", "server"];
+const PROCESSES: [&str; 4] = ["supervisor", "agent", "balancer", "server"];
 
 /// Prints the processes; false if none runs.
 pub fn run(data_dir: &DataDir, format: Format) -> bool {

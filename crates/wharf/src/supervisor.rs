@@ -1,4 +1,4 @@
-//! `wharf supervise`: keeps server and agent running.
+//! `wharf supervise`: keeps server, balancer and agent running.
 //!
 //! Each of them is a process in a session of its own and lives on when the supervisor is killed. A
 //! new supervisor adopts what runs and starts what doesn't. It restarts a process that ends at
@@ -57,7 +57,10 @@ pub fn run(data_dir: &DataDir, up: &Up) -> Result<(), Error> {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
     ProcessFile::of_this_process("supervisor", Vec::new()).write(data_dir)?;
-    let mut processes = vec![Supervised::new("server", server_arguments(data_dir, up))];
+    let mut processes = vec![
+        Supervised::new("server", server_arguments(data_dir, up)),
+        Supervised::new("balancer", balancer_arguments(data_dir, up)),
+    ];
     if !up.no_agent {
         processes.push(Supervised::new("agent", agent_arguments(data_dir, up)));
     }
@@ -163,6 +166,27 @@ fn server_arguments(data_dir: &DataDir, up: &Up) -> Vec<OsString> {
     arguments.extend(["--etc".into(), server.host.etc.clone().into()]);
     if server.host.no_hosts {
         arguments.push("--no-hosts".into());
+    }
+    arguments
+}
+
+fn balancer_arguments(data_dir: &DataDir, up: &Up) -> Vec<OsString> {
+    let mut arguments = vec!["balancer".into(), "--data-dir".into(), data_dir.path().into()];
+    for (name, value) in [
+        ("--server", format!("http://{}", up.server.listen)),
+        ("--region", up.server.region.clone()),
+    ] {
+        arguments.extend([name.into(), value.into()]);
+    }
+    arguments.extend(["--etc".into(), up.server.host.etc.clone().into()]);
+    if up.server.host.no_hosts {
+        arguments.push("--no-hosts".into());
+    }
+    if let Some(address) = up.public_address {
+        arguments.extend(["--public-address".into(), address.to_string().into()]);
+    }
+    if let Some(directory) = &up.access_logs {
+        arguments.extend(["--access-logs".into(), directory.into()]);
     }
     arguments
 }

@@ -53,7 +53,7 @@ pub enum Error {
     /// Something did not answer in time.
     #[error("{what} did not answer within {seconds} s; the end of {log}:\n{tail}")]
     NotReady {
-        /// `the server` or `the agent`.
+        /// `the server`, `the balancer` or `the agent`.
         what: &'static str,
         /// The time given.
         seconds: u64,
@@ -76,6 +76,8 @@ pub fn run(data_dir: &DataDir, up: &Up) -> Result<(), Error> {
     let endpoint = format!("http://{}", up.server.listen);
     let key = Credentials::load_or_create(&data_dir.credentials(), &endpoint, &up.server.region)?;
     key.copy_for_sudo_user()?;
+    // The balancer's own key: certificates' keys are told to nobody else.
+    Credentials::load_or_create(&data_dir.balancer_credentials(), &endpoint, &up.server.region)?;
     if !up.no_agent {
         // The agent's own key: the server takes it over as that of this host alone.
         Credentials::load_or_create(&data_dir.agent_credentials(), &endpoint, &up.server.region)?;
@@ -199,6 +201,8 @@ fn wait_until_ready(data_dir: &DataDir, up: &Up, starts: bool) -> Result<(), Err
     wait("the server", "server", &|| {
         ProcessFile::read_live(data_dir, "server").is_some_and(|p| !p.addresses.is_empty())
     })?;
+    bar.set_message("waiting for the balancer");
+    wait("the balancer", "balancer", &|| ProcessFile::read_live(data_dir, "balancer").is_some())?;
     if !up.no_agent {
         if starts {
             make_cluster(data_dir, &up.cluster)?;

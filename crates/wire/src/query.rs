@@ -40,7 +40,8 @@ pub fn encode(
     let mut writer = Writer::new("member");
     let (response, result) = (format!("{operation}Response"), format!("{operation}Result"));
     writer.open(&response, Namespace::default_of(service.xml_namespace));
-    if !schema.members().is_empty() {
+    // An output without members has an element, too: clients look into it. No output has none.
+    if schema.name != crate::schema::prelude::EMPTY.name {
         writer.open(&result, None);
         writer.members(schema, output);
         writer.close(&result);

@@ -96,12 +96,21 @@ pub struct EcsClient {
 impl EcsClient {
     /// A client of `options.server` with the agent's key.
     pub fn new(options: &AgentOptions) -> Result<Self, Error> {
-        let bad = || Error::Endpoint(options.server.clone());
-        let endpoint: http::Uri = options.server.parse().map_err(|_| bad())?;
+        let signer = Signer::new(&options.credentials, &options.region);
+        Self::to(&options.server, options.ca_file.as_deref(), signer)
+    }
+
+    /// A client of any component of wharf: to this server, signed by this signer.
+    ///
+    /// # Errors
+    /// If the server's address is no URL, or the certificate authorities can't be read.
+    pub fn to(server: &str, ca_file: Option<&Path>, signer: Signer) -> Result<Self, Error> {
+        let bad = || Error::Endpoint(server.to_owned());
+        let endpoint: http::Uri = server.parse().map_err(|_| bad())?;
         if !matches!(endpoint.scheme_str(), Some("http" | "https")) || endpoint.host().is_none() {
             return Err(bad());
         }
-        let tls = Arc::new(tls_config(&options.server, options.ca_file.as_deref())?);
+        let tls = Arc::new(tls_config(server, ca_file)?);
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
             .with_tls_config((*tls).clone())
             .https_or_http()
@@ -110,7 +119,6 @@ impl EcsClient {
         let http = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(Duration::from_secs(20))
             .build(connector);
-        let signer = Signer::new(&options.credentials, &options.region);
         Ok(Self { http, endpoint, signer, tls })
     }
 

@@ -38,12 +38,11 @@ pub(crate) async fn accept(
         match accepted {
             Ok((stream, client)) => {
                 let flow = flow(stream, client, Arc::clone(&cell));
-                let (stop, draining) = (stop.clone(), worker.shared.draining.clone());
+                let ending = worker.shared.ending.clone();
                 worker.shared.connections.spawn(async move {
                     tokio::select! {
                         () = flow => {}
-                        () = draining.cancelled() => {}
-                        () = stop.cancelled() => {}
+                        () = ending.cancelled() => {}
                     }
                 });
             }
@@ -93,7 +92,8 @@ async fn through(
         }
     }
     let gone = lease.target().gone.clone();
-    let cut = group.settings.cut_when_gone;
+    let ill = lease.target().ill();
+    let (cut, cut_ill) = (group.settings.cut_when_gone, group.settings.cut_when_ill);
     tokio::select! {
         relayed = relay(stream, target, listener.flow_idle) => {
             if let Ok((up, down)) = relayed {
@@ -102,6 +102,7 @@ async fn through(
             }
         }
         () = gone.cancelled(), if cut => {}
+        () = ill.cancelled(), if cut_ill => {}
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 pub(crate) struct Front {
     by_name: HashMap<String, Arc<ListenerCell>>,
     all: Vec<Arc<ListenerCell>>,
+    any_tls: bool,
     /// A listener that has the port to itself answers to every name. So it is on a public address,
     /// where names are the operator's; on the loopback any web page could make up such a name.
     lone_takes_all: bool,
@@ -23,6 +24,7 @@ impl Front {
         let mut front = Self { lone_takes_all, ..Self::default() };
         for cell in listeners {
             if let Some(listener) = cell.load() {
+                front.any_tls |= listener.is_tls();
                 front.by_name.insert(listener.balancer.dns_name.clone(), Arc::clone(&cell));
             }
             front.all.push(cell);
@@ -51,8 +53,8 @@ impl Front {
     }
 
     /// Whether clients may begin with TLS.
-    pub(crate) fn any_tls(&self) -> bool {
-        self.all.iter().filter_map(|cell| cell.load()).any(|listener| listener.is_tls())
+    pub(crate) const fn any_tls(&self) -> bool {
+        self.any_tls
     }
 
     /// The DNS names of all.

@@ -31,6 +31,7 @@ pub(crate) struct GroupSettings {
     pub(crate) stickiness: Option<Stickiness>,
     pub(crate) proxy_protocol: bool,
     pub(crate) cut_when_gone: bool,
+    pub(crate) cut_when_ill: bool,
     algorithm: Algorithm,
     slow_start: Option<Duration>,
     fail_open: FailOpen,
@@ -60,6 +61,7 @@ impl GroupSettings {
             proxy_protocol: on("proxy_protocol_v2.enabled"),
             cut_when_gone: group.protocol.is_http()
                 || on("deregistration_delay.connection_termination.enabled"),
+            cut_when_ill: on("target_health_state.unhealthy.connection_termination.enabled"),
             algorithm: Algorithm::parse(group.attribute("load_balancing.algorithm.type")),
             slow_start: (slow_start > 0).then(|| Duration::from_secs(slow_start)),
             fail_open: FailOpen::parse(

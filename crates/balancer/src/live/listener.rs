@@ -3,7 +3,7 @@
 use super::balancer::Balancer;
 use super::group::GroupCell;
 use crate::rules::RuleTable;
-use crate::tls::ListenerTls;
+use crate::tls::{HeaderNames, ListenerTls};
 use arc_swap::ArcSwapOption;
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue, SERVER};
@@ -21,6 +21,8 @@ pub(crate) struct Listener {
     pub(crate) tls: Option<Result<Arc<ListenerTls>, String>>,
     /// Of TCP flows.
     pub(crate) flow_idle: Duration,
+    /// Headers that tell targets of TLS.
+    pub(crate) names: HeaderNames,
     response_headers: Vec<(HeaderName, HeaderValue)>,
     keep_server: bool,
 }
@@ -59,6 +61,7 @@ impl Listener {
             rules,
             tls,
             flow_idle: Duration::from_secs(idle),
+            names: HeaderNames::new(record),
             response_headers: headers.collect(),
             keep_server: record.attribute("routing.http.response.server.enabled") != "false",
         }

@@ -2,8 +2,8 @@
 
 use crate::targets::Load;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use wharf_model::load_balancing::{Target, TargetKey};
@@ -20,6 +20,8 @@ pub(crate) struct TargetState {
     /// It is no longer registered, and its time to drain is over.
     pub(crate) gone: CancellationToken,
     draining: AtomicBool,
+    /// Cancelled, and replaced, when it becomes unhealthy.
+    ill: Mutex<CancellationToken>,
     outstanding: AtomicUsize,
     healthy_since_ms: AtomicU64,
 }
@@ -35,6 +37,7 @@ impl TargetState {
             mark,
             gone: CancellationToken::new(),
             draining: AtomicBool::new(target.deregistered_at.is_some()),
+            ill: Mutex::default(),
             outstanding: AtomicUsize::new(0),
             healthy_since_ms: AtomicU64::new(0),
         })
@@ -53,6 +56,16 @@ impl TargetState {
     pub(crate) fn set_healthy(&self, healthy: bool) {
         let since = if healthy { super::uptime_ms() } else { 0 };
         self.healthy_since_ms.store(since, Ordering::Relaxed);
+    }
+
+    /// It became unhealthy.
+    pub(crate) fn fell_ill(&self) {
+        std::mem::take(&mut *self.ill.lock().unwrap_or_else(PoisonError::into_inner)).cancel();
+    }
+
+    /// Cancelled when it becomes unhealthy the next time.
+    pub(crate) fn ill(&self) -> CancellationToken {
+        self.ill.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Requests and connections under way.

@@ -28,12 +28,12 @@ const DEFAULT_IDLE: Duration = Duration::from_secs(60);
 /// The first byte of a TLS handshake.
 const TLS_HANDSHAKE: u8 = 0x16;
 
-/// Accepts connections until `stop`.
+/// Accepts connections until `stop`; they end when the listener is `gone`.
 pub(crate) async fn accept(
     listener: std::net::TcpListener,
     endpoint: Endpoint,
     worker: Arc<Worker>,
-    stop: CancellationToken,
+    (stop, gone): (CancellationToken, CancellationToken),
 ) {
     let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,
@@ -52,7 +52,7 @@ pub(crate) async fn accept(
                     address,
                     endpoint.clone(),
                     Arc::clone(&worker),
-                    stop.clone(),
+                    gone.clone(),
                 );
                 worker.shared.connections.spawn(serving);
             }
@@ -70,7 +70,7 @@ async fn connection(
     address: SocketAddr,
     endpoint: Endpoint,
     worker: Arc<Worker>,
-    stop: CancellationToken,
+    gone: CancellationToken,
 ) {
     let own = match &endpoint {
         Endpoint::Own(cell) => cell.load(),
@@ -85,7 +85,7 @@ async fn connection(
     };
     if !tls {
         let client = Client::new(worker, endpoint, None, address, None, false);
-        return http1(stream, client, own.as_deref(), &stop).await;
+        return http1(stream, client, own.as_deref(), &gone).await;
     }
     let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake(stream, &endpoint)).await;
     let Ok(Some((stream, facts, cell))) = handshake else { return };
@@ -93,9 +93,9 @@ async fn connection(
     let listener = cell.load();
     let client = Client::new(worker, endpoint, Some(cell), address, Some(facts), http2);
     if http2 {
-        serve_http2(stream, client, listener.as_deref(), &stop).await;
+        serve_http2(stream, client, listener.as_deref(), &gone).await;
     } else {
-        http1(stream, client, listener.as_deref(), &stop).await;
+        http1(stream, client, listener.as_deref(), &gone).await;
     }
 }
 
@@ -138,7 +138,7 @@ async fn http1(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     client: Arc<Client>,
     listener: Option<&Listener>,
-    stop: &CancellationToken,
+    gone: &CancellationToken,
 ) {
     let io = TokioIo::new(Guarded::new(stream, Arc::clone(&client.state), true));
     let watch = Watch::new(&client, listener);
@@ -161,7 +161,7 @@ async fn http1(
             _ = &mut connection => return,
             () = client.abuse.cancelled() => return,
             () = draining.cancelled(), if !graceful => graceful = true,
-            () = stop.cancelled(), if !graceful => graceful = true,
+            () = gone.cancelled(), if !graceful => graceful = true,
             () = tokio::time::sleep(watch.period) => match watch.look() {
                 Look::Fine => continue,
                 Look::Idle => graceful = true,
@@ -176,7 +176,7 @@ async fn serve_http2(
     stream: Secured,
     client: Arc<Client>,
     listener: Option<&Listener>,
-    stop: &CancellationToken,
+    gone: &CancellationToken,
 ) {
     let io = TokioIo::new(Guarded::new(stream, Arc::clone(&client.state), false));
     let watch = Watch::new(&client, listener);
@@ -195,13 +195,16 @@ async fn serve_http2(
         .serve_connection(io, service);
     let mut connection = pin!(connection);
     let draining = &client.worker.shared.draining;
+    let leaving = &client.worker.shared.leaving;
     let mut graceful = false;
     loop {
         tokio::select! {
             _ = &mut connection => return,
             () = client.abuse.cancelled() => return,
             () = draining.cancelled(), if !graceful => graceful = true,
-            () = stop.cancelled(), if !graceful => graceful = true,
+            // GOAWAY leaves no request in doubt.
+            () = leaving.cancelled(), if !graceful => graceful = true,
+            () = gone.cancelled(), if !graceful => graceful = true,
             () = tokio::time::sleep(watch.period) => match watch.look() {
                 Look::Fine => continue,
                 Look::Idle if graceful => return,

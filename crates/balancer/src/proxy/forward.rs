@@ -213,11 +213,11 @@ async fn tunnel(
         return;
     };
     let gone = lease.target().gone.clone();
-    let draining = exchange.client.worker.shared.draining.clone();
+    let ending = exchange.client.worker.shared.ending.clone();
     let relayed = relay(TokioIo::new(client), TokioIo::new(upstream), idle);
     tokio::select! {
         bytes = relayed => exchange.sent_bytes = bytes.map_or(0, |(_, sent)| sent),
         () = gone.cancelled() => {}
-        () = draining.cancelled() => {}
+        () = ending.cancelled() => {}
     }
 }

@@ -10,7 +10,7 @@ use crate::pages;
 use crate::rules::{self, Decision};
 use bytes::Bytes;
 use http::header::{CONNECTION, HOST};
-use http::{HeaderValue, Method, Request, Response, Version};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -40,7 +40,8 @@ pub(super) async fn serve(
         None => decide(exchange, &listener, request, host).await,
     };
     listener.finish_response(response.headers_mut());
-    if close && http1 {
+    let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if http1 && !switched && (close || client.worker.shared.leaving.is_cancelled()) {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response)

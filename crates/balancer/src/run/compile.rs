@@ -246,6 +246,7 @@ impl Control {
     fn take_target(&mut self, key: &TargetKey) {
         let group = self.configuration.targets.get(&key.target_group);
         let record = group.and_then(|group| group.get(&(key.id.clone(), key.port))).cloned();
+        self.draining.remove(key);
         let Some(record) = record else {
             if let Some(entry) = self.targets.remove(key) {
                 retire(&entry);
@@ -257,9 +258,15 @@ impl Control {
             if entry.state.address.ip() == record.address && entry.state.zone == record.zone {
                 entry.state.set_draining(draining);
                 entry.drained &= draining;
+                if draining && !entry.drained {
+                    self.draining.insert(key.clone());
+                }
                 return;
             }
             retire(entry);
+        }
+        if draining {
+            self.draining.insert(key.clone());
         }
         let entry = self.new_target(&record);
         self.targets.insert(key.clone(), entry);
@@ -373,6 +380,11 @@ impl Control {
                 _ => {}
             }
             if target.health != health {
+                if health.state == HealthState::Unhealthy
+                    && target.health.state != HealthState::Unhealthy
+                {
+                    target.state.fell_ill();
+                }
                 let is_healthy = health.state == HealthState::Healthy;
                 if is_healthy != (target.health.state == HealthState::Healthy) {
                     target.state.set_healthy(is_healthy);

@@ -2,6 +2,7 @@
 
 use super::checks::{Change, Checker};
 use super::compile::{GroupEntry, ListenerEntry, TargetEntry, Touched, behind};
+use super::handover;
 use super::persist::Directory;
 use super::sockets::{Answerer, Place, Sockets};
 use super::worker::{Running, Shared};
@@ -22,13 +23,15 @@ use wharf_model::load_balancing::{
 };
 
 /// After a change, until it is written down: many come together.
-const PERSIST_DELAY: Duration = Duration::from_millis(200);
+const PERSIST_DELAY: Duration = Duration::from_millis(500);
 /// Between two looks at targets that drain.
 const DRAIN_POLL: Duration = Duration::from_millis(50);
 /// Between two tries to get a port that was taken.
 const BIND_RETRY: Duration = Duration::from_secs(2);
 /// What is under way at the end may take so long.
-const SHUTDOWN_GRACE: Duration = Duration::from_secs(60);
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+/// With a successor there is no hurry: connections end when they do.
+const SUCCESSION_GRACE: Duration = Duration::from_secs(3600);
 
 pub(super) struct Control {
     pub(super) options: Options,
@@ -41,6 +44,8 @@ pub(super) struct Control {
     /// Paths of groups by their ids.
     pub(super) group_paths: HashMap<String, String>,
     pub(super) targets: BTreeMap<TargetKey, TargetEntry>,
+    /// Targets that drain and haven't drained.
+    pub(super) draining: BTreeSet<TargetKey>,
     pub(super) pending: Report,
     statuses: BTreeMap<String, ListenerStatus>,
     sockets: Sockets,
@@ -53,7 +58,7 @@ pub(super) struct Control {
 }
 
 impl Control {
-    pub(super) fn start(options: Options) -> Result<Self, Error> {
+    pub(super) async fn start(options: Options) -> Result<Self, Error> {
         let directory = Directory::open(&options.directory)?;
         let secret = directory.secret()?;
         let access_log = match &options.access_logs {
@@ -67,6 +72,8 @@ impl Control {
             stamp: Stamp::new(&secret),
             access_log,
             draining: CancellationToken::new(),
+            leaving: CancellationToken::new(),
+            ending: CancellationToken::new(),
             connections: TaskTracker::new(),
         });
         let count = match options.workers {
@@ -88,6 +95,7 @@ impl Control {
             groups: BTreeMap::new(),
             group_paths: HashMap::new(),
             targets: BTreeMap::new(),
+            draining: BTreeSet::new(),
             pending: Report::default(),
             statuses: BTreeMap::new(),
             sockets: Sockets::default(),
@@ -98,10 +106,21 @@ impl Control {
             retry_at: None,
             minute: unix_seconds() / 60,
         };
+        let complete = Update { complete: true, ..Update::default() };
+        let path = control.options.directory.clone();
+        let asked = tokio::task::spawn_blocking(move || handover::ask(&path)).await;
+        // What the predecessor was told last is on disk once it has answered.
         let before = std::mem::take(&mut control.configuration);
         control.configuration = control.directory.configuration();
-        let complete = Update { complete: true, ..Update::default() };
+        let predecessor = asked.ok().flatten().map(|(inherited, stream)| {
+            control.sockets.inherit(inherited);
+            stream
+        });
         control.carry_out(&Touched::new(&complete, &before, &control.configuration));
+        control.sockets.disinherit();
+        if let Some(predecessor) = predecessor {
+            handover::accept(&predecessor);
+        }
         Ok(control)
     }
 
@@ -112,10 +131,18 @@ impl Control {
         shutdown: CancellationToken,
     ) {
         let (mut told, mut listened_to) = (true, true);
+        let successors = self.successors();
+        let mut succeeded = false;
         loop {
             let wake = self.next_wake();
             tokio::select! {
                 () = shutdown.cancelled() => break,
+                Some(successor) = next(successors.as_ref()) => {
+                    succeeded = self.hand_over(successor).await;
+                    if succeeded {
+                        break;
+                    }
+                }
                 update = updates.recv(), if told => match update {
                     Some(update) => self.take(&update),
                     None => told = false,
@@ -128,25 +155,65 @@ impl Control {
                 () = tokio::time::sleep_until(wake) => self.tick().await,
             }
         }
-        self.stop().await;
+        let grace = if succeeded { SUCCESSION_GRACE } else { SHUTDOWN_GRACE };
+        if succeeded {
+            self.shared.leaving.cancel();
+        } else {
+            self.shared.draining.cancel();
+            self.shared.ending.cancel();
+        }
+        tokio::select! {
+            () = self.stop(grace) => {}
+            // Told to end while it waits for the last connections of before.
+            () = shutdown.cancelled(), if succeeded => {}
+        }
     }
 
-    async fn stop(mut self) {
-        self.sockets.close();
-        self.shared.draining.cancel();
-        self.shared.connections.close();
+    /// Where a successor asks for the sockets.
+    fn successors(&self) -> Option<tokio::net::UnixListener> {
+        let listener = handover::listen(&self.options.directory)
+            .and_then(tokio::net::UnixListener::from_std)
+            .inspect_err(|error| tracing::warn!(%error, "no successor can take the sockets over"));
+        listener.ok()
+    }
+
+    /// Hands the sockets over; whether the successor has them.
+    async fn hand_over(&mut self, successor: tokio::net::UnixStream) -> bool {
+        // What is on disk is the successor's from here on.
         if self.persist_at.is_some() {
             self.persist().await;
         }
-        let ended = tokio::time::timeout(SHUTDOWN_GRACE, self.shared.connections.wait()).await;
-        if ended.is_err() {
-            let left = self.shared.connections.len();
-            tracing::warn!(left, "connections were cut off at the end");
+        let given = match (successor.into_std(), self.sockets.bequeath()) {
+            (Ok(stream), Ok(sockets)) => {
+                let give = move || handover::give(&stream, &sockets);
+                tokio::task::spawn_blocking(give).await.unwrap_or(Ok(false))
+            }
+            (Err(error), _) | (_, Err(error)) => Err(error),
+        };
+        match given {
+            Ok(given) => given,
+            Err(error) => {
+                tracing::warn!(%error, "the sockets can't be handed over");
+                false
+            }
+        }
+    }
+
+    async fn stop(mut self, grace: Duration) {
+        self.sockets.close();
+        self.shared.connections.close();
+        if self.persist_at.is_some() {
+            self.persist().await;
         }
         for target in self.targets.values() {
             if let Some(check) = &target.check {
                 check.cancel();
             }
+        }
+        let ended = tokio::time::timeout(grace, self.shared.connections.wait()).await;
+        if ended.is_err() {
+            let left = self.shared.connections.len();
+            tracing::warn!(left, "connections were cut off at the end");
         }
     }
 
@@ -214,18 +281,22 @@ impl Control {
     fn next_wake(&self) -> Instant {
         let now = Instant::now();
         let minute = Duration::from_secs(60 - unix_seconds() % 60);
-        let drains = self.targets.values().any(|t| t.state.is_draining() && !t.drained);
-        let drain = drains.then(|| now + DRAIN_POLL);
+        let drain = (!self.draining.is_empty()).then(|| now + DRAIN_POLL);
         let others = [self.persist_at, self.retry_at, drain];
         others.into_iter().flatten().fold(now + minute, Instant::min)
     }
 
     async fn tick(&mut self) {
         let now = Instant::now();
-        for (key, target) in &mut self.targets {
-            if target.state.is_draining() && !target.drained && target.state.in_flight() == 0 {
+        let drained = |key: &TargetKey| {
+            self.targets.get(key).is_none_or(|target| target.state.in_flight() == 0)
+        };
+        let ended: Vec<TargetKey> = self.draining.iter().filter(|k| drained(k)).cloned().collect();
+        for key in ended {
+            self.draining.remove(&key);
+            if let Some(target) = self.targets.get_mut(&key) {
                 target.drained = true;
-                self.pending.drained.push(key.clone());
+                self.pending.drained.push(key);
             }
         }
         if self.persist_at.is_some_and(|at| at <= now) {
@@ -305,6 +376,14 @@ impl Control {
             }
         }
         plan
+    }
+}
+
+/// The next successor; never, if none can come.
+async fn next(successors: Option<&tokio::net::UnixListener>) -> Option<tokio::net::UnixStream> {
+    match successors {
+        Some(listener) => listener.accept().await.ok().map(|(stream, _)| stream),
+        None => std::future::pending().await,
     }
 }
 

@@ -4,6 +4,7 @@
 mod checks;
 mod compile;
 mod control;
+mod handover;
 mod persist;
 mod probe;
 mod sockets;
@@ -71,7 +72,10 @@ pub enum Error {
 }
 
 /// Runs until `shutdown` is cancelled; then listens no more, and ends when what is under way has, or
-/// after the longest idle timeout.
+/// after ten seconds.
+///
+/// Another one that is started on the same directory takes its listening sockets over, so that no
+/// connection is refused; then this one ends once its connections have.
 ///
 /// It begins with the configuration that it had last. A complete [`Update`] is answered by a
 /// complete [`Report`], which is how whoever carries both over a network learns everything again
@@ -82,6 +86,6 @@ pub async fn run(
     reports: mpsc::Sender<Report>,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    control::Control::start(options)?.run(updates, reports, shutdown).await;
+    control::Control::start(options).await?.run(updates, reports, shutdown).await;
     Ok(())
 }

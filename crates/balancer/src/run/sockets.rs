@@ -1,5 +1,6 @@
 //! Listening sockets: which ones the configuration asks for, and those that are there.
 
+use super::handover::Inherited;
 use super::worker::Running;
 use crate::flow;
 use crate::live::{Endpoint, FrontCell, ListenerCell};
@@ -46,9 +47,11 @@ impl Answerer {
 
 struct Open {
     answerer: Answerer,
+    /// Nothing more is accepted.
     stop: CancellationToken,
+    /// The listener is gone, and its connections with it.
+    gone: CancellationToken,
     /// Held so that the successor can have it.
-    #[expect(dead_code)]
     socket: Arc<Socket>,
 }
 
@@ -59,9 +62,27 @@ pub(super) struct Sockets {
     /// Those that can't be had, and why.
     failed: BTreeMap<Place, String>,
     fronts: BTreeMap<SocketAddr, Arc<FrontCell>>,
+    /// A predecessor's.
+    inherited: Inherited,
 }
 
 impl Sockets {
+    /// Takes a predecessor's sockets, for those places that are asked for.
+    pub(super) fn inherit(&mut self, inherited: Inherited) {
+        self.inherited = inherited;
+    }
+
+    /// Closes what was inherited and isn't asked for.
+    pub(super) fn disinherit(&mut self) {
+        self.inherited.clear();
+    }
+
+    /// All sockets, for a successor.
+    pub(super) fn bequeath(&self) -> io::Result<Inherited> {
+        let copy = |(place, open): (&Place, &Open)| Ok((*place, open.socket.try_clone()?.into()));
+        self.open.iter().map(copy).collect()
+    }
+
     /// The front of an address, if there is one.
     pub(super) fn front(&self, address: SocketAddr) -> Option<&Arc<FrontCell>> {
         self.fronts.get(&address)
@@ -98,6 +119,7 @@ impl Sockets {
             let keep = wanted.get(place).is_some_and(|answerer| answerer.is(&open.answerer));
             if !keep {
                 open.stop.cancel();
+                open.gone.cancel();
                 changed = true;
             }
             keep
@@ -107,7 +129,8 @@ impl Sockets {
             if self.open.contains_key(place) {
                 continue;
             }
-            match listen(*place, answerer, workers) {
+            let inherited = self.inherited.remove(place).map(Socket::from);
+            match listen(*place, inherited, answerer, workers) {
                 Ok(open) => {
                     self.open.insert(*place, open);
                     changed = true;
@@ -133,9 +156,17 @@ impl Sockets {
     }
 }
 
-fn listen(place: Place, answerer: &Answerer, workers: &[Running]) -> io::Result<Open> {
-    let socket = Arc::new(bind(place)?);
-    let stop = CancellationToken::new();
+fn listen(
+    place: Place,
+    inherited: Option<Socket>,
+    answerer: &Answerer,
+    workers: &[Running],
+) -> io::Result<Open> {
+    let socket = Arc::new(match inherited {
+        Some(socket) => socket,
+        None => bind(place)?,
+    });
+    let (stop, gone) = (CancellationToken::new(), CancellationToken::new());
     for (number, running) in workers.iter().enumerate() {
         let worker = Arc::clone(&running.worker);
         let stop = stop.clone();
@@ -143,7 +174,8 @@ fn listen(place: Place, answerer: &Answerer, workers: &[Running]) -> io::Result<
         match answerer {
             Answerer::Http(endpoint) => {
                 let listener = socket.try_clone()?.into();
-                let serve = proxy::accept(listener, endpoint.clone(), worker, stop);
+                let tokens = (stop, gone.clone());
+                let serve = proxy::accept(listener, endpoint.clone(), worker, tokens);
                 running.handle.spawn(serve);
             }
             Answerer::Flows(cell) => {
@@ -159,7 +191,7 @@ fn listen(place: Place, answerer: &Answerer, workers: &[Running]) -> io::Result<
             Answerer::Datagrams(_) => {}
         }
     }
-    Ok(Open { answerer: answerer.clone(), stop, socket })
+    Ok(Open { answerer: answerer.clone(), stop, gone, socket })
 }
 
 fn bind(place: Place) -> io::Result<Socket> {

@@ -14,6 +14,11 @@ pub(crate) struct Shared {
     pub(crate) access_log: Option<AccessLog>,
     /// Connections finish what they have and end.
     pub(crate) draining: CancellationToken,
+    /// There is a successor: connections end after their next answer, or once they were idle. None is
+    /// closed at once: a request could be on its way in it.
+    pub(crate) leaving: CancellationToken,
+    /// Flows and tunnels are cut off.
+    pub(crate) ending: CancellationToken,
     /// Connections that haven't ended.
     pub(crate) connections: TaskTracker,
 }

@@ -2,10 +2,12 @@
 
 mod client;
 mod mutual;
+mod names;
 mod policy;
 
 pub(crate) use client::to_targets;
 pub(crate) use mutual::headers as mutual_headers;
+pub(crate) use names::HeaderNames;
 
 use rustls::ServerConfig;
 use rustls::server::{ClientHello, ResolvesServerCert};

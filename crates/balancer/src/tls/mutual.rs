@@ -1,6 +1,6 @@
 //! Mutual TLS: certificates of clients, checked against a trust store or passed on as they are.
 
-use super::TlsFacts;
+use super::{HeaderNames, TlsFacts};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use rustls::client::danger::HandshakeSignatureValid;
@@ -160,32 +160,33 @@ const ENCODED: &AsciiSet =
 
 /// Sets the headers that tell a target of the client's certificate; whatever the client sent by
 /// those names goes.
-pub(crate) fn headers(headers: &mut HeaderMap, facts: Option<&TlsFacts>) {
+pub(crate) fn headers(headers: &mut HeaderMap, facts: Option<&TlsFacts>, names: &HeaderNames) {
     let own: Vec<HeaderName> =
         headers.keys().filter(|name| name.as_str().starts_with("x-amzn-mtls-")).cloned().collect();
     for name in own {
         headers.remove(name);
     }
+    names.strip(headers);
     let Some((facts, leaf)) = facts.and_then(|facts| Some((facts, facts.client_chain.first()?)))
     else {
         return;
     };
-    let mut set = |name: &'static str, value: &str| {
+    let mut set = |name: &HeaderName, value: &str| {
         if let Ok(value) = HeaderValue::from_str(value) {
-            headers.insert(HeaderName::from_static(name), value);
+            headers.insert(name, value);
         }
     };
     if facts.passthrough {
         let chain: String = facts.client_chain.iter().map(pem).collect();
-        set("x-amzn-mtls-clientcert", &utf8_percent_encode(&chain, ENCODED).to_string());
+        set(&names.chain, &utf8_percent_encode(&chain, ENCODED).to_string());
         return;
     }
-    set("x-amzn-mtls-clientcert-leaf", &utf8_percent_encode(&pem(leaf), ENCODED).to_string());
+    set(&names.leaf, &utf8_percent_encode(&pem(leaf), ENCODED).to_string());
     use x509_parser::prelude::{FromDer as _, X509Certificate};
     let Ok((_, leaf)) = X509Certificate::from_der(leaf) else { return };
-    set("x-amzn-mtls-clientcert-serial-number", &hex::encode_upper(leaf.raw_serial()));
-    set("x-amzn-mtls-clientcert-issuer", &leaf.issuer().to_string());
-    set("x-amzn-mtls-clientcert-subject", &leaf.subject().to_string());
+    set(&names.serial, &hex::encode_upper(leaf.raw_serial()));
+    set(&names.issuer, &leaf.issuer().to_string());
+    set(&names.subject, &leaf.subject().to_string());
     let at = |seconds| {
         jiff::Timestamp::from_second(seconds)
             .map(|at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
@@ -193,7 +194,7 @@ pub(crate) fn headers(headers: &mut HeaderMap, facts: Option<&TlsFacts>) {
     };
     let validity = leaf.validity();
     let (from, to) = (at(validity.not_before.timestamp()), at(validity.not_after.timestamp()));
-    set("x-amzn-mtls-clientcert-validity", &format!("NotBefore={from};NotAfter={to}"));
+    set(&names.validity, &format!("NotBefore={from};NotAfter={to}"));
 }
 
 fn pem(certificate: &CertificateDer<'static>) -> String {

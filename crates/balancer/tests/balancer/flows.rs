@@ -1,3 +1,5 @@
+//! Flows of Network Load Balancers: TCP and UDP.
+
 use crate::support::*;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -75,6 +77,38 @@ async fn tcp_flows_go_through_with_both_halves() {
     assert!(harness.until(|_| true).await.drained.is_empty());
     drop(open);
     harness.until(|report| report.drained.len() == 1).await;
+    harness.stop().await;
+}
+
+#[tokio::test]
+async fn a_flow_ends_when_its_target_falls_ill() {
+    let harness = Harness::start().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    // Takes flows, and stops to take new ones after the second connection that says something.
+    let accepting = tokio::spawn(async move {
+        let mut open = Vec::new();
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut first = [0];
+            let peeked = tokio::time::timeout(Duration::from_millis(200), stream.peek(&mut first));
+            if matches!(peeked.await, Ok(Ok(1))) {
+                open.push(stream);
+                return open;
+            }
+        }
+    });
+    let mut items = network(&harness, Protocol::Tcp, address);
+    if let Item::TargetGroup(group) = &mut items[2] {
+        Arc::make_mut(group).health_check.interval_seconds = 1;
+    }
+    harness.put(items).await;
+    harness.healthy(1).await;
+    let mut client = TcpStream::connect(harness.at(53)).await.unwrap();
+    client.write_all(b"x").await.unwrap();
+    let _open = accepting.await.unwrap();
+    let read = tokio::time::timeout(Duration::from_secs(10), client.read(&mut [0; 8])).await;
+    assert!(matches!(read.expect("the flow goes on"), Ok(0) | Err(_)));
     harness.stop().await;
 }
 

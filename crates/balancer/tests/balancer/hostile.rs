@@ -1,3 +1,5 @@
+//! Clients that mean harm, and what they get.
+
 use crate::support::*;
 use std::sync::atomic::Ordering;
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! What a load balancer does with requests.
+
 use crate::support::*;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -238,7 +240,17 @@ async fn errors_are_those_of_the_service() {
     let mut client = TcpStream::connect(harness.at(80)).await.unwrap();
     client.write_all(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
+    let meter = harness.metrics.balancer("app/web/1");
+    let left = |counts: &std::collections::BTreeMap<&str, u64>| counts["HTTPCode_ELB_4XX_Count"];
+    let before = left(&meter.current());
     drop(client);
+    for _ in 0..200 {
+        if left(&meter.current()) == before + 1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(left(&meter.current()), before + 1, "460");
     harness.stop().await;
 }
 

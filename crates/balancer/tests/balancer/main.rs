@@ -2,9 +2,25 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "../../../../fuzz/src/balancer.rs"]
+#[allow(missing_docs)]
+mod checks;
+#[path = "../../../../fuzz/src/corpus.rs"]
+#[allow(clippy::expect_used, missing_docs)]
+mod corpus;
 mod flows;
 mod hostile;
 mod http;
 mod lifecycle;
 mod support;
 mod tls;
+
+#[test]
+fn heads_that_fuzzing_found() {
+    corpus::replay("request_head", 1, checks::request_head);
+}
+
+#[test]
+fn rules_that_fuzzing_found() {
+    corpus::replay("listener_rules", 1, checks::listener_rules);
+}

@@ -115,6 +115,11 @@ impl Harness {
         self.seen.lock().unwrap().health.retain(|(other, _)| other != key);
     }
 
+    /// Waits for the end, of which nobody told it.
+    pub async fn ended(self) {
+        self.task.await.unwrap();
+    }
+
     pub async fn stop(self) {
         self.shutdown.cancel();
         self.task.await.unwrap();

@@ -1,3 +1,5 @@
+//! TLS, HTTP/2 and certificates of clients.
+
 use crate::support::*;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -232,6 +234,40 @@ async fn a_client_that_takes_its_requests_back_is_cut_off() {
     harness.stop().await;
 }
 
+/// Heads without an end, over HTTP/2: nothing is kept of them, and the connection ends.
+#[tokio::test]
+async fn a_flood_of_continuations_is_cut_off() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let harness = Harness::start().await;
+    let own = Own::new(&["a.example"]);
+    let mut items = harness.simple(&[]);
+    items.extend([own.item("1"), Item::Listener(Arc::new(secure(&["1"])))]);
+    harness.put(items).await;
+    let client = config(&[&own], &["h2"], None);
+    let stream = connect(harness.at(443), "a.example", &client).await.unwrap();
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let drained = tokio::spawn(async move {
+        let mut buffer = vec![0; 16384];
+        while let Ok(1..) = reader.read(&mut buffer).await {}
+    });
+    writer.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    // HEADERS of stream 1 without END_HEADERS, then CONTINUATION for as long as it is taken.
+    writer.write_all(b"\0\0\0\x01\0\0\0\0\x01").await.unwrap();
+    let mut frame = b"\0\x40\0\x09\0\0\0\0\x01".to_vec();
+    // Literals that no table keeps: name x, value of 16 bytes.
+    while frame.len() < 9 + 0x4000 {
+        frame.extend_from_slice(b"\0\x01x\x10aaaaaaaaaaaaaaaa");
+    }
+    frame.truncate(9 + 0x4000);
+    let mut sent = 0;
+    while writer.write_all(&frame).await.is_ok() && writer.flush().await.is_ok() {
+        sent += frame.len();
+        assert!(sent < 64 << 20, "a flood goes on");
+    }
+    tokio::time::timeout(Duration::from_secs(5), drained).await.expect("closed").unwrap();
+    harness.stop().await;
+}
+
 #[tokio::test]
 async fn clients_are_told_by_their_certificates() {
     let harness = Harness::start().await;
@@ -276,12 +312,16 @@ async fn clients_are_told_by_their_certificates() {
         let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
         assert!(!matches!(stream.read(&mut [0; 64]).await, Ok(1..)));
     }
+    listening.attributes = attributes(&[(
+        "routing.http.request.x_amzn_mtls_clientcert.header_name",
+        "X-Client-Certificate",
+    )]);
     listening.mutual_authentication.as_mut().unwrap().mode = MutualAuthenticationMode::Passthrough;
     harness.put(vec![Item::Listener(Arc::new(listening))]).await;
     let client = config(&[&server], &[], Some(&unknown));
     let answer = ask1(connect(to, "a.example", &client).await.unwrap(), "/x").await;
     assert!(
-        field(&answer, "x-amzn-mtls-clientcert").unwrap().starts_with("-----BEGIN%20"),
+        field(&answer, "x-client-certificate").unwrap().starts_with("-----BEGIN%20"),
         "{answer}"
     );
     harness.stop().await;

@@ -89,7 +89,11 @@ fn request_with(
     let export = options.and_then(|options| options.export.as_ref());
     refuse("Options.Export", export.is_some_and(|export| export.as_str() == "ENABLED"))?;
     let algorithm = input.key_algorithm.as_ref().map(types::KeyAlgorithm::as_str);
-    refuse("KeyAlgorithm", !matches!(algorithm, None | Some("RSA_2048" | "EC_prime256v1")))?;
+    // What it issues has a key of this kind, asked for or not.
+    refuse(
+        "A KeyAlgorithm other than EC_prime256v1",
+        !matches!(algorithm, None | Some("EC_prime256v1")),
+    )?;
     let answer = |arn: String| types::RequestCertificateResponse { certificate_arn: Some(arn) };
     let token = input.idempotency_token.as_ref().map(|token| {
         let key = (String::new(), operation::RequestCertificate::NAME.to_owned(), token.clone());

@@ -77,7 +77,7 @@ impl<'a> RequestFacts<'a> {
             "aws:principaltype" => Fact::one(match principal {
                 Principal::Root => "Account",
                 Principal::RoleSession(..) => "AssumedRole",
-                Principal::User(_) | Principal::Instance(_) => "User",
+                Principal::User(_) | Principal::Instance(_) | Principal::Balancer => "User",
             }),
             "aws:username" => match principal {
                 Principal::User(_) => Fact::of(principal.name()),

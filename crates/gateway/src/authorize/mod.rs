@@ -81,6 +81,10 @@ fn decide(
 ) -> Result<(), ApiError> {
     match identity.principal() {
         Principal::Root => return Ok(()),
+        Principal::Balancer => {
+            let action = format!("{}:{}", asked.service, asked.operation);
+            return Err(denied(identity, asked.service, &action, None, false));
+        }
         // Repositories have policies of their own, which may allow what the caller's don't.
         _ if asked.service == "ecr" => return Ok(()),
         Principal::Instance(_) => return agent(identity, asked),
@@ -115,7 +119,7 @@ pub(crate) fn allows(
     let (service, operation) = action.split_once(':').unwrap_or((action, ""));
     match identity.principal() {
         Principal::Root => return Decision::Allowed,
-        Principal::Instance(_) => return Decision::NotAllowed,
+        Principal::Instance(_) | Principal::Balancer => return Decision::NotAllowed,
         Principal::User(_) | Principal::RoleSession(..) => {}
     }
     let policies = policies_of(snapshot, identity.principal(), &arns.account);
@@ -234,7 +238,7 @@ fn policies_of(snapshot: &Snapshot, principal: &Principal, account: &str) -> Vec
             Some(role) => (&role.inline, &role.attached),
             None => return Vec::new(),
         },
-        Principal::Root | Principal::Instance(_) => return Vec::new(),
+        Principal::Root | Principal::Instance(_) | Principal::Balancer => return Vec::new(),
     };
     let attached = attached.iter().filter_map(|arn| match built_in::find(arn) {
         Some(policy) => Some(policy.document),

@@ -5,6 +5,7 @@ use super::{Ecr, ecr, invalid, names, store_failed, wire_time};
 use crate::ecs::page;
 use crate::error::ApiError;
 use crate::registry::content::{self, DeleteError};
+use crate::registry::events::{self, Action};
 use std::collections::BTreeMap;
 use wharf_model::{RegistryImage, Repository};
 use wharf_registry::manifest::{self, Manifest};
@@ -244,7 +245,13 @@ async fn delete(
         }
     };
     match removed {
-        Ok(()) => Ok(Ok(gone)),
+        Ok(()) => {
+            for id in &gone {
+                let tag = id.image_tag.as_deref();
+                events::image(call.app, repository, Action::Delete, &image.digest, tag);
+            }
+            Ok(Ok(gone))
+        }
         Err(DeleteError::Unknown) => {
             let reason = "Requested image not found";
             Ok(Err(failure(id, ImageFailureCode::ImageNotFound, reason)))

@@ -81,6 +81,12 @@ fn failed(call: &Ecr<'_>, repository: &str, error: PutError) -> ApiError {
         PutError::TagImmutable(tag) => {
             ecr(ErrorCode::ImageTagAlreadyExistsException, names::tag_immutable(&tag, repository))
         }
+        PutError::Quota(text) => ecr(
+            ErrorCode::LimitExceededException,
+            format!(
+                "The operation did not succeed because it would have exceeded a service limit: {text}."
+            ),
+        ),
         PutError::RepositoryUnknown => {
             let message = names::unknown_repository(call.app.arns(), repository);
             ecr(ErrorCode::RepositoryNotFoundException, message)

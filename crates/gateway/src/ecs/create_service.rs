@@ -1,13 +1,13 @@
 //! CreateService: a service and its first deployment. Its tasks are the service scheduler's work.
 
 use super::{
-    capacity_input, client_token, network_input, placement_input, present, resolve, service_change,
-    service_input, tags, task_definition_reference,
+    capacity_input, client_token, load_balancer_input, network_input, placement_input, present,
+    resolve, service_change, service_input, tags, task_definition_reference,
 };
 use crate::context::{Context, Outcome, Result};
 use crate::error::ApiError;
 use std::collections::BTreeMap;
-use wharf_model::service::{DeploymentConfiguration, ServiceStatus};
+use wharf_model::service::{DeploymentConfiguration, ServiceLoadBalancer, ServiceStatus};
 use wharf_model::{
     Cluster, NetworkMode, RecordKey, Service, ServiceKey, ServiceName, TaskDefinition, Transaction,
 };
@@ -69,11 +69,10 @@ fn wanted(
     let name =
         name.ok_or_else(|| ApiError::invalid_parameter("TaskDefinition can not be blank."))?;
     let definition = task_definition_reference::runnable(context, name)?;
-    if input.role.as_deref().is_some_and(|role| !role.is_empty()) {
-        return Err(ApiError::invalid_parameter(
-            "You cannot specify an IAM role for services that don't use a load balancer.",
-        ));
-    }
+    let load_balancers =
+        load_balancer_input::load_balancers(context, definition, input.load_balancers.as_deref())?;
+    let role_arn = role_arn(context, definition, &load_balancers, input.role.as_deref())?;
+    let grace_period = service_input::grace_period(input.health_check_grace_period_seconds)?;
     // ECS API `desiredCount`: "required if schedulingStrategy is REPLICA or isn't specified".
     let desired_count = input
         .desired_count
@@ -103,9 +102,10 @@ fn wanted(
             input.placement_strategy.as_deref().unwrap_or_default(),
         )?,
         network_configuration: None,
-        health_check_grace_period_seconds: service_input::grace_period(
-            input.health_check_grace_period_seconds,
-        )?,
+        // Shown as 0 where there is a load balancer and nothing was said.
+        health_check_grace_period_seconds: grace_period
+            .or_else(|| (!load_balancers.is_empty()).then_some(0)),
+        load_balancers,
         deployments: Vec::new(),
         created_at: context.now,
         created_by: context.identity.principal_arn(),
@@ -114,7 +114,7 @@ fn wanted(
         propagate_tags: service_input::propagate_tags(input.propagate_tags.as_ref()),
         enable_execute_command: input.enable_execute_command.unwrap_or(false),
         availability_zone_rebalancing: "DISABLED".to_owned(),
-        role_arn: role_arn(context, definition),
+        role_arn,
         reported: BTreeMap::new(),
         protected_tasks: BTreeMap::new(),
         tags: tags::from_wire(input.tags.as_ref())?,
@@ -138,12 +138,30 @@ fn wanted(
     Ok(service)
 }
 
-/// Services whose tasks have interfaces of their own use ECS's service-linked role.
-fn role_arn(context: &Context<'_>, definition: &TaskDefinition) -> Option<String> {
-    (definition.effective_network_mode() == NetworkMode::Awsvpc).then(|| {
-        format!(
-            "arn:aws:iam::{}:role/aws-service-role/ecs.amazonaws.com/AWSServiceRoleForECS",
-            context.account()
-        )
-    })
+/// Services whose tasks have interfaces of their own, or that use load balancers, use ECS's
+/// service-linked role; the latter may name another one.
+fn role_arn(
+    context: &Context<'_>,
+    definition: &TaskDefinition,
+    load_balancers: &[ServiceLoadBalancer],
+    sent: Option<&str>,
+) -> std::result::Result<Option<String>, ApiError> {
+    let awsvpc = definition.effective_network_mode() == NetworkMode::Awsvpc;
+    let account = context.account();
+    match sent.filter(|role| !role.is_empty()) {
+        Some(_) if load_balancers.is_empty() => Err(ApiError::invalid_parameter(
+            "IAM roles are only valid for services configured to use load balancers.",
+        )),
+        Some(_) if awsvpc => Err(ApiError::invalid_parameter(
+            "You cannot specify an IAM role for services that require a service linked role.",
+        )),
+        Some(role) if role.starts_with("arn:") => Ok(Some(role.to_owned())),
+        Some(role) => Ok(Some(format!("arn:aws:iam::{account}:role/{role}"))),
+        None => Ok((awsvpc || !load_balancers.is_empty()).then(|| {
+            format!(
+                "arn:aws:iam::{account}:role/aws-service-role/ecs.amazonaws.com/\
+                 AWSServiceRoleForECS"
+            )
+        })),
+    }
 }

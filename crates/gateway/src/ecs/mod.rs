@@ -19,7 +19,8 @@ mod instance_tests;
 pub mod launch_input;
 #[cfg(test)]
 mod launch_tests;
-pub mod network_input;
+pub mod load_balancer_input;
+mod network_input;
 pub mod page;
 pub mod placement_input;
 pub mod present;

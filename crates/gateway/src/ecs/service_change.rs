@@ -34,6 +34,7 @@ pub fn begin_deployment(
         capacity_provider_strategy: service.capacity_provider_strategy.clone(),
         platform_version: service.platform_version.clone(),
         network_configuration: service.network_configuration.clone(),
+        load_balancers: service.load_balancers.clone(),
         created_at: context.now,
     };
     let primary = deployment_of(&revision, &deployment_id, context.now);

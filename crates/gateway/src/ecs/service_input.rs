@@ -1,6 +1,7 @@
 //! What callers may say of a service: shared by CreateService and UpdateService.
 
 use super::carried_out::{not_carried_out, refuse};
+use super::load_balancer_input;
 use crate::error::ApiError;
 use wharf_model::service::DeploymentConfiguration;
 use wharf_wire::ecs::types;
@@ -24,6 +25,7 @@ const CREATE: &[&str] = &[
     "placementConstraints",
     "placementStrategy",
     "networkConfiguration",
+    "loadBalancers",
     "healthCheckGracePeriodSeconds",
     "schedulingStrategy",
     "deploymentController",
@@ -42,6 +44,7 @@ const UPDATE: &[&str] = &[
     "deploymentConfiguration",
     "availabilityZoneRebalancing",
     "networkConfiguration",
+    "loadBalancers",
     "placementConstraints",
     "placementStrategy",
     "platformVersion",
@@ -59,6 +62,7 @@ const UPDATE: &[&str] = &[
 /// UnsupportedFeatureException with all of it.
 pub fn refuse_of_create(input: &types::CreateServiceRequest) -> Result<(), ApiError> {
     let mut refused = names(not_carried_out(input.clone(), CREATE));
+    refused.extend(load_balancer_input::refused(input.load_balancers.as_deref()));
     if input.scheduling_strategy == Some(types::SchedulingStrategy::Daemon) {
         refused.push("schedulingStrategy DAEMON".to_owned());
     }
@@ -76,6 +80,7 @@ pub fn refuse_of_create(input: &types::CreateServiceRequest) -> Result<(), ApiEr
 /// UnsupportedFeatureException with all of it.
 pub fn refuse_of_update(input: &types::UpdateServiceRequest) -> Result<(), ApiError> {
     let mut refused = names(not_carried_out(input.clone(), UPDATE));
+    refused.extend(load_balancer_input::refused(input.load_balancers.as_deref()));
     refused.extend(of_both(
         input.deployment_configuration.as_ref(),
         input.deployment_controller.as_ref(),

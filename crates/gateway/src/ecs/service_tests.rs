@@ -325,7 +325,7 @@ fn updates_that_are_refused() {
         ),
         (
             json!({"loadBalancers": [{"containerName": "web"}]}),
-            "UnsupportedFeatureException: Not supported by this server: loadBalancers.",
+            "InvalidParameterException: targetGroupArn can not be blank.",
         ),
         (
             json!({"healthCheckGracePeriodSeconds": -10}),

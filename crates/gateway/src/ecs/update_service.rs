@@ -1,8 +1,8 @@
 //! UpdateService: changes of the service. Those that change what its tasks are begin a deployment.
 
 use super::{
-    capacity_input, cluster_input, network_input, placement_input, present, resolve,
-    service_change, service_input, task_definition_reference,
+    capacity_input, cluster_input, load_balancer_input, network_input, placement_input, present,
+    resolve, service_change, service_input, task_definition_reference,
 };
 use crate::context::{Context, Outcome, Result};
 use crate::error::ApiError;
@@ -48,13 +48,14 @@ pub fn update_service(
 }
 
 /// True if the service's tasks have to be replaced (ECS API UpdateService: task definition,
-/// platform version, network configuration and capacity providers begin a deployment, counts and
-/// limits don't).
+/// platform version, network configuration, load balancers and capacity providers begin a deployment,
+/// counts and limits don't).
 fn needs_deployment(before: &Service, after: &Service, input: &UpdateServiceRequest) -> bool {
     input.force_new_deployment == Some(true)
         || before.task_definition != after.task_definition
         || before.platform_version != after.platform_version
         || before.network_configuration != after.network_configuration
+        || before.load_balancers != after.load_balancers
         || before.capacity_provider_strategy != after.capacity_provider_strategy
 }
 
@@ -137,6 +138,7 @@ fn change_tasks(
     };
     let Some(definition) = definition else { return Ok(()) };
     service.task_definition = definition.key();
+    change_load_balancers(context, service, definition, input)?;
     let on = capacity_input::effective(service.launch_type, &service.capacity_provider_strategy);
     placement_input::check_count(definition, &service.placement_constraints)?;
     capacity_input::check_compatible(on, definition)?;
@@ -156,6 +158,30 @@ fn change_tasks(
             on,
             input.network_configuration.as_ref(),
         )?;
+    }
+    Ok(())
+}
+
+/// Load balancers that are sent replace those that were there, all of them if the list is empty; what
+/// stays must still fit a new task definition.
+fn change_load_balancers(
+    context: &Context<'_>,
+    service: &mut Service,
+    definition: &TaskDefinition,
+    input: &UpdateServiceRequest,
+) -> std::result::Result<(), ApiError> {
+    match input.load_balancers.as_deref() {
+        Some(sent) => {
+            service.load_balancers =
+                load_balancer_input::load_balancers(context, definition, Some(sent))?;
+            if !service.load_balancers.is_empty() {
+                service.health_check_grace_period_seconds.get_or_insert(0);
+            }
+        }
+        None if input.task_definition.is_some() => {
+            load_balancer_input::check(context, definition, &service.load_balancers)?;
+        }
+        None => {}
     }
     Ok(())
 }

@@ -29,7 +29,7 @@ pub(crate) struct World {
     revision: u64,
     arns: ArnScope,
     vpc: BuiltinVpc,
-    vault: Vault,
+    pub vault: Vault,
     seal: SealKey,
 }
 
@@ -79,6 +79,7 @@ impl World {
             let plan = service::reconcile(
                 &self.snapshot,
                 &AllConnected,
+                &std::collections::BTreeMap::new(),
                 key,
                 &self.vpc,
                 self.now,

@@ -82,7 +82,7 @@ pub(super) fn create(
         tags,
     };
     let sent = tls::Sent {
-        ssl_policy: input.ssl_policy.as_ref(),
+        ssl_policy: input.ssl_policy.as_ref().filter(|name| !name.is_empty()),
         certificates: input.certificates.as_ref(),
         alpn_policy: input.alpn_policy.as_ref(),
         mutual_authentication: input.mutual_authentication.as_ref(),
@@ -194,7 +194,7 @@ pub(super) fn modify(
         return Err(duplicate(context, load_balancer));
     }
     let sent = tls::Sent {
-        ssl_policy: input.ssl_policy.as_ref(),
+        ssl_policy: input.ssl_policy.as_ref().filter(|name| !name.is_empty()),
         certificates: input.certificates.as_ref(),
         alpn_policy: input.alpn_policy.as_ref(),
         mutual_authentication: input.mutual_authentication.as_ref(),

@@ -42,7 +42,7 @@ impl Wanted {
             Some(other) => return Err(unsupported(&format!("IpAddressType '{other}'"))),
         }
         let protocol = protocol(input.protocol.as_ref())?;
-        let protocol_version = version(protocol, input.protocol_version.as_ref())?;
+        let protocol_version = version(protocol, given(input.protocol_version.as_ref()))?;
         let port = input.port.ok_or_else(|| validation("A port must be specified"))?;
         let port = u16::try_from(port).map_err(|_| validation("A port must be specified"))?;
         match input.vpc_id.as_deref() {
@@ -55,8 +55,8 @@ impl Wanted {
         let sent = health_check::Sent {
             enabled: input.health_check_enabled,
             protocol: input.health_check_protocol.as_ref(),
-            port: input.health_check_port.as_ref(),
-            path: input.health_check_path.as_ref(),
+            port: given(input.health_check_port.as_ref()),
+            path: given(input.health_check_path.as_ref()),
             interval: input.health_check_interval_seconds,
             timeout: input.health_check_timeout_seconds,
             healthy: input.healthy_threshold_count,
@@ -74,6 +74,11 @@ impl Wanted {
             && self.target_type == present.target_type
             && self.health_check == present.health_check
     }
+}
+
+/// Some clients send an empty text where they have nothing to say.
+fn given(sent: Option<&String>) -> Option<&String> {
+    sent.filter(|text| !text.is_empty())
 }
 
 fn protocol(sent: Option<&types::ProtocolEnum>) -> Result<Protocol, ApiError> {
@@ -207,8 +212,8 @@ pub(super) fn modify(
     let sent = health_check::Sent {
         enabled: input.health_check_enabled,
         protocol: input.health_check_protocol.as_ref(),
-        port: input.health_check_port.as_ref(),
-        path: input.health_check_path.as_ref(),
+        port: given(input.health_check_port.as_ref()),
+        path: given(input.health_check_path.as_ref()),
         interval: input.health_check_interval_seconds,
         timeout: input.health_check_timeout_seconds,
         healthy: input.healthy_threshold_count,

@@ -121,7 +121,12 @@ pub(super) fn register(
         }
     }
     let registered = context.snapshot.targets_of(&group.id).count();
-    if registered + new.len() > limits::TARGETS {
+    let is_new = |target: &&NewTarget| {
+        let NewTarget { id, port, .. } = target;
+        let key = TargetKey { target_group: group.id.clone(), id: id.clone(), port: *port };
+        context.snapshot.target(&key).is_none()
+    };
+    if registered + new.iter().filter(is_new).count() > limits::TARGETS {
         let message = "The maximum number of targets of the target group has been reached";
         return Err(error(ErrorCode::TooManyTargetsException, message));
     }

@@ -7,6 +7,7 @@
 mod answer;
 mod guard;
 mod history;
+mod load_balancers;
 mod route;
 mod server;
 mod service;

@@ -1,8 +1,8 @@
 //! From a verified request to its operation: which protocol, which service, which operation.
 
 use super::answer::{Answer, answer, pieces};
-use super::history;
 use super::service::{Failed, Trace};
+use super::{history, load_balancers};
 use crate::app::App;
 use crate::authorize::{Asked, authorize};
 use crate::dispatch::Call;
@@ -105,6 +105,10 @@ pub(super) async fn call(
         "ecs" if head.uri.path() == history::PATH => {
             trace.service = "ecs";
             history::call(app, head, identity).map_err(fail)
+        }
+        "ecs" if head.uri.path() == load_balancers::PATH => {
+            trace.service = "ecs";
+            load_balancers::call(app, head, identity).map_err(fail)
         }
         "acm" | "ecs" | "ecr" | "logs" | "ssm" | "secretsmanager" => {
             let request = JsonRequest { app, head, body, identity };

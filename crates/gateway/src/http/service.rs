@@ -182,11 +182,14 @@ impl Front {
                     answer(503, "text/plain; charset=utf-8", "the journal takes no writes\n")
                 }
             }),
-            "/metrics" => Some(answer(
-                200,
-                "application/openmetrics-text; version=1.0.0; charset=utf-8",
-                self.app.metrics().text(),
-            )),
+            "/metrics" => {
+                let snapshot = self.app.store().snapshot();
+                let metrics = self.app.metrics();
+                let images = snapshot.all_registry_images().count();
+                metrics.registry_holds(snapshot.repositories().count(), images);
+                let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+                Some(answer(200, media_type, metrics.text()))
+            }
             _ => None,
         }
     }

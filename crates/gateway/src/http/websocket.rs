@@ -1,11 +1,12 @@
-//! Agents' websockets: `GET /ws` for ACS, `GET /tcs/ws` for TCS. The gate has verified the
-//! signature; here the instance is found and the connection handed over.
+//! Websockets: `GET /ws` for agents' ACS, `GET /tcs/ws` for their TCS, `GET /balancer/ws` for
+//! balancers. The gate has verified the
+//! signature; here it is seen who may speak, and the connection handed over.
 
 use super::answer::{Answer, answer};
 use super::service::Trace;
 use crate::agent_sessions::SessionRequest;
 use crate::app::App;
-use crate::identity::Verified;
+use crate::identity::{Kind, Verified};
 use hyper::header::{CONNECTION, HeaderMap, HeaderValue, UPGRADE};
 use hyper::upgrade::OnUpgrade;
 use hyper::{Request, StatusCode};
@@ -24,6 +25,10 @@ use wharf_model::{Arn, ContainerInstanceKey, Snapshot};
 pub const ACS_PATH: &str = "/ws";
 /// Path of TCS's websocket.
 pub const TCS_PATH: &str = "/tcs/ws";
+/// Path of balancers' websocket.
+pub const BALANCER_PATH: &str = "/balancer/ws";
+/// Largest report of a balancer, in bytes: a hundred thousand targets.
+const MAX_REPORT_BYTES: usize = 32 * 1024 * 1024;
 /// Largest message of an agent, in bytes. TCS frames are 1 MiB at most.
 const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes read from the socket at once.
@@ -46,47 +51,37 @@ pub(super) fn accept(
     trace: &mut Trace,
 ) -> Answer {
     trace.service = "ecs";
-    let acs = match head.uri.path() {
-        ACS_PATH => true,
-        TCS_PATH => false,
-        path => {
-            return refused(
-                trace,
-                (404, "BadRequestException", format!("No websocket at {path}.")),
-            );
-        }
+    let session = match session(app, head, identity, trace) {
+        Ok(session) => session,
+        Err(refusal) => return refused(trace, refusal),
     };
-    trace.operation = if acs { "Poll" } else { "StartTelemetrySession" };
     let key = match handshake_key(&head.headers) {
         Ok(key) => key,
         Err(refusal) => return refused(trace, refusal),
     };
-    let query = parameters(head.uri.query().unwrap_or_default());
-    let admitted = admit(&app.store().snapshot(), app, &identity, &query);
-    let container_instance = match admitted {
-        Ok(instance) => instance,
-        Err(refusal) => return refused(trace, refusal),
-    };
-    let request = SessionRequest { container_instance, identity, query };
     let sessions = Arc::clone(app.sessions());
     tokio::spawn(async move {
         let upgraded = match upgrade.await {
             Ok(upgraded) => TokioIo::new(upgraded),
             Err(error) => {
-                tracing::debug!(%error, "an agent's connection ended before its upgrade");
+                tracing::debug!(%error, "a connection ended before its upgrade");
                 return;
             }
+        };
+        let most = match session {
+            Session::Balancer => MAX_REPORT_BYTES,
+            Session::Acs(_) | Session::Tcs(_) => MAX_MESSAGE_BYTES,
         };
         let config = WebSocketConfig::default()
             // It is zeroed at every read: no larger than the usual message.
             .read_buffer_size(READ_BUFFER_BYTES)
-            .max_message_size(Some(MAX_MESSAGE_BYTES))
-            .max_frame_size(Some(MAX_MESSAGE_BYTES));
+            .max_message_size(Some(most))
+            .max_frame_size(Some(most));
         let stream = WebSocketStream::from_raw_socket(upgraded, Role::Server, Some(config)).await;
-        if acs {
-            sessions.accept_acs(stream, request).await;
-        } else {
-            sessions.accept_tcs(stream, request).await;
+        match session {
+            Session::Acs(request) => sessions.accept_acs(stream, request).await,
+            Session::Tcs(request) => sessions.accept_tcs(stream, request).await,
+            Session::Balancer => sessions.accept_balancer(stream).await,
         }
     });
     let mut response = answer(101, "application/json", "");
@@ -98,6 +93,43 @@ pub(super) fn accept(
     }
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     response
+}
+
+/// What a websocket is for.
+enum Session {
+    Acs(SessionRequest),
+    Tcs(SessionRequest),
+    Balancer,
+}
+
+/// What is asked for by this path, if the caller may have it.
+fn session(
+    app: &App,
+    head: &http::request::Parts,
+    identity: Verified,
+    trace: &mut Trace,
+) -> Result<Session, Refusal> {
+    let path = head.uri.path();
+    let (operation, kind): (_, fn(SessionRequest) -> Session) = match path {
+        ACS_PATH => ("Poll", Session::Acs),
+        TCS_PATH => ("StartTelemetrySession", Session::Tcs),
+        BALANCER_PATH => {
+            trace.operation = "StartBalancerSession";
+            // It is told certificates' keys: nobody else is, whatever policies allow.
+            return match identity.kind() {
+                Kind::Balancer => Ok(Session::Balancer),
+                _ => {
+                    let text = format!("{} is no balancer.", identity.principal_arn());
+                    Err((403, "AccessDeniedException", text))
+                }
+            };
+        }
+        path => return Err((404, "BadRequestException", format!("No websocket at {path}."))),
+    };
+    trace.operation = operation;
+    let query = parameters(head.uri.query().unwrap_or_default());
+    let container_instance = admit(&app.store().snapshot(), app, &identity, &query)?;
+    Ok(kind(SessionRequest { container_instance, identity, query }))
 }
 
 fn refused(trace: &mut Trace, (status, name, text): Refusal) -> Answer {

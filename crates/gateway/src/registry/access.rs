@@ -81,7 +81,7 @@ pub(crate) fn demand(asker: Asker<'_>, resource: Resource<'_>, action: &str) -> 
     let own = match kind {
         Kind::Root => Decision::Allowed,
         Kind::ContainerInstance if AGENTS.contains(&action) => Decision::Allowed,
-        Kind::ContainerInstance => Decision::NotAllowed,
+        Kind::ContainerInstance | Kind::Balancer => Decision::NotAllowed,
         Kind::User | Kind::RoleSession => authorize::allows(snapshot, arns, identity, &full, &arn),
     };
     let of_repository = match resource {

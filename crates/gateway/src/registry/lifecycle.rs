@@ -1,6 +1,7 @@
 //! Lifecycle policies at work: previews, and the evaluation that removes.
 
 use super::content::{self, DeleteError};
+use super::events::{self, Action};
 use crate::app::App;
 use std::sync::Arc;
 use wharf_model::{Repository, Snapshot, Timestamp};
@@ -96,6 +97,7 @@ pub(super) async fn apply(app: &App, now: Timestamp) -> usize {
             match content::delete_image(app, &repository.id, &expiring.digest).await {
                 Ok(()) => {
                     gone += 1;
+                    events::image(app, &repository, Action::Delete, &expiring.digest, None);
                     tracing::info!(
                         repository = repository.name,
                         digest = expiring.digest,

@@ -1,6 +1,7 @@
 //! Putting a manifest: what must be there with it, and the tag that it gets.
 
 use super::content::{self, commit, image, read_repository, tag};
+use super::events::{self, Action};
 use crate::app::App;
 use crate::error::ApiError;
 use bytes::Bytes;
@@ -52,6 +53,8 @@ pub(crate) enum PutError {
     TooDeep,
     /// The tag names another image and may not be moved.
     TagImmutable(String),
+    /// The repository or the image holds as much as it may.
+    Quota(String),
     /// The repository is gone.
     RepositoryUnknown,
     /// The store.
@@ -92,7 +95,8 @@ pub(crate) async fn put(app: &App, put: Put<'_>) -> Result<Done, PutError> {
     check(&app.store().snapshot(), put.repository, &manifest)?;
     app.registry().storage().put(&digest, put.bytes.clone()).await.map_err(PutError::Store)?;
     let now = app.now();
-    commit(app, "put image", |snapshot| {
+    let quotas = app.registry().quotas();
+    let done = commit(app, "put image", |snapshot| {
         let mut transaction = Transaction::new();
         if !read_repository(snapshot, &mut transaction, put.repository) {
             return Err(PutError::RepositoryUnknown);
@@ -112,15 +116,29 @@ pub(crate) async fn put(app: &App, put: Put<'_>) -> Result<Done, PutError> {
         let key = content::image_key(&put.repository.id, &name);
         transaction.read(key.clone(), snapshot.revision_of(&key));
         if known.is_none() {
+            if snapshot.registry_images(&put.repository.id).count() >= quotas.images {
+                let text = format!("a repository holds at most {} images", quotas.images);
+                return Err(PutError::Quota(text));
+            }
             transaction.put(record.clone());
         }
         if let Some(text) = put.tag {
             let same = set_tag(snapshot, &mut transaction, put.repository, text, &name)?;
             was_there &= same;
+            let tags = snapshot.image_tags(&put.repository.id, "");
+            let of_image = tags.filter(|tag| tag.digest == name);
+            if !same && of_image.count() >= quotas.tags_of_image {
+                let text = format!("an image has at most {} tags", quotas.tags_of_image);
+                return Err(PutError::Quota(text));
+            }
         }
         Ok((transaction, Done { image: record, was_there }))
     })
-    .await
+    .await?;
+    if !done.was_there {
+        events::image(app, put.repository, Action::Push, &done.image.digest, put.tag);
+    }
+    Ok(done)
 }
 
 /// Names `digest` by `text`; true if it was named so before.

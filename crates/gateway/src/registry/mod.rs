@@ -8,6 +8,7 @@
 
 pub(crate) mod access;
 pub(crate) mod content;
+pub(crate) mod events;
 pub(crate) mod lifecycle;
 pub(crate) mod manifests;
 mod sweep;
@@ -27,8 +28,25 @@ pub struct RegistryParts {
     pub storage: Arc<dyn Storage>,
     /// Signs the registry's tokens; only this server knows it.
     pub token_key: [u8; 32],
+    /// How much a repository may hold.
+    pub quotas: Quotas,
     /// Says whether the registry has a name of its own now.
     pub public_name: PublicName,
+}
+
+/// How much a repository may hold: ECR's quotas unless told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quotas {
+    /// Images of one repository.
+    pub images: usize,
+    /// Tags of one image.
+    pub tags_of_image: usize,
+}
+
+impl Default for Quotas {
+    fn default() -> Self {
+        Self { images: 20_000, tags_of_image: 1_000 }
+    }
 }
 
 /// The name by which this host's clients reach the registry with TLS, while they do.
@@ -43,6 +61,7 @@ pub(crate) struct ImageRegistry {
     uploads: Uploads,
     tokens: Tokens,
     public_name: PublicName,
+    quotas: Quotas,
     changes: RwLock<()>,
     large_bodies: Semaphore,
     /// When clients were last told that a repository has a blob: they count on it for a while.
@@ -59,6 +78,7 @@ impl ImageRegistry {
             storage: parts.storage,
             tokens: Tokens::new(parts.token_key),
             public_name: parts.public_name,
+            quotas: parts.quotas,
             changes: RwLock::new(()),
             large_bodies: Semaphore::new(LARGE_BODIES),
             asserted: Mutex::default(),
@@ -82,6 +102,11 @@ impl ImageRegistry {
     /// The name by which this host's clients reach the registry with TLS, while they do.
     pub(crate) fn public_name(&self) -> Option<String> {
         (self.public_name)()
+    }
+
+    /// How much a repository may hold.
+    pub(crate) fn quotas(&self) -> Quotas {
+        self.quotas
     }
 
     pub(crate) fn large_bodies(&self) -> &Semaphore {

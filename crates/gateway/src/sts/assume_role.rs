@@ -65,7 +65,7 @@ fn may_assume(context: &Context<'_>, input: &AssumeRoleRequest, role: &Role, arn
     let Some(policy) = role.trust() else { return false };
     let (identity, account) = (context.identity, context.account());
     let principal_arn = identity.principal_arn();
-    if matches!(identity.principal(), Principal::Instance(_)) {
+    if matches!(identity.principal(), Principal::Instance(_) | Principal::Balancer) {
         return false;
     }
     let role_arn = role_arn(context.snapshot, context.arns, identity);

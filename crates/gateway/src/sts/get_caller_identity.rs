@@ -28,6 +28,7 @@ fn user_id(context: &Context<'_>) -> String {
             context.snapshot.user(&name).map(|user| user.id.clone()).unwrap_or_default()
         }
         Principal::Instance(name) => unique_id("AIDA", &format!("instance/{account}/{name}")),
+        Principal::Balancer => unique_id("AIDA", &format!("balancer/{account}")),
         Principal::RoleSession(_, session) => {
             let id = context.snapshot.role(&name).map(|role| role.id.as_str());
             format!("{}:{session}", id.unwrap_or_default())

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use wharf_gateway::agent_sessions::{AgentSessions, NoSessions};
 use wharf_gateway::context::NoHistory;
 use wharf_gateway::http::{Options, Server};
-use wharf_gateway::registry::RegistryParts;
+use wharf_gateway::registry::{Quotas, RegistryParts};
 use wharf_gateway::sigv4::{Key, KeySource, Secret, SystemClock};
 use wharf_gateway::{App, Parts, Vault};
 use wharf_journal::{MemoryJournal, Store};
@@ -117,6 +117,7 @@ impl Fixture {
                 storage: Arc::new(LocalStorage::open(logs.path()).unwrap()),
                 token_key: [7; 32],
                 public_name: Arc::new(|| None),
+                quotas: Quotas { images: 12, tags_of_image: 6 },
             },
             keys: Arc::new(Keys),
             clock: Arc::new(SystemClock),

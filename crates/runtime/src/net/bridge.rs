@@ -155,6 +155,32 @@ pub fn vpc_block(instance: &str) -> Result<Option<Ipv4Cidr>, Error> {
     Ok(own.map(|(block, _)| block).min_by_key(Ipv4Cidr::prefix))
 }
 
+/// Gives the VPC's bridge of a wharf single addresses of the VPC, on which its host answers, and takes
+/// others from it. False if there is no such bridge, as before the first task.
+///
+/// # Errors
+/// If the kernel refuses.
+pub fn hold_vpc_addresses(
+    instance: &str,
+    wanted: &BTreeSet<Ipv4Addr>,
+    unwanted: &BTreeSet<Ipv4Addr>,
+) -> Result<bool, Error> {
+    let name = format!("wv-{instance}");
+    let mut netlink = Netlink::open().map_err(failed("open a netlink socket"))?;
+    let Some(link) = netlink.link(&name).map_err(failed(format!("look up {name}")))? else {
+        return Ok(false);
+    };
+    for address in unwanted {
+        let what = || format!("take {address} from {name}");
+        netlink.delete_address(link.index, *address, 32).map_err(failed(what()))?;
+    }
+    for address in wanted {
+        let what = || format!("give {address} to {name}");
+        netlink.add_address(link.index, *address, 32).map_err(failed(what()))?;
+    }
+    Ok(true)
+}
+
 fn ensure(netlink: &mut Netlink, name: &str) -> Result<(), Error> {
     let what = || format!("make bridge {name}");
     if let Some(link) = netlink.link(name).map_err(failed(what()))? {

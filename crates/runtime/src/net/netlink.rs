@@ -164,14 +164,7 @@ impl Netlink {
     /// Gives an interface an address; one that it has already is no error.
     pub fn add_address(&mut self, index: u32, address: Ipv4Addr, prefix: u8) -> io::Result<()> {
         let broadcast = u32::from(address) | u32::MAX.checked_shr(prefix.into()).unwrap_or(0);
-        let mut message = AddressMessage::default();
-        message.header.family = AddressFamily::Inet;
-        message.header.prefix_len = prefix;
-        message.header.index = index;
-        message.attributes = vec![
-            AddressAttribute::Local(IpAddr::V4(address)),
-            AddressAttribute::Address(IpAddr::V4(address)),
-        ];
+        let mut message = address_message(index, address, prefix);
         // A single address would be its own broadcast address, and nobody could be spoken to.
         if prefix < 32 {
             message.attributes.push(AddressAttribute::Broadcast(Ipv4Addr::from(broadcast)));
@@ -200,11 +193,7 @@ impl Netlink {
 
     /// Takes an address from an interface; one that it doesn't have is no error.
     pub fn delete_address(&mut self, index: u32, address: Ipv4Addr, prefix: u8) -> io::Result<()> {
-        let mut message = AddressMessage::default();
-        message.header.family = AddressFamily::Inet;
-        message.header.prefix_len = prefix;
-        message.header.index = index;
-        message.attributes = vec![AddressAttribute::Local(IpAddr::V4(address))];
+        let message = address_message(index, address, prefix);
         match self.call(RouteNetlinkMessage::DelAddress(message), NLM_F_ACK) {
             Err(error) if error.raw_os_error() == Some(libc::EADDRNOTAVAIL) => Ok(()),
             other => other.map(drop),
@@ -315,4 +304,16 @@ fn route_of(message: RouteNetlinkMessage) -> Option<(Ipv4Cidr, Option<u32>)> {
     }
     let block = Ipv4Cidr::new(destination, message.header.destination_prefix_length).ok()?;
     Some((block, interface))
+}
+/// Names an interface's address.
+fn address_message(index: u32, address: Ipv4Addr, prefix: u8) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.family = AddressFamily::Inet;
+    message.header.prefix_len = prefix;
+    message.header.index = index;
+    message.attributes = vec![
+        AddressAttribute::Local(IpAddr::V4(address)),
+        AddressAttribute::Address(IpAddr::V4(address)),
+    ];
+    message
 }

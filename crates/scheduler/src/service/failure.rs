@@ -18,6 +18,8 @@ use wharf_model::{RecordKey, Task, Timestamp};
 pub(super) const SETTLED_AFTER: Duration = Duration::from_secs(10);
 /// `stoppedReason` of a task that was stopped for its health, in ECS's words.
 pub(super) const UNHEALTHY: &str = "Task failed container health checks";
+/// How `stoppedReason` begins for a task that was stopped for what a load balancer said of it.
+pub(super) const UNHEALTHY_TARGET: &str = "Task failed ELB health checks in (target-group ";
 /// Rounds of failures that are restarted at once.
 const FREE_ROUNDS: u32 = 3;
 /// The first wait, doubled with every further round.
@@ -34,7 +36,8 @@ fn is_failure(task: &Task) -> bool {
             task.started_at.is_none_or(|at| ran(at) < SETTLED_AFTER)
         }
         Some(StopCode::ServiceSchedulerInitiated) => {
-            task.stopped_reason.as_deref() == Some(UNHEALTHY)
+            let reason = task.stopped_reason.as_deref().unwrap_or_default();
+            reason == UNHEALTHY || reason.starts_with(UNHEALTHY_TARGET)
         }
         _ => false,
     }

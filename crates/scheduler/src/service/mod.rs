@@ -19,6 +19,7 @@ mod scale_in;
 mod source;
 mod start;
 mod stop;
+mod targets;
 
 pub use event::ServiceEvent;
 pub use reconcile::{ServicePlan, reconcile};
@@ -37,5 +38,7 @@ mod health_tests;
 mod rolling_tests;
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod target_tests;
 #[cfg(test)]
 pub(crate) mod tests;

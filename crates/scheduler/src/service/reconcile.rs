@@ -3,6 +3,7 @@
 use super::event::ServiceEvent;
 use crate::connectivity::Connectivity;
 use crate::placement::PlacementReport;
+use crate::target_health::TargetHealthSource;
 use crate::task;
 use std::sync::Arc;
 use wharf_model::container_instance::InstanceStatus;
@@ -30,6 +31,7 @@ pub struct ServicePlan {
 pub(super) struct Step<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) connectivity: &'a dyn Connectivity,
+    pub(super) target_health: &'a dyn TargetHealthSource,
     pub(super) vpc: &'a BuiltinVpc,
     pub(super) now: Timestamp,
     pub(super) seed: u64,
@@ -61,6 +63,7 @@ pub(super) struct Census {
 pub fn reconcile(
     snapshot: &Snapshot,
     connectivity: &dyn Connectivity,
+    target_health: &dyn TargetHealthSource,
     key: &ServiceKey,
     vpc: &BuiltinVpc,
     now: Timestamp,
@@ -71,6 +74,7 @@ pub fn reconcile(
     let mut step = Step {
         snapshot,
         connectivity,
+        target_health,
         vpc,
         now,
         seed,
@@ -81,6 +85,10 @@ pub fn reconcile(
         reports: Vec::new(),
         wake_at: None,
     };
+    // A step that moves targets does that alone: the next one decides on what came of it.
+    if step.move_targets() || step.waits_for_reports() {
+        return step.finish(before);
+    }
     match before.status {
         ServiceStatus::Inactive => {}
         ServiceStatus::Draining => step.drain(),
@@ -133,7 +141,7 @@ impl Step<'_> {
         census
     }
 
-    /// RUNNING, and HEALTHY if its definition says how that is found out.
+    /// RUNNING, and HEALTHY if its definition or a load balancer says how that is found out.
     pub(super) fn is_healthy(&self, task: &Task) -> bool {
         let healthy = matches!(self.health(task), None | Some(HealthStatus::Healthy));
         task.last_status == TaskStatus::Running && healthy
@@ -145,13 +153,14 @@ impl Step<'_> {
         task.last_status.is_starting() || (task.last_status == TaskStatus::Running && unknown)
     }
 
-    /// What the task's checks say, if it has any.
+    /// What the task's checks say, its containers' and its load balancers', if it has any.
     pub(super) fn health(&self, task: &Task) -> Option<HealthStatus> {
         let definition = self.snapshot.task_definition(&task.task_definition);
-        task::health(task, definition.map(|definition| &**definition))
+        let of_containers = task::health(task, definition.map(|definition| &**definition));
+        task::worst(of_containers.into_iter().chain(self.health_of_targets(task)))
     }
 
-    /// Unhealthy by its containers' checks, and past the service's grace period.
+    /// Unhealthy by its checks, and past the service's grace period.
     pub(super) fn counts_as_unhealthy(&self, task: &Task) -> bool {
         let past = self.grace_ends(task).is_some_and(|at| at <= self.now);
         past && self.health(task) == Some(HealthStatus::Unhealthy)

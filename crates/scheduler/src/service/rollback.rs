@@ -121,6 +121,7 @@ impl Step<'_> {
         service.capacity_provider_strategy = revision.capacity_provider_strategy.clone();
         service.platform_version.clone_from(&revision.platform_version);
         service.network_configuration.clone_from(&revision.network_configuration);
+        service.load_balancers.clone_from(&revision.load_balancers);
         service.deployments.iter_mut().for_each(|d| d.primary = false);
         let place = service.deployments.iter().position(|d| d.service_revision_id == revision.id);
         let mut target = match place {

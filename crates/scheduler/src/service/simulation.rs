@@ -1,13 +1,16 @@
-//! A deterministic simulation: agents with faults, operators with ideas, virtual time. While
-//! faults last, no step of the scheduler breaks the deployment's limits; once they stop, the
-//! service reaches what was asked for. One u64 seed is the whole run.
+//! A deterministic simulation: agents and a balancer with faults, operators with ideas, virtual
+//! time. While faults last, no step of the scheduler breaks the deployment's limits, and no agent is
+//! told to stop a task that still drains; once they stop, the service reaches what was asked for.
+//! One u64 seed is the whole run.
 
+use super::target_tests;
 use super::tests::Case;
 use crate::fixture;
-use crate::task::{self, ContainerStateChange, TaskStateChange};
+use crate::task;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use wharf_model::container_instance::InstanceStatus;
+use wharf_model::load_balancing::{HealthState, TargetHealth, TargetKey};
 use wharf_model::service::RolloutState;
 use wharf_model::status::HealthStatus;
 use wharf_model::{ContainerInstanceKey, IdSource, Service, Task, TaskStatus};
@@ -35,13 +38,17 @@ struct Simulation {
     random: IdSource,
     connected: BTreeSet<ContainerInstanceKey>,
     deployments: usize,
+    /// Tasks are targets of a load balancer.
+    balanced: bool,
 }
 
 impl Simulation {
     fn new(seed: u64) -> Self {
-        let case = Case::new(HOSTS, 4);
+        // Every other one is behind a load balancer.
+        let balanced = seed % 2 == 1;
+        let case = if balanced { target_tests::case(HOSTS, 4) } else { Case::new(HOSTS, 4) };
         let connected = (0..HOSTS).map(|n| fixture::host(n, 1, 1).key()).collect();
-        Self { case, random: IdSource::new(seed), connected, deployments: 0 }
+        Self { case, random: IdSource::new(seed), connected, deployments: 0, balanced }
     }
 
     fn chance(&mut self, per_cent: usize) -> bool {
@@ -56,6 +63,7 @@ impl Simulation {
             self.operator();
         }
         self.agents(faults);
+        self.balancer(faults);
         for _ in 0..6 {
             self.step();
         }
@@ -65,7 +73,10 @@ impl Simulation {
     fn step(&mut self) {
         let before = self.counts();
         let connected = self.connected.clone();
-        self.case.step(&connected);
+        let plan = self.case.step(&connected);
+        if plan.transaction.is_empty() {
+            self.check_targets();
+        }
         let (after, service) = (self.counts(), self.case.service());
         let of = |per_cent: i32| usize::try_from(service.desired_count * per_cent).unwrap();
         let maximum = of(service.deployment_configuration.maximum_percent) / 100;
@@ -75,6 +86,23 @@ impl Simulation {
             after.healthy >= before.healthy || after.healthy >= minimum,
             "{before:?} {after:?}"
         );
+    }
+
+    /// What holds of targets after every step.
+    fn check_targets(&self) {
+        let snapshot = &self.case.world.snapshot;
+        for task in self.case.tasks() {
+            let registered = |key: &TargetKey| {
+                snapshot.target(key).is_some_and(|target| target.deregistered_at.is_none())
+            };
+            if task.told_status().is_stopped() && !task.last_status.is_stopped() {
+                assert!(task.targets.is_empty(), "stopped while it drains: {task:?}");
+            }
+            if self.balanced && task.is_wanted() && task.last_status == TaskStatus::Running {
+                let all = !task.targets.is_empty() && task.targets.iter().all(registered);
+                assert!(all, "RUNNING and not registered: {task:?}");
+            }
+        }
     }
 
     fn counts(&self) -> Counts {
@@ -89,7 +117,37 @@ impl Simulation {
 
     fn health(&self, task: &Task) -> Option<HealthStatus> {
         let definition = self.case.world.snapshot.task_definition(&task.task_definition);
-        task::health(task, definition.map(|definition| &**definition))
+        let of_containers = task::health(task, definition.map(|definition| &**definition));
+        let of_target = |key: &TargetKey| match self.case.target_health.get(key).map(|h| h.state) {
+            Some(HealthState::Healthy) => HealthStatus::Healthy,
+            Some(HealthState::Unhealthy) => HealthStatus::Unhealthy,
+            _ => HealthStatus::Unknown,
+        };
+        task::worst(of_containers.into_iter().chain(task.targets.iter().map(of_target)))
+    }
+
+    /// New targets turn out to be one or the other; healthy ones may fall ill; some drain.
+    fn balancer(&mut self, faults: Faults) {
+        let targets: Vec<_> = self.case.world.snapshot.all_targets().cloned().collect();
+        let live: BTreeSet<TargetKey> = targets.iter().map(|t| t.key.clone()).collect();
+        self.case.target_health.retain(|key, _| live.contains(key));
+        for target in targets.iter().filter(|t| t.deregistered_at.is_none()) {
+            if self.chance(faults.slow) {
+                continue;
+            }
+            let known = self.case.target_health.get(&target.key).map(|h| h.state);
+            let falls_ill = match known {
+                None => self.chance(faults.fails_to_start),
+                Some(HealthState::Healthy) => self.chance(faults.crash),
+                Some(_) => true,
+            };
+            let state = if falls_ill { HealthState::Unhealthy } else { HealthState::Healthy };
+            let health = TargetHealth { state, reason: None, description: None };
+            self.case.target_health.insert(target.key.clone(), health);
+        }
+        if !self.chance(faults.slow) {
+            target_tests::drained(&mut self.case);
+        }
     }
 
     fn hosts(&mut self, faults: Faults) {
@@ -151,9 +209,10 @@ impl Simulation {
                 continue;
             }
             let running = task.last_status == TaskStatus::Running;
-            let (status, exit_code) = match (task.is_wanted(), running) {
+            let (status, exit_code) = match (!task.told_status().is_stopped(), running) {
                 (false, _) => (TaskStatus::Stopped, Some(143)),
                 (true, false) if self.chance(faults.fails_to_start) => (TaskStatus::Stopped, None),
+                (true, false) if task.last_status == TaskStatus::Activating => continue,
                 (true, false) => (TaskStatus::Running, None),
                 (true, true) if self.chance(faults.crash) => (TaskStatus::Stopped, Some(1)),
                 (true, true) => {
@@ -179,17 +238,7 @@ impl Simulation {
     }
 
     fn report(&mut self, task: &Task, status: TaskStatus, exit_code: Option<i32>) {
-        let mut change = TaskStateChange::of(task.key());
-        change.status = Some(status);
-        change.containers.push(ContainerStateChange {
-            name: "app".to_owned(),
-            status: Some(status),
-            exit_code,
-            ..ContainerStateChange::default()
-        });
-        let world = &mut self.case.world;
-        let applied = task::apply_state_change(&world.snapshot, &change, world.now).unwrap();
-        world.commit(&applied.transaction);
+        target_tests::report(&mut self.case, task, status, exit_code);
     }
 
     /// All hosts come back, the limits leave room to move: what is wanted must come about.
@@ -239,6 +288,10 @@ impl Simulation {
         };
         assert!(live.iter().all(right));
         assert!(live.iter().all(|t| !matches!(self.health(t), Some(HealthStatus::Unhealthy))));
+        self.check_targets();
+        let tasks = live.iter().filter(|_| self.balanced).count();
+        let targets = self.case.world.snapshot.all_targets();
+        assert_eq!(targets.filter(|t| t.deregistered_at.is_none()).count(), tasks);
     }
 }
 

@@ -2,10 +2,11 @@
 
 use super::MAX_STOPPED;
 use super::event::task_list;
-use super::failure::UNHEALTHY;
+use super::failure::{UNHEALTHY, UNHEALTHY_TARGET};
 use super::reconcile::{Census, Step};
 use super::source::PROVEN_AFTER;
 use crate::task;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use wharf_model::service::{ServiceDeploymentStatus as Status, ServiceStatus};
 use wharf_model::status::StopCode;
@@ -119,10 +120,18 @@ impl Step<'_> {
     }
 
     fn stop_sick(&mut self, sick: &[Arc<Task>]) -> usize {
-        for task in sick {
-            self.tell(&format!("(task {}) failed container health checks.", task.id));
+        let mut by_reason: BTreeMap<String, Vec<Arc<Task>>> = BTreeMap::new();
+        for task in sick.iter().take(MAX_STOPPED) {
+            let reason = match self.tell_of_unhealthy_targets(task) {
+                Some(target_group) => format!("{UNHEALTHY_TARGET}{target_group})"),
+                None => {
+                    self.tell(&format!("(task {}) failed container health checks.", task.id));
+                    UNHEALTHY.to_owned()
+                }
+            };
+            by_reason.entry(reason).or_default().push(Arc::clone(task));
         }
-        self.stop_tasks(sick, UNHEALTHY)
+        by_reason.iter().map(|(reason, tasks)| self.stop_tasks(tasks, reason)).sum()
     }
 
     /// Tells tasks to stop, as many as one step may, and tells of it; returns how many.

@@ -4,8 +4,10 @@ use super::*;
 use crate::fixture::{self, CLUSTER, World};
 use crate::{AllConnected, Connectivity};
 use expect_test::{Expect, expect};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use wharf_model::container_instance::InstanceStatus;
+use wharf_model::load_balancing::{TargetHealth, TargetKey};
 use wharf_model::service::{RolloutState, ServiceDeploymentStatus, ServiceStatus};
 use wharf_model::status::{HealthStatus, StopCode};
 use wharf_model::{Service, ServiceKey, Task, TaskDefinition, TaskStatus};
@@ -15,6 +17,8 @@ pub(crate) struct Case {
     pub(super) world: World,
     pub(super) key: ServiceKey,
     pub(super) said: Vec<String>,
+    /// What the balancer says of targets.
+    pub(super) target_health: BTreeMap<TargetKey, TargetHealth>,
     seed: u64,
 }
 
@@ -24,7 +28,7 @@ impl Case {
         (0..hosts).for_each(|n| drop(world.host(n)));
         let definition = world.definition("app", 128, 128);
         let key = world.service(&definition, count);
-        Self { world, key, said: Vec::new(), seed: 0 }
+        Self { world, key, said: Vec::new(), target_health: BTreeMap::new(), seed: 0 }
     }
 
     /// The same with a health check.
@@ -37,8 +41,15 @@ impl Case {
     pub(super) fn step(&mut self, connectivity: &dyn Connectivity) -> ServicePlan {
         self.seed += 1;
         let world = &self.world;
-        let plan =
-            reconcile(&world.snapshot, connectivity, &self.key, &world.vpc, world.now, self.seed);
+        let plan = reconcile(
+            &world.snapshot,
+            connectivity,
+            &self.target_health,
+            &self.key,
+            &world.vpc,
+            world.now,
+            self.seed,
+        );
         self.world.commit(&plan.transaction);
         self.said.extend(plan.events.iter().map(|e| e.message.clone()));
         plan

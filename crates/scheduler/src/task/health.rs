@@ -15,7 +15,8 @@ pub fn health(task: &Task, definition: Option<&TaskDefinition>) -> Option<Health
     worst(reports.map(|container| container.health))
 }
 
-fn worst(reports: impl Iterator<Item = HealthStatus> + Clone) -> Option<HealthStatus> {
+/// The worst of some reports; nothing if there is none.
+pub fn worst(reports: impl Iterator<Item = HealthStatus> + Clone) -> Option<HealthStatus> {
     let order = [HealthStatus::Unhealthy, HealthStatus::Unknown, HealthStatus::Healthy];
     order.into_iter().find(|health| reports.clone().any(|report| report == *health))
 }

@@ -331,6 +331,7 @@ fn new_task(
         stop_code: None,
         stopped_reason: None,
         enable_execute_command: request.enable_execute_command,
+        targets: Vec::new(),
         settled: false,
         tags: request.tags.to_vec(),
     }

@@ -1,5 +1,6 @@
 //! What agents report and what operators order, as changes of one task.
 
+use wharf_model::service::load_balancers_of;
 use wharf_model::status::{HealthStatus, StopCode};
 use wharf_model::{
     Container, ContainerInstanceKey, NetworkBinding, RecordKey, Snapshot, Task, TaskDefinition,
@@ -130,13 +131,16 @@ pub fn apply_state_change(
     if change.interface_attached {
         attach(&mut task);
     }
-    if let Some(status) = change.status.filter(|s| *s > task.last_status) {
+    let reached = change.status.map(|status| reached(snapshot, &task, status));
+    if let Some(status) = reached.filter(|s| *s > task.last_status) {
         if status.is_stopped() {
             finish(&mut task, definition.map(AsRef::as_ref), change.reason.as_deref(), now);
         } else {
+            if status >= TaskStatus::Activating {
+                attach(&mut task);
+            }
             if status >= TaskStatus::Running {
                 set_once(&mut task.started_at, Some(now));
-                attach(&mut task);
             }
             task.last_status = status;
         }
@@ -145,6 +149,16 @@ pub fn apply_state_change(
         give_up_running(&mut task, now);
     }
     Ok(changed(snapshot, before, task, now))
+}
+
+/// What an agent's RUNNING means: ACTIVATING for a task that the service scheduler must first
+/// register with its target groups.
+fn reached(snapshot: &Snapshot, task: &Task, status: TaskStatus) -> TaskStatus {
+    let registers = || !load_balancers_of(snapshot, task).is_empty();
+    match status {
+        TaskStatus::Running if task.last_status < status && registers() => TaskStatus::Activating,
+        status => status,
+    }
 }
 
 fn changed(snapshot: &Snapshot, before: &Task, mut task: Task, now: Timestamp) -> Applied {
@@ -261,13 +275,17 @@ fn end(task: &mut Task, now: Timestamp) {
 }
 
 /// The task as it is once it has been told to stop; as it was if it has been told before. Its
-/// lastStatus stays what the agent reported.
+/// lastStatus stays what the agent reported, but for a task that is registered with target groups:
+/// that one is DEACTIVATING until it has drained, and its agent learns of it then.
 pub fn stopped(task: &Task, code: StopCode, reason: &str, now: Timestamp) -> Task {
     let mut task = task.clone();
     if task.desired_status.is_stopped() || task.last_status.is_stopped() {
         return task;
     }
     task.desired_status = TaskStatus::Stopped;
+    if task.last_status == TaskStatus::Running && !task.targets.is_empty() {
+        task.last_status = TaskStatus::Deactivating;
+    }
     task.stopping_at = Some(now);
     task.stop_code = Some(code);
     task.stopped_reason = Some(reason.to_owned());

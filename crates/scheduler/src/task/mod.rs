@@ -1,7 +1,7 @@
 //! A task's life: launched onto a host, reported on by its agent, stopped.
 //!
-//! `desiredStatus` is written here alone; `lastStatus` is what the agent reported and only moves
-//! forward. Both directions are total functions of the snapshot: a report that comes late or twice
+//! `desiredStatus` is written here alone; `lastStatus` is what the agent reported, or how far a
+//! load balancer's registration has come, and only moves forward. Both directions are total functions of the snapshot: a report that comes late or twice
 //! changes nothing.
 
 pub(crate) mod address;
@@ -13,7 +13,7 @@ mod lifecycle;
 
 pub use capacity::capacity_providers;
 pub use gpu::taken as taken_gpus;
-pub use health::health;
+pub use health::{health, worst};
 pub use launch::{
     Error as LaunchError, LaunchPlan, LaunchRequest, MAX_LAUNCHED, Target, launch, managed_tags,
 };

@@ -65,8 +65,8 @@ pub(super) fn prepare(
     let tls = client.tls.as_ref();
     let (xff, port) = (balancer.xff, listener.port);
     forwarded::forward(headers, xff, balancer.xff_port, client.address, tls.is_some(), port);
-    tls::mutual_headers(headers, tls);
-    tls_headers(headers, tls, balancer.tls_headers);
+    tls::mutual_headers(headers, tls, &listener.names);
+    tls_headers(headers, tls.filter(|_| balancer.tls_headers), &listener.names);
     let trace = forwarded::trace(headers, unix_seconds(), fastrand::u128(..));
     exchange.log(|entry| entry.trace = trace);
 
@@ -87,20 +87,25 @@ fn upgrade(parts: &mut Parts, http2: bool) -> Option<OnUpgrade> {
         let mut words = value.as_bytes().split(|byte| *byte == b',');
         words.any(|word| word.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
     });
+    // A body in front of another protocol is nobody's usage, and somebody's attack.
+    let bare = !parts.headers.contains_key(http::header::TRANSFER_ENCODING)
+        && parts.headers.get(CONTENT_LENGTH).is_none_or(|length| length == "0");
     let plain = kind.split(|byte| *byte == b',').all(|word| !word.trim_ascii().starts_with(b"h2"));
-    if !asked || !plain || http2 || parts.version != Version::HTTP_11 {
+    if !asked || !plain || !bare || http2 || parts.version != Version::HTTP_11 {
         return None;
     }
     parts.extensions.remove::<OnUpgrade>()
 }
 
-fn tls_headers(headers: &mut http::HeaderMap, tls: Option<&tls::TlsFacts>, enabled: bool) {
-    const VERSION: &str = "x-amzn-tls-version";
-    const CIPHER: &str = "x-amzn-tls-cipher-suite";
-    let Some(tls) = tls.filter(|_| enabled) else { return };
-    headers.insert(VERSION, HeaderValue::from_static(tls.version));
+fn tls_headers(
+    headers: &mut http::HeaderMap,
+    tls: Option<&tls::TlsFacts>,
+    names: &tls::HeaderNames,
+) {
+    let Some(tls) = tls else { return };
+    headers.insert(&names.version, HeaderValue::from_static(tls.version));
     if let Ok(cipher) = HeaderValue::from_str(&tls.cipher) {
-        headers.insert(CIPHER, cipher);
+        headers.insert(&names.cipher, cipher);
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{capacity_provider_strategy, launch_type, network_configuration, tags, timestamp};
 use crate::context::Context;
 use std::collections::BTreeMap;
-use wharf_model::service::{DeploymentConfiguration, ServiceStatus};
+use wharf_model::service::{DeploymentConfiguration, ServiceLoadBalancer, ServiceStatus};
 use wharf_model::task_definition::{PlacementConstraint, PlacementStrategy};
 use wharf_model::{Deployment, LaunchSettings, Service, TaskStatus};
 use wharf_wire::ecs::types;
@@ -72,7 +72,7 @@ pub fn service(context: &Context<'_>, record: &Service, with_tags: bool) -> type
         service_arn: Some(arns.service(&key)),
         service_name: Some(record.name.to_string()),
         cluster_arn: Some(arns.cluster(&record.cluster)),
-        load_balancers: Some(Vec::new()),
+        load_balancers: Some(load_balancers(&record.load_balancers)),
         service_registries: Some(Vec::new()),
         status: Some(record.status.as_str().to_owned()),
         desired_count: Some(record.desired_count),
@@ -125,6 +125,17 @@ pub(super) fn desired(service: &Service, deployment: &Deployment, counts: Counts
         true => service.desired_count,
         false => deployment.desired_count.unwrap_or_else(|| counts.total()),
     }
+}
+
+/// The target groups that tasks are registered in.
+pub(super) fn load_balancers(records: &[ServiceLoadBalancer]) -> Vec<types::LoadBalancer> {
+    let one = |record: &ServiceLoadBalancer| types::LoadBalancer {
+        target_group_arn: Some(record.target_group_arn.clone()),
+        container_name: Some(record.container_name.clone()),
+        container_port: Some(i32::from(record.container_port)),
+        ..types::LoadBalancer::default()
+    };
+    records.iter().map(one).collect()
 }
 
 /// What has a platform version runs on FARGATE.

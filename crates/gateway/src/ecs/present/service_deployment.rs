@@ -1,7 +1,8 @@
 //! Service deployments and service revisions as the API shows them.
 
 use super::service::{
-    Counts, counts_by_deployment, deployment_configuration, desired, platform_family,
+    Counts, counts_by_deployment, deployment_configuration, desired, load_balancers,
+    platform_family,
 };
 use super::{capacity_provider_strategy, launch_type, network_configuration, timestamp};
 use crate::context::Context;
@@ -139,6 +140,8 @@ pub fn service_revision(context: &Context<'_>, record: &ServiceRevision) -> type
         platform_version: record.platform_version.clone(),
         platform_family: platform_family(record.platform_version.as_deref()),
         network_configuration: record.network_configuration.as_ref().map(network_configuration),
+        load_balancers: (!record.load_balancers.is_empty())
+            .then(|| load_balancers(&record.load_balancers)),
         container_images: Some(containers.iter().map(image).collect()),
         guard_duty_enabled: Some(false),
         created_at: Some(timestamp(record.created_at)),

@@ -48,7 +48,7 @@ pub(super) async fn serve(
     call.app.registry().assert_blob(&repository.id, &digest.to_string(), call.app.now());
     let reader = call.app.registry().storage().open(digest).await?;
     let reader = reader.ok_or_else(|| unknown(digest))?;
-    Ok(content_answer(call.head, reader, digest, call.limits.idle))
+    Ok(content_answer(call.app, call.head, reader, digest, call.limits.idle))
 }
 
 /// A layer, for whoever has its address.
@@ -70,7 +70,7 @@ pub(super) async fn by_token(
         return Err(denied());
     }
     let reader = app.registry().storage().open(&digest).await?.ok_or_else(denied)?;
-    Ok(content_answer(head, reader, &digest, Duration::from_secs(60)))
+    Ok(content_answer(app, head, reader, &digest, Duration::from_secs(60)))
 }
 
 fn unknown(digest: &Digest) -> Refusal {
@@ -99,6 +99,7 @@ pub(super) fn name_content(answer: &mut Answer, digest: &str) {
 }
 
 fn content_answer(
+    app: &App,
     head: &http::request::Parts,
     reader: Box<dyn BlobReader>,
     digest: &Digest,
@@ -135,7 +136,8 @@ fn content_answer(
     };
     set(&mut response, CONTENT_LENGTH, (range.end - range.start).to_string());
     if head.method != Method::HEAD && !range.is_empty() {
-        *response.body_mut() = Either::Right(BlobBody::new(reader, range, idle).boxed());
+        let body = BlobBody::new(reader, range, idle, app.metrics().blob_bytes_out());
+        *response.body_mut() = Either::Right(body.boxed());
     }
     response
 }

@@ -217,6 +217,7 @@ pub(super) fn not_put(error: PutError, repository: &str) -> Refusal {
         PutError::TagImmutable(tag) => {
             Refusal::new(Code::TagInvalid, crate::ecr::names::tag_immutable(&tag, repository))
         }
+        PutError::Quota(text) => Refusal::new(Code::Denied, format!("{text}: delete some first")),
         PutError::RepositoryUnknown => Refusal::new(Code::NameUnknown, "the repository is gone"),
         PutError::Store(error) => error.into(),
         PutError::Api(error) => error.into(),

@@ -6,6 +6,7 @@ use super::blobs::{is_known, name_content};
 use super::errors::{Code, Refusal, not_put};
 use super::identify::ClientBody;
 use super::{CONTENT_DIGEST, Call};
+use crate::registry::events::{self, Action};
 use crate::registry::manifests::Put;
 use crate::registry::{access, content, manifests};
 use bytes::{Bytes, BytesMut};
@@ -49,9 +50,16 @@ pub(super) async fn serve(
         Method::DELETE => {
             match reference {
                 Reference::Digest(digest) => {
-                    content::delete_image(call.app, &repository.id, &digest.to_string()).await?;
+                    let digest = digest.to_string();
+                    content::delete_image(call.app, &repository.id, &digest).await?;
+                    events::image(call.app, &repository, Action::Delete, &digest, None);
                 }
-                Reference::Tag(tag) => content::delete_tag(call.app, &repository.id, tag).await?,
+                Reference::Tag(tag) => {
+                    let named = content::tag(&call.snapshot, &repository.id, tag);
+                    let digest = named.map(|named| named.digest.clone()).unwrap_or_default();
+                    content::delete_tag(call.app, &repository.id, tag).await?;
+                    events::image(call.app, &repository, Action::Delete, &digest, Some(tag));
+                }
             }
             Ok(answer(202, "text/plain", ""))
         }

@@ -86,7 +86,7 @@ pub(super) async fn serve(
         Err(refusal) => {
             trace.error = Some(refusal.code.as_str().to_owned());
             if let Some(body) = body.filter(|_| !head.headers.contains_key(EXPECT)) {
-                stream::discard(body).await;
+                stream::discard(body, stream::DISCARDED_BYTES).await;
             }
             refusal.answer(head)
         }

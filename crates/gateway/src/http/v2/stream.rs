@@ -5,6 +5,7 @@ use super::identify::ClientBody;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, SizeHint};
+use prometheus_client::metrics::counter::Counter;
 use std::io;
 use std::ops::Range;
 use std::pin::Pin;
@@ -26,18 +27,26 @@ const LEAST_BYTES: u64 = 16 * 1024;
 const WINDOW: Duration = Duration::from_secs(60);
 
 /// Of a refused body so much is read, for so long.
-const DISCARDED_BYTES: usize = 16 << 20;
+pub(super) const DISCARDED_BYTES: usize = 16 << 20;
+/// And so much of one that was taken in, until the disk took no more of it.
+const UNWRITTEN_BYTES: usize = 1 << 30;
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A blob's bytes as a body.
 pub(super) struct BlobBody {
     pieces: mpsc::Receiver<io::Result<Bytes>>,
     left: u64,
+    counted: Counter,
 }
 
 impl BlobBody {
     /// Reads `range` of a blob for a client that may rest for `idle` between two pieces.
-    pub(super) fn new(reader: Box<dyn BlobReader>, range: Range<u64>, idle: Duration) -> Self {
+    pub(super) fn new(
+        reader: Box<dyn BlobReader>,
+        range: Range<u64>,
+        idle: Duration,
+        counted: Counter,
+    ) -> Self {
         let (sender, pieces) = mpsc::channel(QUEUE);
         let left = range.end - range.start;
         tokio::spawn(async move {
@@ -62,7 +71,7 @@ impl BlobBody {
                 }
             }
         });
-        Self { pieces, left }
+        Self { pieces, left, counted }
     }
 }
 
@@ -81,6 +90,7 @@ impl Body for BlobBody {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(Ok(piece))) => {
                 self.left = self.left.saturating_sub(piece.len() as u64);
+                self.counted.inc_by(piece.len() as u64);
                 Poll::Ready(Some(Ok(Frame::data(piece))))
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error))),
@@ -103,6 +113,7 @@ pub(super) async fn receive(
     writer: &mut UploadWriter,
     mut body: ClientBody,
     idle: Duration,
+    counted: &Counter,
 ) -> Result<(), Refusal> {
     let cancelled = writer.cancelled();
     let mut gathered = BytesMut::new();
@@ -118,6 +129,7 @@ pub(super) async fn receive(
             Ok(Some(Ok(frame))) => {
                 let Ok(data) = frame.into_data() else { continue };
                 in_window += data.len() as u64;
+                counted.inc_by(data.len() as u64);
                 gathered.extend_from_slice(&data);
                 if window.elapsed() < WINDOW {
                     None
@@ -136,8 +148,12 @@ pub(super) async fn receive(
             let message = format!("a blob has at most {MAX_BLOB_BYTES} bytes");
             return Err(Refusal::new(Code::SizeInvalid, message));
         }
-        if broken.is_some() || gathered.len() >= WRITE_BYTES {
-            writer.append(gathered.split().freeze()).await?;
+        if (broken.is_some() || gathered.len() >= WRITE_BYTES)
+            && let Err(error) = writer.append(gathered.split().freeze()).await
+        {
+            // Of a full disk the client shall hear, although it is still writing.
+            discard(body, UNWRITTEN_BYTES).await;
+            return Err(error.into());
         }
         if let Some(why) = broken {
             return Err(Refusal::new(Code::BlobUploadInvalid, why));
@@ -151,12 +167,12 @@ pub(super) async fn receive(
 
 /// Reads for a while what nobody wants: a client that still writes when the connection is closed never
 /// hears why it was refused.
-pub(super) async fn discard(mut body: ClientBody) {
+pub(super) async fn discard(mut body: ClientBody, limit: usize) {
     let read = async {
         let mut length = 0;
         while let Some(Ok(frame)) = body.frame().await {
             length += frame.data_ref().map_or(0, Bytes::len);
-            if length > DISCARDED_BYTES {
+            if length > limit {
                 break;
             }
         }

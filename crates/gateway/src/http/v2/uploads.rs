@@ -179,7 +179,8 @@ impl Work {
         digest: Option<Digest>,
     ) -> Result<u64, Refusal> {
         if let Some(body) = body {
-            stream::receive(&mut writer, body, self.idle).await?;
+            let counted = self.app.metrics().blob_bytes_in();
+            stream::receive(&mut writer, body, self.idle, &counted).await?;
         }
         let Some(digest) = digest else { return Ok(writer.size()) };
         let _adding = self.app.registry().adding().await;
