@@ -3,9 +3,10 @@
 use crate::delivery::{Delivery, RESEND_AFTER};
 use crate::roles::RoleType;
 use crate::sessions::Sessions;
-use crate::{Options, payload, roles, seed};
+use crate::{Options, network_policy, payload, roles, seed};
 use futures_util::{SinkExt as _, StreamExt as _};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::WebSocketStream;
@@ -52,6 +53,8 @@ struct AcsSession<'a, S> {
     credentials_end: BTreeMap<TaskId, Timestamp>,
     /// The manifest whose verification may still come.
     manifest_id: Option<String>,
+    /// What the agent knows of networks and security groups.
+    networks_told: Option<Arc<Snapshot>>,
 }
 
 impl Sessions {
@@ -72,6 +75,7 @@ impl Sessions {
             sequence: 0,
             credentials_end: BTreeMap::new(),
             manifest_id: None,
+            networks_told: None,
         };
         let result = acs.run(&session).await;
         self.ended(&instance, &session);
@@ -173,6 +177,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> AcsSession<'_, S> {
         let options = self.sessions.options.clone();
         loop {
             let snapshot = options.store.snapshot();
+            // First, so that no task starts before what it may say and hear is known.
+            self.send_networks(&snapshot).await?;
             let (now, message_id) = ((options.clock)(), self.ids.uuid());
             let tasks = self.delivery.next(&snapshot, &self.instance, &message_id, now);
             if tasks.is_empty() {
@@ -200,6 +206,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> AcsSession<'_, S> {
             })
             .await?;
         }
+    }
+
+    /// Tells what has changed of networks, security groups and the interfaces in them.
+    async fn send_networks(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), Error> {
+        let told = self.networks_told.replace(Arc::clone(snapshot));
+        let vpc = &self.sessions.options.vpc;
+        let message = network_policy::message(snapshot, told.as_deref(), vpc);
+        let Some(mut message) = message else { return Ok(()) };
+        message.message_id = Some(self.ids.uuid());
+        self.send(message).await
     }
 
     /// The task's wire form with the credentials of its roles. A task that never ran and whose role

@@ -7,7 +7,7 @@ use crate::docker_settings;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use wharf_model::load_balancing::LoadBalancer;
-use wharf_model::network::BuiltinVpc;
+use wharf_model::network::{BuiltinVpc, Network};
 use wharf_model::secret_reference::SecretReference;
 use wharf_model::task::ContainerOverride;
 use wharf_model::task_definition::{
@@ -47,8 +47,10 @@ pub fn task(
         let arn = arns.container(&task.key(), id);
         self::container(container, change, mode, &arns.region, arn, &hosts)
     });
-    let interfaces =
-        task.network_interface.as_ref().map(|eni| vec![network_interface(arns, vpc, eni)]);
+    let interfaces = task
+        .network_interface
+        .as_ref()
+        .map(|eni| vec![network_interface(arns, &Network::new(snapshot, vpc), eni)]);
     let cpu = task.overrides.cpu.or(definition.cpu);
     Some(acs::Task {
         arn,
@@ -282,10 +284,10 @@ fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
 
 fn network_interface(
     arns: &ArnScope,
-    vpc: &BuiltinVpc,
+    networks: &Network<'_>,
     eni: &NetworkInterface,
 ) -> acs::ElasticNetworkInterface {
-    let gateway = vpc
+    let gateway = networks
         .subnet(&eni.subnet_id)
         .map(|subnet| format!("{}/{}", subnet.gateway(), subnet.range.prefix));
     let dashed = eni.private_ip.to_string().replace('.', "-");

@@ -177,6 +177,7 @@ impl Sessions {
                 () = shutdown.cancelled() => break,
             };
             match next {
+                Next::Change(change) if change.writes.iter().any(of_networks) => self.wake_all(),
                 Next::Change(change) => {
                     for (instance, task) in change.writes.iter().filter_map(concerned) {
                         self.wake(&instance, task);
@@ -194,6 +195,18 @@ impl Connectivity for Sessions {
     fn agent_connected(&self, instance: &ContainerInstanceKey) -> bool {
         self.registry().sessions.contains_key(instance)
     }
+}
+
+/// True for a write that every agent should hear of.
+fn of_networks(write: &Write) -> bool {
+    matches!(
+        write.key(),
+        RecordKey::Vpc(_)
+            | RecordKey::VpcSubnet(_)
+            | RecordKey::SecurityGroup(_)
+            | RecordKey::InternetGateway(_)
+            | RecordKey::RouteTable(_)
+    )
 }
 
 /// The instance whose agent a write concerns, and the task if it concerns one alone.

@@ -12,7 +12,7 @@ use crate::vault::Vault;
 use serde_json::value::RawValue;
 use std::sync::Arc;
 use wharf_model::load_balancing::{ListenerStatus, TargetHealth, TargetKey};
-use wharf_model::network::BuiltinVpc;
+use wharf_model::network::{BuiltinVpc, Ipv4Range, Network};
 use wharf_model::{
     ArnScope, ContainerInstanceKey, IdSource, ServiceKey, Snapshot, Timestamp, Transaction,
 };
@@ -53,6 +53,11 @@ impl Context<'_> {
         IdSource::new(self.seed)
     }
 
+    /// All networks.
+    pub fn network(&self) -> Network<'_> {
+        Network::new(self.snapshot, self.vpc)
+    }
+
     /// Region name.
     pub fn region(&self) -> &str {
         &self.arns.region
@@ -73,6 +78,11 @@ pub trait SoftState: Connectivity + Send + Sync {
         &self,
         instance: &ContainerInstanceKey,
     ) -> Option<(String, Timestamp, Timestamp)>;
+
+    /// What the server's host routes beside this server's own networks.
+    fn routed(&self) -> Vec<Ipv4Range> {
+        Vec::new()
+    }
 
     /// Where a listener, by its path, can be reached; `None` before the balancer's first report of it.
     fn listener_status(&self, _: &str) -> Option<ListenerStatus> {

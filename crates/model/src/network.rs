@@ -1,4 +1,13 @@
-//! The built-in VPC: a network with a subnet in each of three zones that exists from the start.
+//! Networks. The built-in VPC, with a subnet in each of three zones, exists from the start; others
+//! are made.
+
+pub mod resource;
+mod view;
+
+pub use view::{
+    ANYWHERE, DEFAULT_GROUP_NAME, INTERNET_GATEWAY_ID, Network, ROUTE_TABLE_ID, default_group,
+    egress_everywhere, main_table,
+};
 
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
@@ -14,7 +23,7 @@ pub const SUBNET_IDS: [&str; 3] =
 pub const DEFAULT_VPC_CIDR: &str = "10.113.0.0/16";
 
 /// An IPv4 range in CIDR notation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Ipv4Range {
     /// First address.
     pub network: Ipv4Addr,
@@ -31,8 +40,27 @@ impl Ipv4Range {
         (prefix <= 32 && range.mask() & u32::from(network) == u32::from(network)).then_some(range)
     }
 
+    /// Parses like [`Self::parse`], but takes any address of the range: `10.113.4.5/16` is
+    /// `10.113.0.0/16`.
+    pub fn parse_canonical(text: &str) -> Option<Self> {
+        let (address, prefix) = text.split_once('/')?;
+        let (address, prefix) = (address.parse::<Ipv4Addr>().ok()?, prefix.parse::<u8>().ok()?);
+        let mask = Self { network: address, prefix }.mask();
+        (prefix <= 32).then(|| Self { network: Ipv4Addr::from(u32::from(address) & mask), prefix })
+    }
+
+    /// True if the ranges have an address in common.
+    pub fn overlaps(self, other: Self) -> bool {
+        self.contains(other.network) || other.contains(self.network)
+    }
+
+    /// True if all of `other` lies in the range.
+    pub fn covers(self, other: Self) -> bool {
+        self.prefix <= other.prefix && self.contains(other.network)
+    }
+
     fn mask(self) -> u32 {
-        u32::MAX.checked_shl(32 - u32::from(self.prefix)).unwrap_or(0)
+        u32::MAX.checked_shl(32u32.saturating_sub(self.prefix.into())).unwrap_or(0)
     }
 
     /// Number of addresses in the range.

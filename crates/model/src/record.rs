@@ -11,6 +11,7 @@ use crate::load_balancing::{
     Certificate, Listener, LoadBalancer, Rule, Target, TargetGroup, TargetKey, TrustStore,
 };
 use crate::network::SubnetAllocation;
+use crate::network::resource::{InternetGateway, RouteTable, SecurityGroup, Vpc, VpcSubnet};
 use crate::repository::{ImageTag, RegistryImage, RegistrySettings, Repository, RepositoryBlob};
 use crate::secret::{Parameter, ParameterVersion, Secret, SecretVersion};
 use crate::service::{Service, ServiceDeployment, ServiceRevision};
@@ -199,6 +200,16 @@ records! {
     TrustStore("trust-store", String) = TrustStore => |r| r.path();
     /// A certificate, by its id.
     Certificate("certificate", String) = Certificate => |r| r.id.clone();
+    /// A VPC, by its id; so are what follows.
+    Vpc("vpc", String) = Vpc => |r| r.id.clone();
+    /// A VPC's subnet.
+    VpcSubnet("vpc-subnet", String) = VpcSubnet => |r| r.id.clone();
+    /// A security group.
+    SecurityGroup("security-group", String) = SecurityGroup => |r| r.id.clone();
+    /// An internet gateway.
+    InternetGateway("internet-gateway", String) = InternetGateway => |r| r.id.clone();
+    /// A route table.
+    RouteTable("route-table", String) = RouteTable => |r| r.id.clone();
 }
 
 fn encode<T: Serialize>(record: &T) -> Vec<u8> {

@@ -4,6 +4,7 @@
 //! only the paths that change. Every map is ordered: iteration is the same in every run.
 
 mod load_balancing;
+mod network;
 
 use crate::account::{AccessKey, AccountSetting, ClientToken};
 use crate::cluster::Cluster;
@@ -16,6 +17,7 @@ use crate::load_balancing::{
     Certificate, Listener, LoadBalancer, Rule, Target, TargetGroup, TargetKey, TrustStore,
 };
 use crate::network::SubnetAllocation;
+use crate::network::resource::{InternetGateway, RouteTable, SecurityGroup, Vpc, VpcSubnet};
 use crate::record::{Record, RecordKey};
 use crate::repository::{ImageTag, RegistryImage, RegistrySettings, Repository, RepositoryBlob};
 use crate::resources::ResourceAmount;
@@ -89,6 +91,11 @@ pub struct Snapshot {
     targets: Table<TargetKey, Target>,
     trust_stores: Table<String, TrustStore>,
     certificates: Table<String, Certificate>,
+    vpcs: Table<String, Vpc>,
+    vpc_subnets: Table<String, VpcSubnet>,
+    security_groups: Table<String, SecurityGroup>,
+    internet_gateways: Table<String, InternetGateway>,
+    route_tables: Table<String, RouteTable>,
     usage: OrdMap<ContainerInstanceKey, Arc<InstanceUsage>>,
     service_tasks: OrdMap<ServiceKey, OrdSet<TaskId>>,
     addresses: OrdMap<Ipv4Addr, TaskKey>,
@@ -175,6 +182,16 @@ lookups! {
     trust_store, trust_stores: String => TrustStore;
     /// The certificate with this id.
     certificate, certificates: String => Certificate;
+    /// The VPC with this id, if it has a record.
+    vpc, vpcs: String => Vpc;
+    /// The subnet with this id, if it has a record.
+    vpc_subnet, vpc_subnets: String => VpcSubnet;
+    /// The security group with this id, if it has a record.
+    security_group, security_groups: String => SecurityGroup;
+    /// The internet gateway with this id, if it has a record.
+    internet_gateway, internet_gateways: String => InternetGateway;
+    /// The route table with this id, if it has a record.
+    route_table, route_tables: String => RouteTable;
 }
 
 fn values<'a, K: Ord + Clone, T>(
@@ -238,6 +255,11 @@ impl Snapshot {
             RecordKey::Target(k) => of(&self.targets, k),
             RecordKey::TrustStore(k) => of(&self.trust_stores, k),
             RecordKey::Certificate(k) => of(&self.certificates, k),
+            RecordKey::Vpc(k) => of(&self.vpcs, k),
+            RecordKey::VpcSubnet(k) => of(&self.vpc_subnets, k),
+            RecordKey::SecurityGroup(k) => of(&self.security_groups, k),
+            RecordKey::InternetGateway(k) => of(&self.internet_gateways, k),
+            RecordKey::RouteTable(k) => of(&self.route_tables, k),
         }
     }
 
@@ -556,6 +578,11 @@ impl Snapshot {
             Record::Target(r) => insert!(targets, r.key.clone(), r),
             Record::TrustStore(r) => insert!(trust_stores, r.path(), r),
             Record::Certificate(r) => insert!(certificates, r.id.clone(), r),
+            Record::Vpc(r) => insert!(vpcs, r.id.clone(), r),
+            Record::VpcSubnet(r) => insert!(vpc_subnets, r.id.clone(), r),
+            Record::SecurityGroup(r) => insert!(security_groups, r.id.clone(), r),
+            Record::InternetGateway(r) => insert!(internet_gateways, r.id.clone(), r),
+            Record::RouteTable(r) => insert!(route_tables, r.id.clone(), r),
         }
     }
 
@@ -601,6 +628,11 @@ impl Snapshot {
             RecordKey::Target(k) => drop(self.targets.remove(k)),
             RecordKey::TrustStore(k) => drop(self.trust_stores.remove(k)),
             RecordKey::Certificate(k) => drop(self.certificates.remove(k)),
+            RecordKey::Vpc(k) => drop(self.vpcs.remove(k)),
+            RecordKey::VpcSubnet(k) => drop(self.vpc_subnets.remove(k)),
+            RecordKey::SecurityGroup(k) => drop(self.security_groups.remove(k)),
+            RecordKey::InternetGateway(k) => drop(self.internet_gateways.remove(k)),
+            RecordKey::RouteTable(k) => drop(self.route_tables.remove(k)),
         }
     }
 

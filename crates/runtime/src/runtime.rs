@@ -12,7 +12,9 @@ use crate::cgroup::Cgroups;
 use crate::error::io;
 use crate::host::{self, remove_directory};
 use crate::net::bridge::{Addresses, Bridges, mac_of_address, veth_name};
+use crate::net::enforcer::Enforcer;
 use crate::net::nft::{Publication, Table, TaskEndpoints};
+use crate::net::policy::{self, Layout, Policy};
 use crate::net::{self, nft};
 use crate::protocol::{BridgePort, CreateContainer, Failure, Request, Response};
 use crate::publisher::Publisher;
@@ -54,6 +56,7 @@ pub(crate) struct Inner {
     pub(crate) zygote: Zygote,
     table: Mutex<Table>,
     publisher: Publisher,
+    enforcer: Enforcer,
     addresses: Mutex<Addresses>,
     pub(crate) sandboxes: Mutex<BTreeMap<SandboxId, Arc<Sandbox>>>,
     /// Sandboxes that aren't in the map yet.
@@ -108,13 +111,23 @@ impl Runtime {
             host_tasks: cgroups.nft_name(&options.cgroup_root()),
         };
         nft::apply(&table.ruleset(&published)).await?;
+        let publisher = Publisher::start();
+        let layout = Layout {
+            table: policy_table(&options),
+            bridge: bridges.bridge.clone(),
+            vpc_bridge: bridges.vpc_bridge.clone(),
+            vpc_cidr: options.vpc_cidr,
+            resolvers: Vec::new(),
+        };
+        let enforcer = Enforcer::start(publisher.clone(), bridges.clone(), layout);
         let inner = Inner {
             options,
             bridges,
             cgroups,
             zygote,
             table: Mutex::new(table),
-            publisher: Publisher::start(),
+            publisher,
+            enforcer,
             addresses: Mutex::new(addresses),
             sandboxes: Mutex::new(sandboxes),
             making: Mutex::default(),
@@ -149,6 +162,12 @@ impl Runtime {
             table.ruleset(&published)
         };
         Ok(self.inner.publisher.apply(ruleset).await?)
+    }
+
+    /// Changes who may speak with whom among tasks in network mode awsvpc. The first policy that is
+    /// set makes everything else be dropped; until then whatever was in force stays.
+    pub fn change_policy(&self, change: impl FnOnce(&mut Policy)) {
+        self.inner.enforcer.change(change);
     }
 
     /// Makes a task's sandbox. Making one that exists answers the existing one.
@@ -296,6 +315,9 @@ impl Runtime {
     /// Starts a created container; answers its process id.
     pub async fn start_container(&self, sandbox: &SandboxId, name: &str) -> Result<i32, Error> {
         let owner = self.get(sandbox)?;
+        if matches!(owner.config.sandbox.network, NetworkMode::Awsvpc(_)) {
+            self.inner.enforcer.in_force().await?;
+        }
         match owner.call(Request::Start { name: name.to_owned() }).await {
             Some(Response::Container(info)) => Ok(match info.status {
                 ContainerStatus::Created { pid } | ContainerStatus::Running { pid, .. } => pid,
@@ -435,7 +457,8 @@ impl Runtime {
     }
 
     pub(crate) fn table_removal(&self) -> String {
-        locked(&self.inner.table).removal()
+        let policy = policy::removal(&policy_table(&self.inner.options));
+        locked(&self.inner.table).removal() + &policy
     }
 
     fn find(&self, id: &SandboxId) -> Option<Arc<Sandbox>> {
@@ -505,6 +528,11 @@ impl Inner {
         let _ = std::fs::remove_file(sandbox.directory.join("shim.json"));
         remove_directory(&sandbox.directory)
     }
+}
+
+/// The name of the security groups' table.
+fn policy_table(options: &RuntimeOptions) -> String {
+    format!("wharf_{}_groups", options.instance)
 }
 
 fn no_container(sandbox: &SandboxId, container: &str) -> Error {

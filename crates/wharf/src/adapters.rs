@@ -1,6 +1,7 @@
 //! Joins the layers: gives the gateway what it asks of control, history and keys.
 
 use async_trait::async_trait;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use wharf_control::{Balancers, SERVICE_EVENT, Sessions};
 use wharf_gateway::agent_sessions::{AgentSessions, AgentStream, SessionRequest};
@@ -8,6 +9,7 @@ use wharf_gateway::app::HistoryWriter;
 use wharf_gateway::context::{HistoryEntry, HistoryReader, RecentEntry, ServiceEvent, SoftState};
 use wharf_journal::{Event, History};
 use wharf_model::load_balancing::{ListenerStatus, TargetHealth, TargetKey};
+use wharf_model::network::Ipv4Range;
 use wharf_model::{ArnScope, ContainerInstanceKey, ServiceKey, Timestamp};
 use wharf_scheduler::{Connectivity, TargetHealthSource as _};
 
@@ -17,6 +19,8 @@ pub struct ControlSessions {
     pub agents: Arc<Sessions>,
     /// With balancers.
     pub balancers: Arc<Balancers>,
+    /// The name that this wharf's own bridges carry.
+    pub instance: String,
 }
 
 impl Connectivity for ControlSessions {
@@ -41,6 +45,12 @@ impl SoftState for ControlSessions {
     fn target_health(&self, target: &TargetKey) -> Option<TargetHealth> {
         self.balancers.target_health(target)
     }
+
+    fn routed(&self) -> Vec<Ipv4Range> {
+        // A host that doesn't tell its routes refuses an overlap when a task starts.
+        let table = std::fs::read_to_string("/proc/net/route").unwrap_or_default();
+        routes(&table, &[format!("wb-{}", self.instance), format!("wv-{}", self.instance)])
+    }
 }
 
 #[async_trait]
@@ -56,6 +66,21 @@ impl AgentSessions for ControlSessions {
     async fn accept_balancer(&self, stream: AgentStream) {
         self.balancers.serve(stream).await;
     }
+}
+
+/// The blocks of a route table in the kernel's form that lead to other interfaces than `own`; the
+/// default route is none.
+fn routes(table: &str, own: &[String]) -> Vec<Ipv4Range> {
+    let route = |line: &str| {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        let interface = *columns.first()?;
+        let hex = |n: usize| u32::from_str_radix(columns.get(n)?, 16).ok().map(u32::from_be);
+        let (network, mask) = (Ipv4Addr::from(hex(1)?), hex(7)?);
+        let prefix = u8::try_from(mask.leading_ones()).ok()?;
+        let is_other = prefix > 0 && !own.iter().any(|name| name == interface);
+        is_other.then_some(Ipv4Range { network, prefix })
+    };
+    table.lines().skip(1).filter_map(route).collect()
 }
 
 /// The history as the gateway reads and writes it.
@@ -104,5 +129,22 @@ impl HistoryWriter for GatewayHistory {
     fn append(&self, at: Timestamp, entry: HistoryEntry) {
         let HistoryEntry { subject, kind, body } = entry;
         self.history.record([Event::new(at.as_millis(), subject, kind, &body)]);
+    }
+}
+
+#[cfg(test)]
+mod route_tests {
+    use super::routes;
+
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn other_interfaces_routes_are_read() {
+        let table = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n\
+                     eth0\t00000000\t0102000A\t0003\t0\t0\t0\t00000000\t0\t0\t0\n\
+                     eth0\t0002000A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n\
+                     wv-1\t0000710A\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n";
+        let blocks = routes(table, &["wb-1".to_owned(), "wv-1".to_owned()]);
+        let blocks: Vec<String> = blocks.iter().map(ToString::to_string).collect();
+        assert_eq!(blocks, ["10.0.2.0/24"]);
     }
 }

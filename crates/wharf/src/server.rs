@@ -109,8 +109,11 @@ pub async fn run(
         credentials_life: roles::LIFE,
         open_certificate: open_certificate(&vault, &arns),
     });
-    let sessions =
-        Arc::new(ControlSessions { agents: control.sessions(), balancers: control.balancers() });
+    let sessions = Arc::new(ControlSessions {
+        agents: control.sessions(),
+        balancers: control.balancers(),
+        instance: data_dir.instance(),
+    });
     let gateway_history = Arc::new(GatewayHistory { history, arns });
     let endpoint = format!("http://{}", args.listen);
     let name = RegistryName::new(data_dir, args);

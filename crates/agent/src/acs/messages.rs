@@ -42,6 +42,11 @@ impl Acs {
                     None => Vec::new(),
                 }
             }
+            AcsMessage::NetworkPolicyMessage(message) => {
+                let runtime = &self.tasks.host().runtime;
+                runtime.change_policy(|known| super::policy::apply(known, &message));
+                Vec::new()
+            }
             other => {
                 tracing::warn!(kind = other.kind(), "a message that isn't for this agent: dropped");
                 Vec::new()

@@ -5,6 +5,7 @@
 //! manifest says which tasks should be there.
 
 mod messages;
+mod policy;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -190,7 +190,7 @@ fn agent(identity: &Verified, asked: Asked<'_>) -> Result<(), ApiError> {
     let may = match asked.service {
         // It speaks for its own instance's tasks alone: `ecs::state_change` looks at that.
         "ecs" => AGENT_ECS.contains(&asked.operation),
-        "ec2" => true,
+        "ec2" => asked.operation.starts_with("Describe"),
         "logs" => AGENT_LOGS.contains(&asked.operation),
         _ => FREE.contains(&(asked.service, asked.operation)),
     };

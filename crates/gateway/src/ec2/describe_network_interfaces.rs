@@ -3,7 +3,6 @@
 use super::filter::{Values, keep, one};
 use super::zone_id;
 use crate::context::{Context, Outcome, Result};
-use wharf_model::network::{DEFAULT_SECURITY_GROUP_ID, VPC_ID};
 use wharf_model::task::NetworkInterface as TaskInterface;
 use wharf_wire::ec2::types::{
     DescribeNetworkInterfacesRequest, DescribeNetworkInterfacesResult, GroupIdentifier,
@@ -74,18 +73,20 @@ fn value(context: &Context<'_>, interface: &NetworkInterface, name: &str) -> Val
         "owner-id" => one(context.account()),
         "status" => one("in-use"),
         "subnet-id" => text(&interface.subnet_id),
-        "vpc-id" => one(VPC_ID),
+        "vpc-id" => text(&interface.vpc_id),
         _ => None,
     }
 }
 
 fn view(context: &Context<'_>, interface: &TaskInterface, attachment: &str) -> NetworkInterface {
-    let zone = context.vpc.subnet(&interface.subnet_id).map(|s| s.availability_zone.clone());
+    let network = context.network();
+    let subnet = network.subnet(&interface.subnet_id);
+    let zone = subnet.as_ref().map(|s| s.availability_zone.clone());
     let ip = interface.private_ip.to_string();
     let dns = format!("ip-{}.{}.compute.internal", ip.replace('.', "-"), context.region());
     let group = |id: &String| GroupIdentifier {
         group_id: Some(id.clone()),
-        group_name: (id == DEFAULT_SECURITY_GROUP_ID).then(|| "default".to_owned()),
+        group_name: network.security_group(id).map(|g| g.name.clone()),
     };
     NetworkInterface {
         availability_zone_id: zone.as_deref().map(zone_id),
@@ -108,7 +109,7 @@ fn view(context: &Context<'_>, interface: &TaskInterface, attachment: &str) -> N
         source_dest_check: Some(true),
         status: Some("in-use".into()),
         subnet_id: Some(interface.subnet_id.clone()),
-        vpc_id: Some(VPC_ID.to_owned()),
+        vpc_id: subnet.map(|s| s.vpc_id.clone()),
         ..NetworkInterface::default()
     }
 }

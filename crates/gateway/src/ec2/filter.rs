@@ -20,7 +20,7 @@ pub fn passes(
         let name = filter.name.as_deref().unwrap_or_default();
         let has = match values(name) {
             Some(has) => has,
-            // Nothing of the built-in network has tags.
+            // No tag, then.
             None if name == "tag-key" || name.starts_with("tag:") => Vec::new(),
             None => {
                 return Err(error(

@@ -1,17 +1,30 @@
-//! The part of Amazon EC2 that shows the built-in network and the hosts. All of it only reads.
+//! The part of Amazon EC2 that networks need: VPCs, subnets, security groups, internet gateways and
+//! route tables, and what shows the hosts. [`resource`] and [`listing`] are what its operations share.
 
 pub mod filter;
 
 pub mod describe_availability_zones;
 pub mod describe_instances;
+pub mod describe_network_acls;
 pub mod describe_network_interfaces;
 pub mod describe_regions;
-pub mod describe_security_groups;
 pub mod describe_subnets;
 pub mod describe_vpcs;
+pub mod group_rules;
+pub mod internet_gateways;
+mod listing;
+mod permission;
+mod resource;
+pub mod route_tables;
+pub mod routes;
+pub mod security_groups;
+pub mod subnets;
+pub mod tags;
+pub mod vpcs;
 
 use crate::dispatch::{Call, Encoded};
 use crate::error::ApiError;
+use wharf_wire::Document;
 use wharf_wire::ec2::{Operation, operation};
 
 macro_rules! dispatch_table {
@@ -21,6 +34,9 @@ macro_rules! dispatch_table {
             operation: Operation,
             call: Call<'_>,
         ) -> Encoded {
+            if call.input.get("DryRun") == Some(&Document::Bool(true)) {
+                return Err(ApiError::new("DryRunOperation", 412, DRY_RUN));
+            }
             match operation {
                 $( Operation::$name => call.run::<operation::$name>($function).await, )*
             }
@@ -28,14 +44,52 @@ macro_rules! dispatch_table {
     };
 }
 
+/// What a caller who may hears of a dry run.
+const DRY_RUN: &str = "Request would have succeeded, but DryRun flag is set.";
+
 dispatch_table! {
+    AssociateRouteTable => route_tables::associate;
+    AttachInternetGateway => internet_gateways::attach;
+    AuthorizeSecurityGroupEgress => group_rules::authorize_egress;
+    AuthorizeSecurityGroupIngress => group_rules::authorize_ingress;
+    CreateInternetGateway => internet_gateways::create;
+    CreateRoute => routes::create;
+    CreateRouteTable => route_tables::create;
+    CreateSecurityGroup => security_groups::create;
+    CreateSubnet => subnets::create;
+    CreateTags => tags::create;
+    CreateVpc => vpcs::create;
+    DeleteInternetGateway => internet_gateways::delete;
+    DeleteRoute => routes::delete;
+    DeleteRouteTable => route_tables::delete;
+    DeleteSecurityGroup => security_groups::delete;
+    DeleteSubnet => subnets::delete;
+    DeleteTags => tags::delete;
+    DeleteVpc => vpcs::delete;
     DescribeAvailabilityZones => describe_availability_zones::describe_availability_zones;
     DescribeInstances => describe_instances::describe_instances;
+    DescribeInternetGateways => internet_gateways::describe;
+    DescribeNetworkAcls => describe_network_acls::describe_network_acls;
     DescribeNetworkInterfaces => describe_network_interfaces::describe_network_interfaces;
     DescribeRegions => describe_regions::describe_regions;
-    DescribeSecurityGroups => describe_security_groups::describe_security_groups;
+    DescribeRouteTables => route_tables::describe;
+    DescribeSecurityGroupRules => group_rules::describe;
+    DescribeSecurityGroups => security_groups::describe;
     DescribeSubnets => describe_subnets::describe_subnets;
+    DescribeTags => tags::describe;
+    DescribeVpcAttribute => vpcs::describe_attribute;
     DescribeVpcs => describe_vpcs::describe_vpcs;
+    DetachInternetGateway => internet_gateways::detach;
+    DisassociateRouteTable => route_tables::disassociate;
+    ModifySecurityGroupRules => group_rules::modify;
+    ModifySubnetAttribute => subnets::modify_attribute;
+    ModifyVpcAttribute => vpcs::modify_attribute;
+    ReplaceRoute => routes::replace;
+    ReplaceRouteTableAssociation => route_tables::replace_association;
+    RevokeSecurityGroupEgress => group_rules::revoke_egress;
+    RevokeSecurityGroupIngress => group_rules::revoke_ingress;
+    UpdateSecurityGroupRuleDescriptionsEgress => group_rules::describe_egress;
+    UpdateSecurityGroupRuleDescriptionsIngress => group_rules::describe_ingress;
 }
 
 /// An EC2 error.

@@ -1,8 +1,8 @@
-//! awsvpc configuration as callers send it, checked against the built-in VPC.
+//! awsvpc configuration as callers send it, checked against the networks that there are.
 
 use crate::context::Context;
 use crate::error::ApiError;
-use wharf_model::network::{AwsVpcConfiguration, DEFAULT_SECURITY_GROUP_ID};
+use wharf_model::network::AwsVpcConfiguration;
 use wharf_model::task_definition::LaunchType;
 use wharf_model::{NetworkMode, TaskDefinition};
 use wharf_wire::ecs::types;
@@ -47,21 +47,33 @@ fn checked(
         return Err(ApiError::invalid_parameter("subnets can not be empty."));
     }
     at_most("subnets", subnets.len(), MAX_SUBNETS)?;
+    let network = context.network();
+    let mut vpc_id = None;
     for subnet in &subnets {
-        if context.vpc.subnet(subnet).is_none() {
+        let Some(found) = network.subnet(subnet) else {
             return Err(ApiError::invalid_parameter(format!(
                 "Error retrieving subnet information for [{subnet}]: The subnet ID '{subnet}' \
                  does not exist (ErrorCode: InvalidSubnetID.NotFound)"
             )));
+        };
+        if vpc_id.as_ref().is_some_and(|id| *id != found.vpc_id) {
+            return Err(ApiError::invalid_parameter("Subnets must be in the same VPC."));
         }
+        vpc_id = Some(found.vpc_id.clone());
     }
     let security_groups = sent.security_groups.clone().unwrap_or_default();
     at_most("securityGroups", security_groups.len(), MAX_SECURITY_GROUPS)?;
     for group in &security_groups {
-        if group != DEFAULT_SECURITY_GROUP_ID {
+        let Some(found) = network.security_group(group) else {
             return Err(ApiError::invalid_parameter(format!(
                 "Error retrieving security group information for [{group}]: The security group \
                  '{group}' does not exist (ErrorCode: InvalidGroup.NotFound)"
+            )));
+        };
+        if vpc_id.as_ref() != Some(&found.vpc_id) {
+            return Err(ApiError::invalid_parameter(format!(
+                "Security group {group} does not appear to belong to the same VPC as the input \
+                 subnets."
             )));
         }
     }

@@ -7,7 +7,6 @@ use crate::ecs::present::timestamp;
 use crate::error::ApiError;
 use std::collections::BTreeMap;
 use wharf_model::load_balancing::{LoadBalancer, LoadBalancerType, Scheme};
-use wharf_model::network::VPC_ID;
 use wharf_model::{RecordKey, Transaction};
 use wharf_scheduler::load_balancing;
 use wharf_wire::elbv2::{ErrorCode, types};
@@ -53,12 +52,15 @@ impl Wanted {
         let source_nat = source_nat.is_some_and(|on| on.as_str() == "on");
         refuse("EnablePrefixForIpv6SourceNat", source_nat)?;
         let (subnets, mappings) = (input.subnets.as_ref(), input.subnet_mappings.as_ref());
+        let subnets = network::subnets(context, kind, subnets, mappings)?;
+        let vpc_id = network::vpc_of(context, &subnets);
+        let groups = input.security_groups.as_ref();
         Ok(Self {
             kind,
             name,
             scheme,
-            subnets: network::subnets(context, kind, subnets, mappings)?,
-            security_groups: network::security_groups(kind, input.security_groups.as_ref())?,
+            security_groups: network::security_groups(context, kind, &vpc_id, groups)?,
+            subnets,
             ip_address_type: network::ip_address_type(input.ip_address_type.as_ref())?,
         })
     }
@@ -139,7 +141,7 @@ pub(super) fn create(
         id,
         scheme: wanted.scheme,
         created_at: context.now,
-        vpc_id: VPC_ID.to_owned(),
+        vpc_id: network::vpc_of(context, &wanted.subnets),
         subnets: wanted.subnets,
         security_groups: wanted.security_groups,
         ip_address_type: wanted.ip_address_type,

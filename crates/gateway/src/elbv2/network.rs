@@ -5,7 +5,7 @@ use crate::context::{Context, Outcome, Result as OperationResult};
 use crate::error::ApiError;
 use std::collections::BTreeSet;
 use wharf_model::load_balancing::{LoadBalancer, LoadBalancerType};
-use wharf_model::network::DEFAULT_SECURITY_GROUP_ID;
+use wharf_model::network::VPC_ID;
 use wharf_wire::elbv2::{ErrorCode, types};
 
 /// `Subnets` or `SubnetMappings`, as ids.
@@ -29,15 +29,21 @@ pub(super) fn subnets(
     }
     let mapped = mappings.iter().filter_map(|mapping| mapping.subnet_id.as_ref());
     let ids: Vec<String> = subnets.iter().chain(mapped).cloned().collect();
-    let mut zones = BTreeSet::new();
+    let (mut zones, mut vpc) = (BTreeSet::new(), None::<String>);
     for id in &ids {
-        let subnet = context.vpc.subnet(id).ok_or_else(|| {
+        let subnet = context.network().subnet(id).ok_or_else(|| {
             error(
                 ErrorCode::SubnetNotFoundException,
                 format!("The subnet ID '{id}' does not exist"),
             )
         })?;
-        if !zones.insert(subnet.availability_zone.as_str()) {
+        if vpc.get_or_insert_with(|| subnet.vpc_id.clone()) != &subnet.vpc_id {
+            return Err(error(
+                ErrorCode::InvalidSubnetException,
+                "All subnets must belong to the same VPC",
+            ));
+        }
+        if !zones.insert(subnet.availability_zone.clone()) {
             return Err(error(
                 ErrorCode::InvalidConfigurationRequestException,
                 "A load balancer cannot be attached to multiple subnets in the same Availability \
@@ -56,17 +62,27 @@ pub(super) fn subnets(
     }
 }
 
+/// The VPC of these subnets.
+pub(super) fn vpc_of(context: &Context<'_>, subnets: &[String]) -> String {
+    let found = subnets.iter().find_map(|id| context.network().subnet(id));
+    found.map_or_else(|| VPC_ID.to_owned(), |subnet| subnet.vpc_id.clone())
+}
+
 /// `SecurityGroups`; those of an Application Load Balancer default to the VPC's.
 pub(super) fn security_groups(
+    context: &Context<'_>,
     kind: LoadBalancerType,
+    vpc_id: &str,
     sent: Option<&Vec<String>>,
 ) -> Result<Vec<String>, ApiError> {
+    let network = context.network();
     let mut groups: Vec<String> = sent.cloned().unwrap_or_default();
     groups.dedup();
     if groups.is_empty() && kind == LoadBalancerType::Application {
-        groups.push(DEFAULT_SECURITY_GROUP_ID.to_owned());
+        groups.extend(network.default_group(vpc_id).map(|group| group.id.clone()));
     }
-    if let Some(unknown) = groups.iter().find(|id| id.as_str() != DEFAULT_SECURITY_GROUP_ID) {
+    let in_vpc = |id: &String| network.security_group(id).is_some_and(|g| g.vpc_id == vpc_id);
+    if let Some(unknown) = groups.iter().find(|id| !in_vpc(id)) {
         return Err(error(
             ErrorCode::InvalidSecurityGroupException,
             format!("The security group '{unknown}' does not exist"),
@@ -92,7 +108,7 @@ pub(super) fn zones(
     load_balancer: &LoadBalancer,
 ) -> Vec<types::AvailabilityZone> {
     let zone = |id: &String| types::AvailabilityZone {
-        zone_name: context.vpc.subnet(id).map(|subnet| subnet.availability_zone.clone()),
+        zone_name: context.network().subnet(id).map(|subnet| subnet.availability_zone.clone()),
         subnet_id: Some(id.clone()),
         load_balancer_addresses: Some(Vec::new()),
         ..types::AvailabilityZone::default()
@@ -149,7 +165,8 @@ pub(super) fn set_security_groups(
         return Err(validation("At least one security group must be specified"));
     }
     let mut changing = LoadBalancer::clone(found);
-    changing.security_groups = security_groups(found.kind, input.security_groups.as_ref())?;
+    changing.security_groups =
+        security_groups(context, found.kind, &found.vpc_id, input.security_groups.as_ref())?;
     let output = types::SetSecurityGroupsOutput {
         security_group_ids: Some(changing.security_groups.clone()),
         ..types::SetSecurityGroupsOutput::default()

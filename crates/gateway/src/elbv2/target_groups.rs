@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use wharf_model::load_balancing::{
     HealthCheck, Protocol, ProtocolVersion, TargetGroup, TargetType,
 };
-use wharf_model::network::VPC_ID;
 use wharf_model::{RecordKey, Transaction};
 use wharf_scheduler::load_balancing::Usage;
 use wharf_wire::elbv2::{ErrorCode, types};
@@ -24,7 +23,7 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn of(input: &types::CreateTargetGroupInput) -> Result<Self, ApiError> {
+    fn of(context: &Context<'_>, input: &types::CreateTargetGroupInput) -> Result<Self, ApiError> {
         let name = input.name.clone().unwrap_or_default();
         names::check("Target group", &name)?;
         let target_type = match input.target_type.as_ref().map(types::TargetTypeEnum::as_str) {
@@ -48,7 +47,7 @@ impl Wanted {
         let port = u16::try_from(port).map_err(|_| validation("A port must be specified"))?;
         match input.vpc_id.as_deref() {
             None => return Err(validation("A VPC ID must be specified")),
-            Some(VPC_ID) => {}
+            Some(id) if context.network().vpc(id).is_some() => {}
             Some(other) => {
                 return Err(validation(format!("The VPC ID '{other}' is not found")));
             }
@@ -117,7 +116,7 @@ pub(super) fn create(
     context: &Context<'_>,
     input: &types::CreateTargetGroupInput,
 ) -> OperationResult<types::CreateTargetGroupOutput> {
-    let wanted = Wanted::of(input)?;
+    let wanted = Wanted::of(context, input)?;
     let tags = tags::added(&[], input.tags.as_ref())?;
     let usage = Usage::of(context.snapshot);
     let answer = |group: &TargetGroup| types::CreateTargetGroupOutput {
@@ -149,7 +148,7 @@ pub(super) fn create(
         protocol: wanted.protocol,
         protocol_version: wanted.protocol_version,
         port: wanted.port,
-        vpc_id: VPC_ID.to_owned(),
+        vpc_id: input.vpc_id.clone().unwrap_or_default(),
         target_type: wanted.target_type,
         ip_address_type: "ipv4".to_owned(),
         health_check: wanted.health_check,

@@ -69,8 +69,10 @@ fn located(
                     "The IP address '{id}' is not within the VPC, nor a private address"
                 )));
             }
-            let in_vpc = context.vpc.range.contains(address);
-            let subnet = context.vpc.subnets.iter().find(|s| s.range.contains(address));
+            let network = context.network();
+            let vpc = network.vpc(&group.vpc_id);
+            let in_vpc = vpc.is_some_and(|vpc| vpc.range.contains(address));
+            let subnet = network.subnets().into_iter().find(|s| s.range.contains(address));
             let zone = subnet.map(|subnet| subnet.availability_zone.clone());
             let zone = match (sent.availability_zone.as_deref(), in_vpc) {
                 (Some(named), true) if named != "all" && zone.as_deref() != Some(named) => {

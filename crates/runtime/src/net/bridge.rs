@@ -29,6 +29,8 @@ pub struct Bridges {
     pub gateway: Ipv4Addr,
     /// The bridge of the VPC.
     pub vpc_bridge: String,
+    /// The built-in VPC's block.
+    pub vpc_cidr: Ipv4Cidr,
 }
 
 impl Bridges {
@@ -45,22 +47,7 @@ impl Bridges {
         let mut netlink = Netlink::open().map_err(failed("open a netlink socket"))?;
         let bridge = format!("wb-{instance}");
         let vpc_bridge = format!("wv-{instance}");
-        let own: Vec<u32> = netlink
-            .links()
-            .map_err(failed("list interfaces"))?
-            .into_iter()
-            .filter(|link| link.name == bridge || link.name == vpc_bridge)
-            .map(|link| link.index)
-            .collect();
-        let routed: Vec<Ipv4Cidr> = netlink
-            .routes()
-            .map_err(failed("list routes"))?
-            .into_iter()
-            .filter(|(block, interface)| {
-                block.prefix() > 0 && !interface.is_some_and(|index| own.contains(&index))
-            })
-            .map(|(block, _)| block)
-            .collect();
+        let routed = routed_elsewhere(&mut netlink, &[&bridge, &vpc_bridge])?;
         refuse_overlap(vpc_cidr, &routed)?;
         let kept_at = root.join("network.json");
         let bridge_cidr = match bridge_cidr {
@@ -86,15 +73,49 @@ impl Bridges {
             add_address(&mut netlink, &bridge, address, 32)?;
         }
         set_sysctl("net/ipv4/ip_forward", "1")?;
+        // Tasks of the VPCs are isolated from each other on the bridge: the host answers for their
+        // addresses, at once, and routes between them. There its rules apply.
+        set_sysctl(&format!("net/ipv4/conf/{vpc_bridge}/proxy_arp_pvlan"), "1")?;
+        set_sysctl(&format!("net/ipv4/neigh/{vpc_bridge}/proxy_delay"), "0")?;
+        set_sysctl(&format!("net/ipv4/conf/{vpc_bridge}/send_redirects"), "0")?;
+        isolate_ports(&mut netlink, &vpc_bridge)?;
         // 127.0.0.1:port reaches a container; the raw chain keeps the way back closed.
         set_sysctl(&format!("net/ipv4/conf/{bridge}/route_localnet"), "1")?;
-        Ok(Self { bridge, bridge_cidr, gateway, vpc_bridge })
+        Ok(Self { bridge, bridge_cidr, gateway, vpc_bridge, vpc_cidr })
     }
 
     /// Puts a subnet's gateway on the VPC bridge.
     pub fn add_vpc_gateway(&self, gateway: Ipv4Addr, prefix: u8) -> Result<(), Error> {
         let mut netlink = Netlink::open().map_err(failed("open a netlink socket"))?;
+        if let Ok(block) = Ipv4Cidr::new(gateway, prefix)
+            && !self.vpc_cidr.contains(gateway)
+        {
+            let own = [self.bridge.as_str(), self.vpc_bridge.as_str()];
+            refuse_overlap(block, &routed_elsewhere(&mut netlink, &own)?)?;
+        }
         add_address(&mut netlink, &self.vpc_bridge, gateway, prefix)
+    }
+
+    /// Routes a further VPC's block to the VPC bridge, so that other wharfs see it as taken.
+    pub fn add_network(&self, block: Ipv4Cidr) -> Result<(), Error> {
+        let mut netlink = Netlink::open().map_err(failed("open a netlink socket"))?;
+        let own = [self.bridge.as_str(), self.vpc_bridge.as_str()];
+        refuse_overlap(block, &routed_elsewhere(&mut netlink, &own)?)?;
+        let router = block.nth(1).ok_or(Error::NoFreeAddress(block))?;
+        add_address(&mut netlink, &self.vpc_bridge, router, block.prefix())
+    }
+
+    /// Takes from the VPC bridge the gateways that are in none of these blocks, nor in `vpc`.
+    pub fn forget_networks(&self, blocks: &[Ipv4Cidr], vpc: Ipv4Cidr) -> Result<(), Error> {
+        let what = || format!("take addresses from {}", self.vpc_bridge);
+        let mut netlink = Netlink::open().map_err(failed("open a netlink socket"))?;
+        let index = super::index_of(&self.vpc_bridge)?;
+        for (address, prefix) in netlink.addresses(index).map_err(failed(what()))? {
+            if !vpc.contains(address) && !blocks.iter().any(|block| block.contains(address)) {
+                netlink.delete_address(index, address, prefix).map_err(failed(what()))?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes both bridges.
@@ -178,6 +199,34 @@ fn add_address(
     let link = netlink.link(name).map_err(failed(what()))?;
     let index = link.ok_or_else(|| Error::NoBridge(name.to_owned()))?.index;
     netlink.add_address(index, address, prefix).map_err(failed(what()))
+}
+
+/// The blocks that the host routes to interfaces other than `own`.
+fn routed_elsewhere(netlink: &mut Netlink, own: &[&str]) -> Result<Vec<Ipv4Cidr>, Error> {
+    let own: Vec<u32> = netlink
+        .links()
+        .map_err(failed("list interfaces"))?
+        .into_iter()
+        .filter(|link| own.contains(&link.name.as_str()))
+        .map(|link| link.index)
+        .collect();
+    let routes = netlink.routes().map_err(failed("list routes"))?.into_iter();
+    let elsewhere = routes.filter(|(block, interface)| {
+        block.prefix() > 0 && !interface.is_some_and(|index| own.contains(&index))
+    });
+    Ok(elsewhere.map(|(block, _)| block).collect())
+}
+
+/// Isolates the ports that the bridge has already: tasks that an earlier version connected.
+fn isolate_ports(netlink: &mut Netlink, bridge: &str) -> Result<(), Error> {
+    let index = super::index_of(bridge)?;
+    for link in netlink.links().map_err(failed("list interfaces"))? {
+        if link.controller == Some(index) {
+            let what = format!("isolate {}", link.name);
+            netlink.set_port(&link.name, true).map_err(failed(what))?;
+        }
+    }
+    Ok(())
 }
 
 fn refuse_overlap(wanted: Ipv4Cidr, routed: &[Ipv4Cidr]) -> Result<(), Error> {

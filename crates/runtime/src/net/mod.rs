@@ -6,9 +6,11 @@
 
 pub mod bridge;
 pub mod counters;
+pub(crate) mod enforcer;
 pub(crate) mod lock;
 pub mod netlink;
 pub mod nft;
+pub mod policy;
 pub mod ports;
 
 use std::io;

@@ -120,17 +120,19 @@ impl Netlink {
         self.new_link(message)
     }
 
-    /// Lets a bridge's port send back what came in through it. By message: the same setting in
-    /// /sys is tried again and again, busily, for as long as another holds the kernel's lock.
-    pub fn set_hairpin(&mut self, name: &str) -> io::Result<()> {
+    /// Sets up a bridge's port: it sends back what came in through it and, if `isolated`, isn't
+    /// bridged to other isolated ones. By message: the same settings in /sys are tried again and
+    /// again, busily, for as long as another holds the kernel's lock.
+    pub fn set_port(&mut self, name: &str, isolated: bool) -> io::Result<()> {
         let mut message = LinkMessage::default();
         message.attributes = vec![
             LinkAttribute::IfName(name.to_owned()),
             LinkAttribute::LinkInfo(vec![
                 LinkInfo::PortKind(InfoPortKind::Bridge),
-                LinkInfo::PortData(InfoPortData::BridgePort(vec![InfoBridgePort::HairpinMode(
-                    true,
-                )])),
+                LinkInfo::PortData(InfoPortData::BridgePort(vec![
+                    InfoBridgePort::HairpinMode(true),
+                    InfoBridgePort::Isolated(isolated),
+                ])),
             ]),
         ];
         self.call(RouteNetlinkMessage::NewLink(message), NLM_F_ACK).map(drop)
@@ -169,6 +171,24 @@ impl Netlink {
         }
         let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE;
         self.call(RouteNetlinkMessage::NewAddress(message), flags).map(drop)
+    }
+
+    /// The IPv4 addresses of an interface, each with its prefix.
+    pub fn addresses(&mut self, index: u32) -> io::Result<Vec<(Ipv4Addr, u8)>> {
+        let mut message = AddressMessage::default();
+        message.header.family = AddressFamily::Inet;
+        let answers = self.call(RouteNetlinkMessage::GetAddress(message), NLM_F_DUMP)?;
+        let own = answers.into_iter().filter_map(|answer| match answer {
+            RouteNetlinkMessage::NewAddress(message) if message.header.index == index => {
+                let prefix = message.header.prefix_len;
+                message.attributes.into_iter().find_map(|attribute| match attribute {
+                    AddressAttribute::Local(IpAddr::V4(address)) => Some((address, prefix)),
+                    _ => None,
+                })
+            }
+            _ => None,
+        });
+        Ok(own.collect())
     }
 
     /// Takes an address from an interface; one that it doesn't have is no error.

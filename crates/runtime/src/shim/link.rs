@@ -39,6 +39,7 @@ pub(super) fn connect_task(config: &ShimConfig) -> Result<Option<OwnedFd>, Error
         address: eni.address,
         prefix: eni.prefix,
         gateway: eni.gateway,
+        isolated: true,
     };
     connect(netns.as_fd(), &interface)?;
     Ok(Some(netns))
@@ -64,6 +65,7 @@ pub(super) fn connect_container(config: &ShimConfig, container: &Container) -> R
         address: port.address,
         prefix: port.prefix,
         gateway: port.gateway,
+        isolated: false,
     };
     connect(netns.as_fd(), &interface)
 }
@@ -75,10 +77,12 @@ struct Interface<'a> {
     address: Ipv4Addr,
     prefix: u8,
     gateway: Ipv4Addr,
+    /// Reaches other isolated ones by the host's routing alone, where security groups apply.
+    isolated: bool,
 }
 
 fn connect(netns: BorrowedFd<'_>, interface: &Interface<'_>) -> Result<(), Error> {
-    let Interface { bridge, veth, mac, address, prefix, gateway } = *interface;
+    let Interface { bridge, veth, mac, address, prefix, gateway, isolated } = *interface;
     let mut host = Netlink::open().map_err(failed("open a netlink socket"))?;
     let bridge = index_of(bridge)?;
     let pair = VethPair {
@@ -91,7 +95,7 @@ fn connect(netns: BorrowedFd<'_>, interface: &Interface<'_>) -> Result<(), Error
     host.add_veth(&pair).map_err(failed(format!("make interface {veth}")))?;
     // Where bridged packets pass through netfilter, a container that calls its own host port is
     // answered by the bridge, back through the port that it came from.
-    host.set_hairpin(veth).map_err(failed(format!("set {veth} to hairpin mode")))?;
+    host.set_port(veth, isolated).map_err(failed(format!("set up the bridge's port {veth}")))?;
     within(netns, || {
         let what = || format!("give {address} to {TASK_INTERFACE}");
         let mut inside = Netlink::open().map_err(failed("open a netlink socket"))?;

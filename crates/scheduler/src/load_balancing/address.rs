@@ -2,7 +2,7 @@
 
 use crate::task::address::Addresses;
 use std::net::Ipv4Addr;
-use wharf_model::network::{AwsVpcConfiguration, BuiltinVpc, SubnetAllocation};
+use wharf_model::network::{AwsVpcConfiguration, BuiltinVpc, Network, SubnetAllocation};
 use wharf_model::{RecordKey, Snapshot, Transaction};
 
 /// What the allocation record of addresses on hosts is filed under.
@@ -35,7 +35,7 @@ pub fn task_address(
 ) -> Option<Ipv4Addr> {
     let network =
         AwsVpcConfiguration { subnets: subnets.to_vec(), ..AwsVpcConfiguration::default() };
-    let mut addresses = Addresses::new(snapshot, vpc, &network);
+    let mut addresses = Addresses::new(snapshot, &Network::new(snapshot, vpc), &network);
     let (_, address) = addresses.take(None)?;
     addresses.commit(transaction);
     Some(address)

@@ -6,7 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-use wharf_model::network::{AwsVpcConfiguration, BuiltinVpc, Subnet, SubnetAllocation};
+use std::sync::Arc;
+use wharf_model::network::resource::VpcSubnet;
+use wharf_model::network::{AwsVpcConfiguration, Network, SubnetAllocation};
 use wharf_model::{RecordKey, Snapshot, Transaction};
 
 /// First address of a subnet that tasks get: as in a VPC the four before it are reserved.
@@ -17,31 +19,34 @@ const RESERVED: u64 = 5;
 /// Gives out addresses during one launch.
 pub(crate) struct Addresses<'a> {
     snapshot: &'a Snapshot,
-    subnets: Vec<&'a Subnet>,
+    subnets: Vec<Arc<VpcSubnet>>,
     taken: BTreeSet<Ipv4Addr>,
-    sequences: BTreeMap<&'a str, u64>,
+    sequences: BTreeMap<String, u64>,
 }
 
 impl<'a> Addresses<'a> {
     /// Addresses in the configuration's subnets.
     pub(crate) fn new(
         snapshot: &'a Snapshot,
-        vpc: &'a BuiltinVpc,
+        networks: &Network<'_>,
         network: &AwsVpcConfiguration,
     ) -> Self {
-        let subnets = network.subnets.iter().filter_map(|id| vpc.subnet(id)).collect();
+        let subnets = network.subnets.iter().filter_map(|id| networks.subnet(id)).collect();
         Self { snapshot, subnets, taken: BTreeSet::new(), sequences: BTreeMap::new() }
     }
 
     /// A free address; in a subnet of the host's zone where there is one, else in the first of
     /// the subnets that has room (an overlay spans all hosts, so any subnet will do).
-    pub(crate) fn take(&mut self, zone: Option<&str>) -> Option<(&'a Subnet, Ipv4Addr)> {
+    pub(crate) fn take(&mut self, zone: Option<&str>) -> Option<(Arc<VpcSubnet>, Ipv4Addr)> {
         let mut order = self.subnets.clone();
         order.sort_by_key(|s| Some(s.availability_zone.as_str()) != zone);
-        order.into_iter().find_map(|subnet| Some((subnet, self.take_from(subnet)?)))
+        order.into_iter().find_map(|subnet| {
+            let address = self.take_from(&subnet)?;
+            Some((subnet, address))
+        })
     }
 
-    fn take_from(&mut self, subnet: &'a Subnet) -> Option<Ipv4Addr> {
+    fn take_from(&mut self, subnet: &VpcSubnet) -> Option<Ipv4Addr> {
         let size = subnet.range.size().saturating_sub(RESERVED);
         let recorded = self.snapshot.subnet_allocation(&subnet.id).map_or(0, |a| a.sequence);
         let sequence = *self.sequences.get(subnet.id.as_str()).unwrap_or(&recorded);
@@ -50,7 +55,7 @@ impl<'a> Addresses<'a> {
             let address = subnet.range.nth(u32::try_from(offset).ok()?);
             let free = self.snapshot.is_free_address(address);
             if free && self.taken.insert(address) {
-                self.sequences.insert(&subnet.id, sequence.wrapping_add(step + 1));
+                self.sequences.insert(subnet.id.clone(), sequence.wrapping_add(step + 1));
                 return Some(address);
             }
         }
@@ -60,9 +65,9 @@ impl<'a> Addresses<'a> {
     /// Writes the allocation records.
     pub(crate) fn commit(self, transaction: &mut Transaction) {
         for (subnet, sequence) in self.sequences {
-            let key = RecordKey::SubnetAllocation(subnet.to_owned());
+            let key = RecordKey::SubnetAllocation(subnet.clone());
             transaction.read(key.clone(), self.snapshot.revision_of(&key));
-            transaction.put(SubnetAllocation { subnet_id: subnet.to_owned(), sequence });
+            transaction.put(SubnetAllocation { subnet_id: subnet, sequence });
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::placement::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use wharf_model::network::{AwsVpcConfiguration, BuiltinVpc, DEFAULT_SECURITY_GROUP_ID};
+use wharf_model::network::{AwsVpcConfiguration, BuiltinVpc, Network};
 use wharf_model::task::TaskOverride;
 use wharf_model::task_definition::{
     EPHEMERAL_STORAGE, LaunchType, PlacementConstraint, PlacementStrategy,
@@ -126,7 +126,9 @@ pub fn launch(
     let mut transaction = Transaction::new();
     let awsvpc = request.task_definition.effective_network_mode() == NetworkMode::Awsvpc;
     let network = request.network.filter(|_| awsvpc);
-    let mut addresses = network.map(|n| Addresses::new(snapshot, request.vpc, n));
+    let networks = Network::new(snapshot, request.vpc);
+    let mut addresses = network.map(|n| Addresses::new(snapshot, &networks, n));
+    let groups = network.map(|n| groups(&networks, n)).unwrap_or_default();
     let mut gpus = Gpus::new(snapshot, request.cluster);
     let mut used = BTreeSet::new();
     let mut tasks = Vec::with_capacity(hosts.len());
@@ -134,9 +136,9 @@ pub fn launch(
         let zone = snapshot
             .container_instance(&host)
             .and_then(|i| i.attribute_value("ecs.availability-zone"));
-        let interface = match (&mut addresses, network) {
-            (Some(addresses), Some(network)) => match addresses.take(zone) {
-                Some((subnet, ip)) => Some(interface(&mut ids, &subnet.id, ip, network)),
+        let interface = match &mut addresses {
+            Some(addresses) => match addresses.take(zone) {
+                Some((subnet, ip)) => Some(interface(&mut ids, &subnet.id, ip, &groups)),
                 None => {
                     failures.push(no_address(&host));
                     continue;
@@ -249,23 +251,29 @@ fn no_address(host: &ContainerInstanceKey) -> Failure {
     }
 }
 
+/// The groups of a configuration; its VPC's default one where it names none.
+fn groups(networks: &Network<'_>, network: &AwsVpcConfiguration) -> Vec<String> {
+    if !network.security_groups.is_empty() {
+        return network.security_groups.clone();
+    }
+    let subnet = network.subnets.iter().find_map(|id| networks.subnet(id));
+    let default = subnet.and_then(|s| networks.default_group(&s.vpc_id));
+    default.map(|g| g.id.clone()).into_iter().collect()
+}
+
 fn interface(
     ids: &mut IdSource,
     subnet: &str,
     private_ip: std::net::Ipv4Addr,
-    network: &AwsVpcConfiguration,
+    security_groups: &[String],
 ) -> NetworkInterface {
-    let mut security_groups = network.security_groups.clone();
-    if security_groups.is_empty() {
-        security_groups.push(DEFAULT_SECURITY_GROUP_ID.to_owned());
-    }
     NetworkInterface {
         attachment_id: ids.uuid(),
         eni_id: format!("eni-{}", ids.hex17()),
         mac_address: ids.mac_address(),
         private_ip,
         subnet_id: subnet.to_owned(),
-        security_groups,
+        security_groups: security_groups.to_vec(),
         status: "PRECREATED".to_owned(),
     }
 }

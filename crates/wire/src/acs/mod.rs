@@ -5,8 +5,10 @@
 //! needs, it checks itself.
 
 pub mod docker;
+mod network;
 mod task;
 
+pub use network::*;
 pub use task::*;
 
 use crate::agent_message::{envelope, message};
@@ -24,6 +26,7 @@ envelope! {
         AttachTaskNetworkInterfacesMessage,
         AttachInstanceNetworkInterfacesMessage,
         ConfirmAttachmentMessage,
+        NetworkPolicyMessage,
         TaskManifestMessage,
         TaskStopVerificationMessage,
         TaskStopVerificationAck,

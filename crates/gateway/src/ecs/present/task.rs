@@ -101,7 +101,7 @@ fn availability_zone(
     instance: Option<&ContainerInstance>,
 ) -> Option<String> {
     let interface = record.network_interface.as_ref();
-    let subnet = interface.and_then(|i| context.vpc.subnet(&i.subnet_id));
+    let subnet = interface.and_then(|i| context.network().subnet(&i.subnet_id));
     let of_instance = || instance?.attribute_value(AVAILABILITY_ZONE).map(str::to_owned);
     subnet.map(|s| s.availability_zone.clone()).or_else(of_instance)
 }

@@ -19,13 +19,48 @@ pub const SERVICE: crate::Service = crate::Service {
 };
 
 operations! {
+    AssociateRouteTable(AssociateRouteTableRequest, AssociateRouteTableResult);
+    AttachInternetGateway(AttachInternetGatewayRequest, crate::Empty);
+    AuthorizeSecurityGroupEgress(AuthorizeSecurityGroupEgressRequest, AuthorizeSecurityGroupEgressResult);
+    AuthorizeSecurityGroupIngress(AuthorizeSecurityGroupIngressRequest, AuthorizeSecurityGroupIngressResult);
+    CreateInternetGateway(CreateInternetGatewayRequest, CreateInternetGatewayResult);
+    CreateRoute(CreateRouteRequest, CreateRouteResult);
+    CreateRouteTable(CreateRouteTableRequest, CreateRouteTableResult);
+    CreateSecurityGroup(CreateSecurityGroupRequest, CreateSecurityGroupResult);
+    CreateSubnet(CreateSubnetRequest, CreateSubnetResult);
+    CreateTags(CreateTagsRequest, crate::Empty);
+    CreateVpc(CreateVpcRequest, CreateVpcResult);
+    DeleteInternetGateway(DeleteInternetGatewayRequest, crate::Empty);
+    DeleteRoute(DeleteRouteRequest, crate::Empty);
+    DeleteRouteTable(DeleteRouteTableRequest, crate::Empty);
+    DeleteSecurityGroup(DeleteSecurityGroupRequest, DeleteSecurityGroupResult);
+    DeleteSubnet(DeleteSubnetRequest, crate::Empty);
+    DeleteTags(DeleteTagsRequest, crate::Empty);
+    DeleteVpc(DeleteVpcRequest, crate::Empty);
     DescribeAvailabilityZones(DescribeAvailabilityZonesRequest, DescribeAvailabilityZonesResult);
     DescribeInstances(DescribeInstancesRequest, DescribeInstancesResult);
+    DescribeInternetGateways(DescribeInternetGatewaysRequest, DescribeInternetGatewaysResult);
+    DescribeNetworkAcls(DescribeNetworkAclsRequest, DescribeNetworkAclsResult);
     DescribeNetworkInterfaces(DescribeNetworkInterfacesRequest, DescribeNetworkInterfacesResult);
     DescribeRegions(DescribeRegionsRequest, DescribeRegionsResult);
+    DescribeRouteTables(DescribeRouteTablesRequest, DescribeRouteTablesResult);
+    DescribeSecurityGroupRules(DescribeSecurityGroupRulesRequest, DescribeSecurityGroupRulesResult);
     DescribeSecurityGroups(DescribeSecurityGroupsRequest, DescribeSecurityGroupsResult);
     DescribeSubnets(DescribeSubnetsRequest, DescribeSubnetsResult);
+    DescribeTags(DescribeTagsRequest, DescribeTagsResult);
+    DescribeVpcAttribute(DescribeVpcAttributeRequest, DescribeVpcAttributeResult);
     DescribeVpcs(DescribeVpcsRequest, DescribeVpcsResult);
+    DetachInternetGateway(DetachInternetGatewayRequest, crate::Empty);
+    DisassociateRouteTable(DisassociateRouteTableRequest, crate::Empty);
+    ModifySecurityGroupRules(ModifySecurityGroupRulesRequest, ModifySecurityGroupRulesResult);
+    ModifySubnetAttribute(ModifySubnetAttributeRequest, crate::Empty);
+    ModifyVpcAttribute(ModifyVpcAttributeRequest, crate::Empty);
+    ReplaceRoute(ReplaceRouteRequest, crate::Empty);
+    ReplaceRouteTableAssociation(ReplaceRouteTableAssociationRequest, ReplaceRouteTableAssociationResult);
+    RevokeSecurityGroupEgress(RevokeSecurityGroupEgressRequest, RevokeSecurityGroupEgressResult);
+    RevokeSecurityGroupIngress(RevokeSecurityGroupIngressRequest, RevokeSecurityGroupIngressResult);
+    UpdateSecurityGroupRuleDescriptionsEgress(UpdateSecurityGroupRuleDescriptionsEgressRequest, UpdateSecurityGroupRuleDescriptionsEgressResult);
+    UpdateSecurityGroupRuleDescriptionsIngress(UpdateSecurityGroupRuleDescriptionsIngressRequest, UpdateSecurityGroupRuleDescriptionsIngressResult);
 }
 
 errors! {}

@@ -79,6 +79,15 @@ pub static INSTANCE_SECONDARY_INTERFACE_PRIVATE_IP_ADDRESS_LIST: Schema = Schema
     "item",
 );
 
+pub static INTERNET_GATEWAY_ATTACHMENT_LIST: Schema =
+    Schema::named_list("InternetGatewayAttachmentList", &INTERNET_GATEWAY_ATTACHMENT, "item");
+
+pub static INTERNET_GATEWAY_ID_LIST: Schema =
+    Schema::named_list("InternetGatewayIdList", &prelude::STRING, "item");
+
+pub static INTERNET_GATEWAY_LIST: Schema =
+    Schema::named_list("InternetGatewayList", &INTERNET_GATEWAY, "item");
+
 pub static IP_PERMISSION_LIST: Schema =
     Schema::named_list("IpPermissionList", &IP_PERMISSION, "item");
 
@@ -93,6 +102,17 @@ pub static IPV6_PREFIXES_LIST: Schema =
 pub static IPV6_RANGE_LIST: Schema = Schema::named_list("Ipv6RangeList", &IPV6_RANGE, "item");
 
 pub static LICENSE_LIST: Schema = Schema::named_list("LicenseList", &LICENSE_CONFIGURATION, "item");
+
+pub static NETWORK_ACL_ASSOCIATION_LIST: Schema =
+    Schema::named_list("NetworkAclAssociationList", &NETWORK_ACL_ASSOCIATION, "item");
+
+pub static NETWORK_ACL_ENTRY_LIST: Schema =
+    Schema::named_list("NetworkAclEntryList", &NETWORK_ACL_ENTRY, "item");
+
+pub static NETWORK_ACL_ID_STRING_LIST: Schema =
+    Schema::named_list("NetworkAclIdStringList", &prelude::STRING, "item");
+
+pub static NETWORK_ACL_LIST: Schema = Schema::named_list("NetworkAclList", &NETWORK_ACL, "item");
 
 pub static NETWORK_INTERFACE_ID_LIST: Schema =
     Schema::named_list("NetworkInterfaceIdList", &prelude::STRING, "item");
@@ -117,6 +137,9 @@ pub static PREFIX_LIST_ID_LIST: Schema =
 
 pub static PRODUCT_CODE_LIST: Schema = Schema::named_list("ProductCodeList", &PRODUCT_CODE, "item");
 
+pub static PROPAGATING_VGW_LIST: Schema =
+    Schema::named_list("PropagatingVgwList", &PROPAGATING_VGW, "item");
+
 pub static REGION_GEOGRAPHY_LIST: Schema =
     Schema::named_list("RegionGeographyList", &REGION_GEOGRAPHY, "item");
 
@@ -127,8 +150,38 @@ pub static REGION_NAME_STRING_LIST: Schema =
 
 pub static RESERVATION_LIST: Schema = Schema::named_list("ReservationList", &RESERVATION, "item");
 
+pub static RESOURCE_ID_LIST: Schema = Schema::list("ResourceIdList", &prelude::STRING);
+
+pub static REVOKED_SECURITY_GROUP_RULE_LIST: Schema =
+    Schema::named_list("RevokedSecurityGroupRuleList", &REVOKED_SECURITY_GROUP_RULE, "item");
+
+pub static ROUTE_LIST: Schema = Schema::named_list("RouteList", &ROUTE, "item");
+
+pub static ROUTE_TABLE_ASSOCIATION_LIST: Schema =
+    Schema::named_list("RouteTableAssociationList", &ROUTE_TABLE_ASSOCIATION, "item");
+
+pub static ROUTE_TABLE_ID_STRING_LIST: Schema =
+    Schema::named_list("RouteTableIdStringList", &prelude::STRING, "item");
+
+pub static ROUTE_TABLE_LIST: Schema = Schema::named_list("RouteTableList", &ROUTE_TABLE, "item");
+
 pub static SECURITY_GROUP_LIST: Schema =
     Schema::named_list("SecurityGroupList", &SECURITY_GROUP, "item");
+
+pub static SECURITY_GROUP_RULE_DESCRIPTION_LIST: Schema = Schema::named_list(
+    "SecurityGroupRuleDescriptionList",
+    &SECURITY_GROUP_RULE_DESCRIPTION,
+    "item",
+);
+
+pub static SECURITY_GROUP_RULE_ID_LIST: Schema =
+    Schema::named_list("SecurityGroupRuleIdList", &prelude::STRING, "item");
+
+pub static SECURITY_GROUP_RULE_LIST: Schema =
+    Schema::named_list("SecurityGroupRuleList", &SECURITY_GROUP_RULE, "item");
+
+pub static SECURITY_GROUP_RULE_UPDATE_LIST: Schema =
+    Schema::named_list("SecurityGroupRuleUpdateList", &SECURITY_GROUP_RULE_UPDATE, "item");
 
 pub static SUBNET_ID_STRING_LIST: Schema =
     Schema::named_list("SubnetIdStringList", &prelude::STRING, "SubnetId");
@@ -141,7 +194,13 @@ pub static SUBNET_IPV6_CIDR_BLOCK_ASSOCIATION_SET: Schema = Schema::named_list(
 
 pub static SUBNET_LIST: Schema = Schema::named_list("SubnetList", &SUBNET, "item");
 
+pub static TAG_DESCRIPTION_LIST: Schema =
+    Schema::named_list("TagDescriptionList", &TAG_DESCRIPTION, "item");
+
 pub static TAG_LIST: Schema = Schema::named_list("TagList", &TAG, "item");
+
+pub static TAG_SPECIFICATION_LIST: Schema =
+    Schema::named_list("TagSpecificationList", &TAG_SPECIFICATION, "item");
 
 pub static USER_ID_GROUP_PAIR_LIST: Schema =
     Schema::named_list("UserIdGroupPairList", &USER_ID_GROUP_PAIR, "item");

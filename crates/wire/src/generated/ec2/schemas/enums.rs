@@ -135,6 +135,140 @@ pub static PLATFORM_VALUES: Schema = Schema::new("PlatformValues", Kind::String(
 pub static PRODUCT_CODE_VALUES: Schema =
     Schema::new("ProductCodeValues", Kind::String(&["devpay", "marketplace"]));
 
+pub static RESOURCE_TYPE: Schema = Schema::new(
+    "ResourceType",
+    Kind::String(&[
+        "capacity-reservation",
+        "client-vpn-endpoint",
+        "customer-gateway",
+        "carrier-gateway",
+        "coip-pool",
+        "declarative-policies-report",
+        "dedicated-host",
+        "dhcp-options",
+        "egress-only-internet-gateway",
+        "elastic-ip",
+        "elastic-gpu",
+        "export-image-task",
+        "export-instance-task",
+        "fleet",
+        "fpga-image",
+        "host-reservation",
+        "image",
+        "image-usage-report",
+        "import-image-task",
+        "import-snapshot-task",
+        "instance",
+        "instance-event-window",
+        "internet-gateway",
+        "ipam",
+        "ipam-pool",
+        "ipam-scope",
+        "ipv4pool-ec2",
+        "ipv6pool-ec2",
+        "key-pair",
+        "launch-template",
+        "local-gateway",
+        "local-gateway-route-table",
+        "local-gateway-virtual-interface",
+        "local-gateway-virtual-interface-group",
+        "local-gateway-route-table-vpc-association",
+        "local-gateway-route-table-virtual-interface-group-association",
+        "natgateway",
+        "network-acl",
+        "network-interface",
+        "network-insights-analysis",
+        "network-insights-path",
+        "network-insights-access-scope",
+        "network-insights-access-scope-analysis",
+        "outpost-lag",
+        "placement-group",
+        "prefix-list",
+        "replace-root-volume-task",
+        "reserved-instances",
+        "route-table",
+        "security-group",
+        "security-group-rule",
+        "service-link-virtual-interface",
+        "snapshot",
+        "spot-fleet-request",
+        "spot-instances-request",
+        "subnet",
+        "subnet-cidr-reservation",
+        "traffic-mirror-filter",
+        "traffic-mirror-session",
+        "traffic-mirror-target",
+        "transit-gateway",
+        "transit-gateway-attachment",
+        "transit-gateway-connect-peer",
+        "transit-gateway-multicast-domain",
+        "transit-gateway-policy-table",
+        "transit-gateway-metering-policy",
+        "transit-gateway-route-table",
+        "transit-gateway-route-table-announcement",
+        "volume",
+        "vpc",
+        "vpc-endpoint",
+        "vpc-endpoint-connection",
+        "vpc-endpoint-service",
+        "vpc-endpoint-service-permission",
+        "vpc-peering-connection",
+        "vpn-connection",
+        "vpn-gateway",
+        "vpc-flow-log",
+        "capacity-reservation-fleet",
+        "traffic-mirror-filter-rule",
+        "vpc-endpoint-connection-device-type",
+        "verified-access-instance",
+        "verified-access-group",
+        "verified-access-endpoint",
+        "verified-access-policy",
+        "verified-access-trust-provider",
+        "vpn-connection-device-type",
+        "vpc-block-public-access-exclusion",
+        "vpc-encryption-control",
+        "route-server",
+        "route-server-endpoint",
+        "route-server-peer",
+        "ipam-resource-discovery",
+        "ipam-resource-discovery-association",
+        "instance-connect-endpoint",
+        "verified-access-endpoint-target",
+        "ipam-external-resource-verification-token",
+        "capacity-block",
+        "mac-modification-task",
+        "ipam-prefix-list-resolver",
+        "ipam-policy",
+        "ipam-prefix-list-resolver-target",
+        "secondary-interface",
+        "secondary-network",
+        "secondary-subnet",
+        "capacity-manager-data-export",
+        "vpn-concentrator",
+        "ipam-pool-allocation",
+    ]),
+);
+
+pub static ROUTE_ORIGIN: Schema = Schema::new(
+    "RouteOrigin",
+    Kind::String(&[
+        "CreateRouteTable",
+        "CreateRoute",
+        "EnableVgwRoutePropagation",
+        "Advertisement",
+    ]),
+);
+
+pub static ROUTE_STATE: Schema =
+    Schema::new("RouteState", Kind::String(&["active", "blackhole", "filtered"]));
+
+pub static ROUTE_TABLE_ASSOCIATION_STATE_CODE: Schema = Schema::new(
+    "RouteTableAssociationStateCode",
+    Kind::String(&["associating", "associated", "disassociating", "disassociated", "failed"]),
+);
+
+pub static RULE_ACTION: Schema = Schema::new("RuleAction", Kind::String(&["allow", "deny"]));
+
 pub static SECONDARY_INTERFACE_STATUS: Schema =
     Schema::new("SecondaryInterfaceStatus", Kind::String(&["available", "in-use"]));
 
@@ -170,6 +304,11 @@ pub static TENANCY: Schema =
 pub static VIRTUALIZATION_TYPE: Schema =
     Schema::new("VirtualizationType", Kind::String(&["hvm", "paravirtual"]));
 
+pub static VPC_ATTRIBUTE_NAME: Schema = Schema::new(
+    "VpcAttributeName",
+    Kind::String(&["enableDnsSupport", "enableDnsHostnames", "enableNetworkAddressUsageMetrics"]),
+);
+
 pub static VPC_CIDR_BLOCK_STATE_CODE: Schema = Schema::new(
     "VpcCidrBlockStateCode",
     Kind::String(&[
@@ -186,6 +325,9 @@ pub static VPC_ENCRYPTION_CONTROL_EXCLUSION_STATE: Schema = Schema::new(
     "VpcEncryptionControlExclusionState",
     Kind::String(&["enabling", "enabled", "disabling", "disabled"]),
 );
+
+pub static VPC_ENCRYPTION_CONTROL_EXCLUSION_STATE_INPUT: Schema =
+    Schema::new("VpcEncryptionControlExclusionStateInput", Kind::String(&["enable", "disable"]));
 
 pub static VPC_ENCRYPTION_CONTROL_MODE: Schema =
     Schema::new("VpcEncryptionControlMode", Kind::String(&["monitor", "enforce"]));

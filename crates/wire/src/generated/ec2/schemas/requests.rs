@@ -9,6 +9,225 @@ use crate::schema::prelude;
 #[allow(unused_imports)]
 use crate::schema::{Kind, List, Member, Schema, SchemaRef, TimestampFormat};
 
+pub static ASSOCIATE_ROUTE_TABLE_REQUEST: Schema = Schema::structure(
+    "AssociateRouteTableRequest",
+    &[
+        Member::new("GatewayId", &prelude::STRING),
+        Member::new("PublicIpv4Pool", &prelude::STRING),
+        Member::new("DryRun", &prelude::BOOLEAN).location("dryRun"),
+        Member::new("SubnetId", &prelude::STRING).location("subnetId"),
+        Member::new("RouteTableId", &prelude::STRING).required().location("routeTableId"),
+    ],
+);
+
+pub static ATTACH_INTERNET_GATEWAY_REQUEST: Schema = Schema::structure(
+    "AttachInternetGatewayRequest",
+    &[
+        Member::new("DryRun", &prelude::BOOLEAN).location("dryRun"),
+        Member::new("InternetGatewayId", &prelude::STRING).required().location("internetGatewayId"),
+        Member::new("VpcId", &prelude::STRING).required().location("vpcId"),
+    ],
+);
+
+pub static AUTHORIZE_SECURITY_GROUP_EGRESS_REQUEST: Schema = Schema::structure(
+    "AuthorizeSecurityGroupEgressRequest",
+    &[
+        Member::new("TagSpecifications", &TAG_SPECIFICATION_LIST).location("TagSpecification"),
+        Member::new("DryRun", &prelude::BOOLEAN).location("dryRun"),
+        Member::new("GroupId", &prelude::STRING).required().location("groupId"),
+        Member::new("SourceSecurityGroupName", &prelude::STRING)
+            .location("sourceSecurityGroupName"),
+        Member::new("SourceSecurityGroupOwnerId", &prelude::STRING)
+            .location("sourceSecurityGroupOwnerId"),
+        Member::new("IpProtocol", &prelude::STRING).location("ipProtocol"),
+        Member::new("FromPort", &prelude::INTEGER).location("fromPort"),
+        Member::new("ToPort", &prelude::INTEGER).location("toPort"),
+        Member::new("CidrIp", &prelude::STRING).location("cidrIp"),
+        Member::new("IpPermissions", &IP_PERMISSION_LIST).location("ipPermissions"),
+    ],
+);
+
+pub static AUTHORIZE_SECURITY_GROUP_INGRESS_REQUEST: Schema = Schema::structure(
+    "AuthorizeSecurityGroupIngressRequest",
+    &[
+        Member::new("CidrIp", &prelude::STRING),
+        Member::new("FromPort", &prelude::INTEGER),
+        Member::new("GroupId", &prelude::STRING),
+        Member::new("GroupName", &prelude::STRING),
+        Member::new("IpPermissions", &IP_PERMISSION_LIST),
+        Member::new("IpProtocol", &prelude::STRING),
+        Member::new("SourceSecurityGroupName", &prelude::STRING),
+        Member::new("SourceSecurityGroupOwnerId", &prelude::STRING),
+        Member::new("ToPort", &prelude::INTEGER),
+        Member::new("TagSpecifications", &TAG_SPECIFICATION_LIST).location("TagSpecification"),
+        Member::new("DryRun", &prelude::BOOLEAN).location("dryRun"),
+    ],
+);
+
+pub static CREATE_INTERNET_GATEWAY_REQUEST: Schema = Schema::structure(
+    "CreateInternetGatewayRequest",
+    &[
+        Member::new("TagSpecifications", &TAG_SPECIFICATION_LIST).location("TagSpecification"),
+        Member::new("DryRun", &prelude::BOOLEAN).location("dryRun"),
+    ],
+);
+
+pub static CREATE_ROUTE_REQUEST: Schema = Schema::structure(
+    "CreateRouteRequest",
+    &[
+        Member::new("DestinationPrefixListId", &prelude::STRING),
+        Member::new("VpcEndpointId", &prelude::STRING),
+        Member::new("TransitGatewayId", &prelude::STRING),
+        Member::new("LocalGatewayId", &prelude::STRING),
+        Member::new("CarrierGatewayId", &prelude::STRING),
+        Member::new("CoreNetworkArn", &prelude::STRING),
+        Member::new("OdbNetworkArn", &prelude::STRING),
+        Member::new("DryRun", &prelude::BOOLEAN).location("dryRun"),
+        Member::new("RouteTableId", &prelude::STRING).required().location("routeTableId"),
+        Member::new("DestinationCidrBlock", &prelude::STRING).location("destinationCidrBlock"),
+        Member::new("GatewayId", &prelude::STRING).location("gatewayId"),
+        Member::new("DestinationIpv6CidrBlock", &prelude::STRING)
+            .location("destinationIpv6CidrBlock"),
+        Member::new("EgressOnlyInternetGatewayId", &prelude::STRING)
+            .location("egressOnlyInternetGatewayId"),
+        Member::new("InstanceId", &prelude::STRING).location("instanceId"),
+        Member::new("NetworkInterfaceId", &prelude::STRING).location("networkInterfaceId"),
+        Member::new("VpcPeeringConnectionId", &prelude::STRING).location("vpcPeeringConnectionId"),
+        Member::new("NatGatewayId", &prelude::STRING).location("natGatewayId"),
+    ],
+);
+
+pub static CREATE_ROUTE_TABLE_REQUEST: Schema = Schema::structure(
+    "CreateRouteTableRequest",
+    &[
+        Member::new("TagSpecifications", &TAG_SPECIFICATION_LIST).location("TagSpecification"),
+        Member::new("ClientToken", &prelude::STRING),
+        Member::new("DryRun", &prelude::BOOLEAN).location("dryRun"),
+        Member::new("VpcId", &prelude::STRING).required().location("vpcId"),
+    ],
+);
+
+pub static CREATE_SECURITY_GROUP_REQUEST: Schema = Schema::structure(
+    "CreateSecurityGroupRequest",
+    &[
+        Member::new("Description", &prelude::STRING).required().location("GroupDescription"),
+        Member::new("GroupName", &prelude::STRING).required(),
+        Member::new("VpcId", &prelude::STRING),
+        Member::new("TagSpecifications", &TAG_SPECIFICATION_LIST).location("TagSpecification"),
+        Member::new("DryRun", &prelude::BOOLEAN).location("dryRun"),
+    ],
+);
+
+pub static CREATE_SUBNET_REQUEST: Schema = Schema::structure(
+    "CreateSubnetRequest",
+    &[
+        Member::new("TagSpecifications", &TAG_SPECIFICATION_LIST).location("TagSpecification"),
+        Member::new("AvailabilityZone", &prelude::STRING),
+        Member::new("AvailabilityZoneId", &prelude::STRING),
+        Member::new("CidrBlock", &prelude::STRING),
+        Member::new("Ipv6CidrBlock", &prelude::STRING),
+        Member::new("OutpostArn", &prelude::STRING),
+        Member::new("VpcId", &prelude::STRING).required(),
+        Member::new("Ipv6Native", &prelude::BOOLEAN),
+        Member::new("Ipv4IpamPoolId", &prelude::STRING),
+        Member::new("Ipv4NetmaskLength", &prelude::INTEGER),
+        Member::new("Ipv6IpamPoolId", &prelude::STRING),
+        Member::new("Ipv6NetmaskLength", &prelude::INTEGER),
+        Member::new("DryRun", &prelude::BOOLEAN).location("dryRun"),
+    ],
+);
+
+pub static CREATE_TAGS_REQUEST: Schema = Schema::structure(
+    "CreateTagsRequest",
+    &[
+        Member::new("DryRun", &prelude::BOOLEAN).location("dryRun"),
+        Member::new("Resources", &RESOURCE_ID_LIST).required().location("ResourceId"),
+        Member::new("Tags", &TAG_LIST).required().location("Tag"),
+    ],
+);
+
+pub static CREATE_VPC_REQUEST: Schema = Schema::structure(
+    "CreateVpcRequest",
+    &[
+        Member::new("CidrBlock", &prelude::STRING),
+        Member::new("Ipv6Pool", &prelude::STRING),
+        Member::new("Ipv6CidrBlock", &prelude::STRING),
+        Member::new("Ipv4IpamPoolId", &prelude::STRING),
+        Member::new("Ipv4NetmaskLength", &prelude::INTEGER),
+        Member::new("Ipv6IpamPoolId", &prelude::STRING),
+        Member::new("Ipv6NetmaskLength", &prelude::INTEGER),
+        Member::new("Ipv6CidrBlockNetworkBorderGroup", &prelude::STRING),
+        Member::new("VpcEncryptionControl", &VPC_ENCRYPTION_CONTROL_CONFIGURATION),
+        Member::new("TagSpecifications", &TAG_SPECIFICATION_LIST).location("TagSpecification"),
+        Member::new("DryRun", &prelude::BOOLEAN).location("dryRun"),
+        Member::new("InstanceTenancy", &TENANCY).location("instanceTenancy"),
+        Member::new("AmazonProvidedIpv6CidrBlock", &prelude::BOOLEAN)
+            .location("amazonProvidedIpv6CidrBlock"),
+    ],
+);
+
+pub static DELETE_INTERNET_GATEWAY_REQUEST: Schema = Schema::structure(
+    "DeleteInternetGatewayRequest",
+    &[
+        Member::new("DryRun", &prelude::BOOLEAN).location("dryRun"),
+        Member::new("InternetGatewayId", &prelude::STRING).required().location("internetGatewayId"),
+    ],
+);
+
+pub static DELETE_ROUTE_REQUEST: Schema = Schema::structure(
+    "DeleteRouteRequest",
+    &[
+        Member::new("DestinationPrefixListId", &prelude::STRING),
+        Member::new("DryRun", &prelude::BOOLEAN).location("dryRun"),
+        Member::new("RouteTableId", &prelude::STRING).required().location("routeTableId"),
+        Member::new("DestinationCidrBlock", &prelude::STRING).location("destinationCidrBlock"),
+        Member::new("DestinationIpv6CidrBlock", &prelude::STRING)
+            .location("destinationIpv6CidrBlock"),
+    ],
+);
+
+pub static DELETE_ROUTE_TABLE_REQUEST: Schema = Schema::structure(
+    "DeleteRouteTableRequest",
+    &[
+        Member::new("DryRun", &prelude::BOOLEAN).location("dryRun"),
+        Member::new("RouteTableId", &prelude::STRING).required().location("routeTableId"),
+    ],
+);
+
+pub static DELETE_SECURITY_GROUP_REQUEST: Schema = Schema::structure(
+    "DeleteSecurityGroupRequest",
+    &[
+        Member::new("GroupId", &prelude::STRING),
+        Member::new("GroupName", &prelude::STRING),
+        Member::new("DryRun", &prelude::BOOLEAN).location("dryRun"),
+    ],
+);
+
+pub static DELETE_SUBNET_REQUEST: Schema = Schema::structure(
+    "DeleteSubnetRequest",
+    &[
+        Member::new("SubnetId", &prelude::STRING).required(),
+        Member::new("DryRun", &prelude::BOOLEAN).location("dryRun"),
+    ],
+);
+
+pub static DELETE_TAGS_REQUEST: Schema = Schema::structure(
+    "DeleteTagsRequest",
+    &[
+        Member::new("DryRun", &prelude::BOOLEAN).location("dryRun"),
+        Member::new("Resources", &RESOURCE_ID_LIST).required().location("resourceId"),
+        Member::new("Tags", &TAG_LIST).location("tag"),
+    ],
+);
+
+pub static DELETE_VPC_REQUEST: Schema = Schema::structure(
+    "DeleteVpcRequest",
+    &[
+        Member::new("VpcId", &prelude::STRING).required(),
+        Member::new("DryRun", &prelude::BOOLEAN).location("dryRun"),
+    ],
+);
+
 pub static DESCRIBE_AVAILABILITY_ZONES_REQUEST: Schema = Schema::structure(
     "DescribeAvailabilityZonesRequest",
     &[
@@ -29,6 +248,28 @@ pub static DESCRIBE_INSTANCES_REQUEST: Schema = Schema::structure(
         Member::new("Filters", &FILTER_LIST).location("Filter"),
         Member::new("NextToken", &prelude::STRING).location("nextToken"),
         Member::new("MaxResults", &prelude::INTEGER).location("maxResults"),
+    ],
+);
+
+pub static DESCRIBE_INTERNET_GATEWAYS_REQUEST: Schema = Schema::structure(
+    "DescribeInternetGatewaysRequest",
+    &[
+        Member::new("NextToken", &prelude::STRING),
+        Member::new("MaxResults", &DESCRIBE_INTERNET_GATEWAYS_MAX_RESULTS),
+        Member::new("DryRun", &prelude::BOOLEAN).location("dryRun"),
+        Member::new("InternetGatewayIds", &INTERNET_GATEWAY_ID_LIST).location("internetGatewayId"),
+        Member::new("Filters", &FILTER_LIST).location("Filter"),
+    ],
+);
+
+pub static DESCRIBE_NETWORK_ACLS_REQUEST: Schema = Schema::structure(
+    "DescribeNetworkAclsRequest",
+    &[
+        Member::new("NextToken", &prelude::STRING),
+        Member::new("MaxResults", &DESCRIBE_NETWORK_ACLS_MAX_RESULTS),
+        Member::new("DryRun", &prelude::BOOLEAN).location("dryRun"),
+        Member::new("NetworkAclIds", &NETWORK_ACL_ID_STRING_LIST).location("NetworkAclId"),
+        Member::new("Filters", &FILTER_LIST).location("Filter"),
     ],
 );
 
@@ -55,6 +296,29 @@ pub static DESCRIBE_REGIONS_REQUEST: Schema = Schema::structure(
     ],
 );
 
+pub static DESCRIBE_ROUTE_TABLES_REQUEST: Schema = Schema::structure(
+    "DescribeRouteTablesRequest",
+    &[
+        Member::new("NextToken", &prelude::STRING),
+        Member::new("MaxResults", &DESCRIBE_ROUTE_TABLES_MAX_RESULTS),
+        Member::new("DryRun", &prelude::BOOLEAN).location("dryRun"),
+        Member::new("RouteTableIds", &ROUTE_TABLE_ID_STRING_LIST).location("RouteTableId"),
+        Member::new("Filters", &FILTER_LIST).location("Filter"),
+    ],
+);
+
+pub static DESCRIBE_SECURITY_GROUP_RULES_REQUEST: Schema = Schema::structure(
+    "DescribeSecurityGroupRulesRequest",
+    &[
+        Member::new("Filters", &FILTER_LIST).location("Filter"),
+        Member::new("SecurityGroupRuleIds", &SECURITY_GROUP_RULE_ID_LIST)
+            .location("SecurityGroupRuleId"),
+        Member::new("DryRun", &prelude::BOOLEAN),
+        Member::new("NextToken", &prelude::STRING),
+        Member::new("MaxResults", &DESCRIBE_SECURITY_GROUP_RULES_MAX_RESULTS),
+    ],
+);
+
 pub static DESCRIBE_SECURITY_GROUPS_REQUEST: Schema = Schema::structure(
     "DescribeSecurityGroupsRequest",
     &[
@@ -78,6 +342,25 @@ pub static DESCRIBE_SUBNETS_REQUEST: Schema = Schema::structure(
     ],
 );
 
+pub static DESCRIBE_TAGS_REQUEST: Schema = Schema::structure(
+    "DescribeTagsRequest",
+    &[
+        Member::new("DryRun", &prelude::BOOLEAN).location("dryRun"),
+        Member::new("Filters", &FILTER_LIST).location("Filter"),
+        Member::new("MaxResults", &prelude::INTEGER).location("maxResults"),
+        Member::new("NextToken", &prelude::STRING).location("nextToken"),
+    ],
+);
+
+pub static DESCRIBE_VPC_ATTRIBUTE_REQUEST: Schema = Schema::structure(
+    "DescribeVpcAttributeRequest",
+    &[
+        Member::new("Attribute", &VPC_ATTRIBUTE_NAME).required(),
+        Member::new("VpcId", &prelude::STRING).required(),
+        Member::new("DryRun", &prelude::BOOLEAN).location("dryRun"),
+    ],
+);
+
 pub static DESCRIBE_VPCS_REQUEST: Schema = Schema::structure(
     "DescribeVpcsRequest",
     &[
@@ -86,5 +369,156 @@ pub static DESCRIBE_VPCS_REQUEST: Schema = Schema::structure(
         Member::new("NextToken", &prelude::STRING),
         Member::new("MaxResults", &DESCRIBE_VPCS_MAX_RESULTS),
         Member::new("DryRun", &prelude::BOOLEAN).location("dryRun"),
+    ],
+);
+
+pub static DETACH_INTERNET_GATEWAY_REQUEST: Schema = Schema::structure(
+    "DetachInternetGatewayRequest",
+    &[
+        Member::new("DryRun", &prelude::BOOLEAN).location("dryRun"),
+        Member::new("InternetGatewayId", &prelude::STRING).required().location("internetGatewayId"),
+        Member::new("VpcId", &prelude::STRING).required().location("vpcId"),
+    ],
+);
+
+pub static DISASSOCIATE_ROUTE_TABLE_REQUEST: Schema = Schema::structure(
+    "DisassociateRouteTableRequest",
+    &[
+        Member::new("DryRun", &prelude::BOOLEAN).location("dryRun"),
+        Member::new("AssociationId", &prelude::STRING).required().location("associationId"),
+    ],
+);
+
+pub static MODIFY_SECURITY_GROUP_RULES_REQUEST: Schema = Schema::structure(
+    "ModifySecurityGroupRulesRequest",
+    &[
+        Member::new("GroupId", &prelude::STRING).required(),
+        Member::new("SecurityGroupRules", &SECURITY_GROUP_RULE_UPDATE_LIST)
+            .required()
+            .location("SecurityGroupRule"),
+        Member::new("DryRun", &prelude::BOOLEAN),
+    ],
+);
+
+pub static MODIFY_SUBNET_ATTRIBUTE_REQUEST: Schema = Schema::structure(
+    "ModifySubnetAttributeRequest",
+    &[
+        Member::new("AssignIpv6AddressOnCreation", &ATTRIBUTE_BOOLEAN_VALUE),
+        Member::new("MapPublicIpOnLaunch", &ATTRIBUTE_BOOLEAN_VALUE),
+        Member::new("SubnetId", &prelude::STRING).required().location("subnetId"),
+        Member::new("MapCustomerOwnedIpOnLaunch", &ATTRIBUTE_BOOLEAN_VALUE),
+        Member::new("CustomerOwnedIpv4Pool", &prelude::STRING),
+        Member::new("EnableDns64", &ATTRIBUTE_BOOLEAN_VALUE),
+        Member::new("PrivateDnsHostnameTypeOnLaunch", &HOSTNAME_TYPE),
+        Member::new("EnableResourceNameDnsARecordOnLaunch", &ATTRIBUTE_BOOLEAN_VALUE),
+        Member::new("EnableResourceNameDnsAAAARecordOnLaunch", &ATTRIBUTE_BOOLEAN_VALUE),
+        Member::new("EnableLniAtDeviceIndex", &prelude::INTEGER),
+        Member::new("DisableLniAtDeviceIndex", &ATTRIBUTE_BOOLEAN_VALUE),
+    ],
+);
+
+pub static MODIFY_VPC_ATTRIBUTE_REQUEST: Schema = Schema::structure(
+    "ModifyVpcAttributeRequest",
+    &[
+        Member::new("EnableDnsHostnames", &ATTRIBUTE_BOOLEAN_VALUE),
+        Member::new("EnableDnsSupport", &ATTRIBUTE_BOOLEAN_VALUE),
+        Member::new("VpcId", &prelude::STRING).required().location("vpcId"),
+        Member::new("EnableNetworkAddressUsageMetrics", &ATTRIBUTE_BOOLEAN_VALUE),
+    ],
+);
+
+pub static REPLACE_ROUTE_REQUEST: Schema = Schema::structure(
+    "ReplaceRouteRequest",
+    &[
+        Member::new("DestinationPrefixListId", &prelude::STRING),
+        Member::new("VpcEndpointId", &prelude::STRING),
+        Member::new("LocalTarget", &prelude::BOOLEAN),
+        Member::new("TransitGatewayId", &prelude::STRING),
+        Member::new("LocalGatewayId", &prelude::STRING),
+        Member::new("CarrierGatewayId", &prelude::STRING),
+        Member::new("CoreNetworkArn", &prelude::STRING),
+        Member::new("OdbNetworkArn", &prelude::STRING),
+        Member::new("DryRun", &prelude::BOOLEAN).location("dryRun"),
+        Member::new("RouteTableId", &prelude::STRING).required().location("routeTableId"),
+        Member::new("DestinationCidrBlock", &prelude::STRING).location("destinationCidrBlock"),
+        Member::new("GatewayId", &prelude::STRING).location("gatewayId"),
+        Member::new("DestinationIpv6CidrBlock", &prelude::STRING)
+            .location("destinationIpv6CidrBlock"),
+        Member::new("EgressOnlyInternetGatewayId", &prelude::STRING)
+            .location("egressOnlyInternetGatewayId"),
+        Member::new("InstanceId", &prelude::STRING).location("instanceId"),
+        Member::new("NetworkInterfaceId", &prelude::STRING).location("networkInterfaceId"),
+        Member::new("VpcPeeringConnectionId", &prelude::STRING).location("vpcPeeringConnectionId"),
+        Member::new("NatGatewayId", &prelude::STRING).location("natGatewayId"),
+    ],
+);
+
+pub static REPLACE_ROUTE_TABLE_ASSOCIATION_REQUEST: Schema = Schema::structure(
+    "ReplaceRouteTableAssociationRequest",
+    &[
+        Member::new("DryRun", &prelude::BOOLEAN).location("dryRun"),
+        Member::new("AssociationId", &prelude::STRING).required().location("associationId"),
+        Member::new("RouteTableId", &prelude::STRING).required().location("routeTableId"),
+    ],
+);
+
+pub static REVOKE_SECURITY_GROUP_EGRESS_REQUEST: Schema = Schema::structure(
+    "RevokeSecurityGroupEgressRequest",
+    &[
+        Member::new("SecurityGroupRuleIds", &SECURITY_GROUP_RULE_ID_LIST)
+            .location("SecurityGroupRuleId"),
+        Member::new("DryRun", &prelude::BOOLEAN).location("dryRun"),
+        Member::new("GroupId", &prelude::STRING).required().location("groupId"),
+        Member::new("SourceSecurityGroupName", &prelude::STRING)
+            .location("sourceSecurityGroupName"),
+        Member::new("SourceSecurityGroupOwnerId", &prelude::STRING)
+            .location("sourceSecurityGroupOwnerId"),
+        Member::new("IpProtocol", &prelude::STRING).location("ipProtocol"),
+        Member::new("FromPort", &prelude::INTEGER).location("fromPort"),
+        Member::new("ToPort", &prelude::INTEGER).location("toPort"),
+        Member::new("CidrIp", &prelude::STRING).location("cidrIp"),
+        Member::new("IpPermissions", &IP_PERMISSION_LIST).location("ipPermissions"),
+    ],
+);
+
+pub static REVOKE_SECURITY_GROUP_INGRESS_REQUEST: Schema = Schema::structure(
+    "RevokeSecurityGroupIngressRequest",
+    &[
+        Member::new("CidrIp", &prelude::STRING),
+        Member::new("FromPort", &prelude::INTEGER),
+        Member::new("GroupId", &prelude::STRING),
+        Member::new("GroupName", &prelude::STRING),
+        Member::new("IpPermissions", &IP_PERMISSION_LIST),
+        Member::new("IpProtocol", &prelude::STRING),
+        Member::new("SourceSecurityGroupName", &prelude::STRING),
+        Member::new("SourceSecurityGroupOwnerId", &prelude::STRING),
+        Member::new("ToPort", &prelude::INTEGER),
+        Member::new("SecurityGroupRuleIds", &SECURITY_GROUP_RULE_ID_LIST)
+            .location("SecurityGroupRuleId"),
+        Member::new("DryRun", &prelude::BOOLEAN).location("dryRun"),
+    ],
+);
+
+pub static UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_EGRESS_REQUEST: Schema = Schema::structure(
+    "UpdateSecurityGroupRuleDescriptionsEgressRequest",
+    &[
+        Member::new("DryRun", &prelude::BOOLEAN),
+        Member::new("GroupId", &prelude::STRING),
+        Member::new("GroupName", &prelude::STRING),
+        Member::new("IpPermissions", &IP_PERMISSION_LIST),
+        Member::new("SecurityGroupRuleDescriptions", &SECURITY_GROUP_RULE_DESCRIPTION_LIST)
+            .location("SecurityGroupRuleDescription"),
+    ],
+);
+
+pub static UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_INGRESS_REQUEST: Schema = Schema::structure(
+    "UpdateSecurityGroupRuleDescriptionsIngressRequest",
+    &[
+        Member::new("DryRun", &prelude::BOOLEAN),
+        Member::new("GroupId", &prelude::STRING),
+        Member::new("GroupName", &prelude::STRING),
+        Member::new("IpPermissions", &IP_PERMISSION_LIST),
+        Member::new("SecurityGroupRuleDescriptions", &SECURITY_GROUP_RULE_DESCRIPTION_LIST)
+            .location("SecurityGroupRuleDescription"),
     ],
 );

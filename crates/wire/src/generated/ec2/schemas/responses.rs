@@ -9,6 +9,74 @@ use crate::schema::prelude;
 #[allow(unused_imports)]
 use crate::schema::{Kind, List, Member, Schema, SchemaRef, TimestampFormat};
 
+pub static ASSOCIATE_ROUTE_TABLE_RESULT: Schema = Schema::structure(
+    "AssociateRouteTableResult",
+    &[
+        Member::new("AssociationId", &prelude::STRING).location("associationId"),
+        Member::new("AssociationState", &ROUTE_TABLE_ASSOCIATION_STATE)
+            .location("associationState"),
+    ],
+);
+
+pub static AUTHORIZE_SECURITY_GROUP_EGRESS_RESULT: Schema = Schema::structure(
+    "AuthorizeSecurityGroupEgressResult",
+    &[
+        Member::new("Return", &prelude::BOOLEAN).location("return"),
+        Member::new("SecurityGroupRules", &SECURITY_GROUP_RULE_LIST)
+            .location("securityGroupRuleSet"),
+    ],
+);
+
+pub static AUTHORIZE_SECURITY_GROUP_INGRESS_RESULT: Schema = Schema::structure(
+    "AuthorizeSecurityGroupIngressResult",
+    &[
+        Member::new("Return", &prelude::BOOLEAN).location("return"),
+        Member::new("SecurityGroupRules", &SECURITY_GROUP_RULE_LIST)
+            .location("securityGroupRuleSet"),
+    ],
+);
+
+pub static CREATE_INTERNET_GATEWAY_RESULT: Schema = Schema::structure(
+    "CreateInternetGatewayResult",
+    &[Member::new("InternetGateway", &INTERNET_GATEWAY).location("internetGateway")],
+);
+
+pub static CREATE_ROUTE_RESULT: Schema = Schema::structure(
+    "CreateRouteResult",
+    &[Member::new("Return", &prelude::BOOLEAN).location("return")],
+);
+
+pub static CREATE_ROUTE_TABLE_RESULT: Schema = Schema::structure(
+    "CreateRouteTableResult",
+    &[
+        Member::new("RouteTable", &ROUTE_TABLE).location("routeTable"),
+        Member::new("ClientToken", &prelude::STRING).location("clientToken"),
+    ],
+);
+
+pub static CREATE_SECURITY_GROUP_RESULT: Schema = Schema::structure(
+    "CreateSecurityGroupResult",
+    &[
+        Member::new("GroupId", &prelude::STRING).location("groupId"),
+        Member::new("Tags", &TAG_LIST).location("tagSet"),
+        Member::new("SecurityGroupArn", &prelude::STRING).location("securityGroupArn"),
+    ],
+);
+
+pub static CREATE_SUBNET_RESULT: Schema =
+    Schema::structure("CreateSubnetResult", &[Member::new("Subnet", &SUBNET).location("subnet")]);
+
+pub static CREATE_VPC_RESULT: Schema =
+    Schema::structure("CreateVpcResult", &[Member::new("Vpc", &VPC).location("vpc")]);
+
+pub static DELETE_SECURITY_GROUP_RESULT: Schema = Schema::structure(
+    "DeleteSecurityGroupResult",
+    &[
+        Member::new("Return", &prelude::BOOLEAN).location("return"),
+        Member::new("GroupId", &prelude::STRING).location("groupId"),
+    ],
+);
+
 pub static DESCRIBE_AVAILABILITY_ZONES_RESULT: Schema = Schema::structure(
     "DescribeAvailabilityZonesResult",
     &[Member::new("AvailabilityZones", &AVAILABILITY_ZONE_LIST).location("availabilityZoneInfo")],
@@ -19,6 +87,22 @@ pub static DESCRIBE_INSTANCES_RESULT: Schema = Schema::structure(
     &[
         Member::new("NextToken", &prelude::STRING).location("nextToken"),
         Member::new("Reservations", &RESERVATION_LIST).location("reservationSet"),
+    ],
+);
+
+pub static DESCRIBE_INTERNET_GATEWAYS_RESULT: Schema = Schema::structure(
+    "DescribeInternetGatewaysResult",
+    &[
+        Member::new("InternetGateways", &INTERNET_GATEWAY_LIST).location("internetGatewaySet"),
+        Member::new("NextToken", &prelude::STRING).location("nextToken"),
+    ],
+);
+
+pub static DESCRIBE_NETWORK_ACLS_RESULT: Schema = Schema::structure(
+    "DescribeNetworkAclsResult",
+    &[
+        Member::new("NetworkAcls", &NETWORK_ACL_LIST).location("networkAclSet"),
+        Member::new("NextToken", &prelude::STRING).location("nextToken"),
     ],
 );
 
@@ -33,6 +117,23 @@ pub static DESCRIBE_NETWORK_INTERFACES_RESULT: Schema = Schema::structure(
 pub static DESCRIBE_REGIONS_RESULT: Schema = Schema::structure(
     "DescribeRegionsResult",
     &[Member::new("Regions", &REGION_LIST).location("regionInfo")],
+);
+
+pub static DESCRIBE_ROUTE_TABLES_RESULT: Schema = Schema::structure(
+    "DescribeRouteTablesResult",
+    &[
+        Member::new("RouteTables", &ROUTE_TABLE_LIST).location("routeTableSet"),
+        Member::new("NextToken", &prelude::STRING).location("nextToken"),
+    ],
+);
+
+pub static DESCRIBE_SECURITY_GROUP_RULES_RESULT: Schema = Schema::structure(
+    "DescribeSecurityGroupRulesResult",
+    &[
+        Member::new("SecurityGroupRules", &SECURITY_GROUP_RULE_LIST)
+            .location("securityGroupRuleSet"),
+        Member::new("NextToken", &prelude::STRING).location("nextToken"),
+    ],
 );
 
 pub static DESCRIBE_SECURITY_GROUPS_RESULT: Schema = Schema::structure(
@@ -51,10 +152,73 @@ pub static DESCRIBE_SUBNETS_RESULT: Schema = Schema::structure(
     ],
 );
 
+pub static DESCRIBE_TAGS_RESULT: Schema = Schema::structure(
+    "DescribeTagsResult",
+    &[
+        Member::new("NextToken", &prelude::STRING).location("nextToken"),
+        Member::new("Tags", &TAG_DESCRIPTION_LIST).location("tagSet"),
+    ],
+);
+
+pub static DESCRIBE_VPC_ATTRIBUTE_RESULT: Schema = Schema::structure(
+    "DescribeVpcAttributeResult",
+    &[
+        Member::new("EnableDnsHostnames", &ATTRIBUTE_BOOLEAN_VALUE).location("enableDnsHostnames"),
+        Member::new("EnableDnsSupport", &ATTRIBUTE_BOOLEAN_VALUE).location("enableDnsSupport"),
+        Member::new("EnableNetworkAddressUsageMetrics", &ATTRIBUTE_BOOLEAN_VALUE)
+            .location("enableNetworkAddressUsageMetrics"),
+        Member::new("VpcId", &prelude::STRING).location("vpcId"),
+    ],
+);
+
 pub static DESCRIBE_VPCS_RESULT: Schema = Schema::structure(
     "DescribeVpcsResult",
     &[
         Member::new("NextToken", &prelude::STRING).location("nextToken"),
         Member::new("Vpcs", &VPC_LIST).location("vpcSet"),
     ],
+);
+
+pub static MODIFY_SECURITY_GROUP_RULES_RESULT: Schema = Schema::structure(
+    "ModifySecurityGroupRulesResult",
+    &[Member::new("Return", &prelude::BOOLEAN).location("return")],
+);
+
+pub static REPLACE_ROUTE_TABLE_ASSOCIATION_RESULT: Schema = Schema::structure(
+    "ReplaceRouteTableAssociationResult",
+    &[
+        Member::new("NewAssociationId", &prelude::STRING).location("newAssociationId"),
+        Member::new("AssociationState", &ROUTE_TABLE_ASSOCIATION_STATE)
+            .location("associationState"),
+    ],
+);
+
+pub static REVOKE_SECURITY_GROUP_EGRESS_RESULT: Schema = Schema::structure(
+    "RevokeSecurityGroupEgressResult",
+    &[
+        Member::new("Return", &prelude::BOOLEAN).location("return"),
+        Member::new("UnknownIpPermissions", &IP_PERMISSION_LIST).location("unknownIpPermissionSet"),
+        Member::new("RevokedSecurityGroupRules", &REVOKED_SECURITY_GROUP_RULE_LIST)
+            .location("revokedSecurityGroupRuleSet"),
+    ],
+);
+
+pub static REVOKE_SECURITY_GROUP_INGRESS_RESULT: Schema = Schema::structure(
+    "RevokeSecurityGroupIngressResult",
+    &[
+        Member::new("Return", &prelude::BOOLEAN).location("return"),
+        Member::new("UnknownIpPermissions", &IP_PERMISSION_LIST).location("unknownIpPermissionSet"),
+        Member::new("RevokedSecurityGroupRules", &REVOKED_SECURITY_GROUP_RULE_LIST)
+            .location("revokedSecurityGroupRuleSet"),
+    ],
+);
+
+pub static UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_EGRESS_RESULT: Schema = Schema::structure(
+    "UpdateSecurityGroupRuleDescriptionsEgressResult",
+    &[Member::new("Return", &prelude::BOOLEAN).location("return")],
+);
+
+pub static UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_INGRESS_RESULT: Schema = Schema::structure(
+    "UpdateSecurityGroupRuleDescriptionsIngressResult",
+    &[Member::new("Return", &prelude::BOOLEAN).location("return")],
 );

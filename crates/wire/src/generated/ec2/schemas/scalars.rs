@@ -9,8 +9,20 @@ use crate::schema::prelude;
 #[allow(unused_imports)]
 use crate::schema::{Kind, List, Member, Schema, SchemaRef, TimestampFormat};
 
+pub static DESCRIBE_INTERNET_GATEWAYS_MAX_RESULTS: Schema =
+    Schema::new("DescribeInternetGatewaysMaxResults", Kind::Integer).min(5).max(1000);
+
+pub static DESCRIBE_NETWORK_ACLS_MAX_RESULTS: Schema =
+    Schema::new("DescribeNetworkAclsMaxResults", Kind::Integer).min(5).max(1000);
+
 pub static DESCRIBE_NETWORK_INTERFACES_MAX_RESULTS: Schema =
     Schema::new("DescribeNetworkInterfacesMaxResults", Kind::Integer).min(5).max(1000);
+
+pub static DESCRIBE_ROUTE_TABLES_MAX_RESULTS: Schema =
+    Schema::new("DescribeRouteTablesMaxResults", Kind::Integer).min(5).max(100);
+
+pub static DESCRIBE_SECURITY_GROUP_RULES_MAX_RESULTS: Schema =
+    Schema::new("DescribeSecurityGroupRulesMaxResults", Kind::Integer).min(5).max(1000);
 
 pub static DESCRIBE_SECURITY_GROUPS_MAX_RESULTS: Schema =
     Schema::new("DescribeSecurityGroupsMaxResults", Kind::Integer).min(5).max(1000);

@@ -23,6 +23,11 @@ pub static ATTACHMENT_ENA_SRD_UDP_SPECIFICATION: Schema = Schema::structure(
     &[Member::new("EnaSrdUdpEnabled", &prelude::BOOLEAN).location("enaSrdUdpEnabled")],
 );
 
+pub static ATTRIBUTE_BOOLEAN_VALUE: Schema = Schema::structure(
+    "AttributeBooleanValue",
+    &[Member::new("Value", &prelude::BOOLEAN).location("value")],
+);
+
 pub static AVAILABILITY_ZONE: Schema = Schema::structure(
     "AvailabilityZone",
     &[
@@ -185,6 +190,14 @@ pub static IAM_INSTANCE_PROFILE: Schema = Schema::structure(
     &[
         Member::new("Arn", &prelude::STRING).location("arn"),
         Member::new("Id", &prelude::STRING).location("id"),
+    ],
+);
+
+pub static ICMP_TYPE_CODE: Schema = Schema::structure(
+    "IcmpTypeCode",
+    &[
+        Member::new("Code", &prelude::INTEGER).location("code"),
+        Member::new("Type", &prelude::INTEGER).location("type"),
     ],
 );
 
@@ -449,6 +462,24 @@ pub static INSTANCE_STATE: Schema = Schema::structure(
     ],
 );
 
+pub static INTERNET_GATEWAY: Schema = Schema::structure(
+    "InternetGateway",
+    &[
+        Member::new("Attachments", &INTERNET_GATEWAY_ATTACHMENT_LIST).location("attachmentSet"),
+        Member::new("InternetGatewayId", &prelude::STRING).location("internetGatewayId"),
+        Member::new("OwnerId", &prelude::STRING).location("ownerId"),
+        Member::new("Tags", &TAG_LIST).location("tagSet"),
+    ],
+);
+
+pub static INTERNET_GATEWAY_ATTACHMENT: Schema = Schema::structure(
+    "InternetGatewayAttachment",
+    &[
+        Member::new("State", &ATTACHMENT_STATUS).location("state"),
+        Member::new("VpcId", &prelude::STRING).location("vpcId"),
+    ],
+);
+
 pub static IP_PERMISSION: Schema = Schema::structure(
     "IpPermission",
     &[
@@ -495,6 +526,43 @@ pub static LICENSE_CONFIGURATION: Schema = Schema::structure(
 
 pub static MONITORING: Schema =
     Schema::structure("Monitoring", &[Member::new("State", &MONITORING_STATE).location("state")]);
+
+pub static NETWORK_ACL: Schema = Schema::structure(
+    "NetworkAcl",
+    &[
+        Member::new("Associations", &NETWORK_ACL_ASSOCIATION_LIST).location("associationSet"),
+        Member::new("Entries", &NETWORK_ACL_ENTRY_LIST).location("entrySet"),
+        Member::new("IsDefault", &prelude::BOOLEAN).location("default"),
+        Member::new("NetworkAclId", &prelude::STRING).location("networkAclId"),
+        Member::new("Tags", &TAG_LIST).location("tagSet"),
+        Member::new("VpcId", &prelude::STRING).location("vpcId"),
+        Member::new("OwnerId", &prelude::STRING).location("ownerId"),
+    ],
+);
+
+pub static NETWORK_ACL_ASSOCIATION: Schema = Schema::structure(
+    "NetworkAclAssociation",
+    &[
+        Member::new("NetworkAclAssociationId", &prelude::STRING)
+            .location("networkAclAssociationId"),
+        Member::new("NetworkAclId", &prelude::STRING).location("networkAclId"),
+        Member::new("SubnetId", &prelude::STRING).location("subnetId"),
+    ],
+);
+
+pub static NETWORK_ACL_ENTRY: Schema = Schema::structure(
+    "NetworkAclEntry",
+    &[
+        Member::new("CidrBlock", &prelude::STRING).location("cidrBlock"),
+        Member::new("Egress", &prelude::BOOLEAN).location("egress"),
+        Member::new("IcmpTypeCode", &ICMP_TYPE_CODE).location("icmpTypeCode"),
+        Member::new("Ipv6CidrBlock", &prelude::STRING).location("ipv6CidrBlock"),
+        Member::new("PortRange", &PORT_RANGE).location("portRange"),
+        Member::new("Protocol", &prelude::STRING).location("protocol"),
+        Member::new("RuleAction", &RULE_ACTION).location("ruleAction"),
+        Member::new("RuleNumber", &prelude::INTEGER).location("ruleNumber"),
+    ],
+);
 
 pub static NETWORK_INTERFACE: Schema = Schema::structure(
     "NetworkInterface",
@@ -612,6 +680,14 @@ pub static PLACEMENT: Schema = Schema::structure(
     ],
 );
 
+pub static PORT_RANGE: Schema = Schema::structure(
+    "PortRange",
+    &[
+        Member::new("From", &prelude::INTEGER).location("from"),
+        Member::new("To", &prelude::INTEGER).location("to"),
+    ],
+);
+
 pub static PREFIX_LIST_ID: Schema = Schema::structure(
     "PrefixListId",
     &[
@@ -650,6 +726,11 @@ pub static PRODUCT_CODE: Schema = Schema::structure(
     ],
 );
 
+pub static PROPAGATING_VGW: Schema = Schema::structure(
+    "PropagatingVgw",
+    &[Member::new("GatewayId", &prelude::STRING).location("gatewayId")],
+);
+
 pub static PUBLIC_IP_DNS_NAME_OPTIONS: Schema = Schema::structure(
     "PublicIpDnsNameOptions",
     &[
@@ -657,6 +738,17 @@ pub static PUBLIC_IP_DNS_NAME_OPTIONS: Schema = Schema::structure(
         Member::new("PublicIpv4DnsName", &prelude::STRING).location("publicIpv4DnsName"),
         Member::new("PublicIpv6DnsName", &prelude::STRING).location("publicIpv6DnsName"),
         Member::new("PublicDualStackDnsName", &prelude::STRING).location("publicDualStackDnsName"),
+    ],
+);
+
+pub static REFERENCED_SECURITY_GROUP: Schema = Schema::structure(
+    "ReferencedSecurityGroup",
+    &[
+        Member::new("GroupId", &prelude::STRING).location("groupId"),
+        Member::new("PeeringStatus", &prelude::STRING).location("peeringStatus"),
+        Member::new("UserId", &prelude::STRING).location("userId"),
+        Member::new("VpcId", &prelude::STRING).location("vpcId"),
+        Member::new("VpcPeeringConnectionId", &prelude::STRING).location("vpcPeeringConnectionId"),
     ],
 );
 
@@ -684,6 +776,86 @@ pub static RESERVATION: Schema = Schema::structure(
     ],
 );
 
+pub static REVOKED_SECURITY_GROUP_RULE: Schema = Schema::structure(
+    "RevokedSecurityGroupRule",
+    &[
+        Member::new("SecurityGroupRuleId", &prelude::STRING).location("securityGroupRuleId"),
+        Member::new("GroupId", &prelude::STRING).location("groupId"),
+        Member::new("IsEgress", &prelude::BOOLEAN).location("isEgress"),
+        Member::new("IpProtocol", &prelude::STRING).location("ipProtocol"),
+        Member::new("FromPort", &prelude::INTEGER).location("fromPort"),
+        Member::new("ToPort", &prelude::INTEGER).location("toPort"),
+        Member::new("CidrIpv4", &prelude::STRING).location("cidrIpv4"),
+        Member::new("CidrIpv6", &prelude::STRING).location("cidrIpv6"),
+        Member::new("PrefixListId", &prelude::STRING).location("prefixListId"),
+        Member::new("ReferencedGroupId", &prelude::STRING).location("referencedGroupId"),
+        Member::new("Description", &prelude::STRING).location("description"),
+    ],
+);
+
+pub static ROUTE: Schema = Schema::structure(
+    "Route",
+    &[
+        Member::new("DestinationCidrBlock", &prelude::STRING).location("destinationCidrBlock"),
+        Member::new("DestinationIpv6CidrBlock", &prelude::STRING)
+            .location("destinationIpv6CidrBlock"),
+        Member::new("DestinationPrefixListId", &prelude::STRING)
+            .location("destinationPrefixListId"),
+        Member::new("EgressOnlyInternetGatewayId", &prelude::STRING)
+            .location("egressOnlyInternetGatewayId"),
+        Member::new("GatewayId", &prelude::STRING).location("gatewayId"),
+        Member::new("InstanceId", &prelude::STRING).location("instanceId"),
+        Member::new("InstanceOwnerId", &prelude::STRING).location("instanceOwnerId"),
+        Member::new("NatGatewayId", &prelude::STRING).location("natGatewayId"),
+        Member::new("TransitGatewayId", &prelude::STRING).location("transitGatewayId"),
+        Member::new("LocalGatewayId", &prelude::STRING).location("localGatewayId"),
+        Member::new("CarrierGatewayId", &prelude::STRING).location("carrierGatewayId"),
+        Member::new("NetworkInterfaceId", &prelude::STRING).location("networkInterfaceId"),
+        Member::new("Origin", &ROUTE_ORIGIN).location("origin"),
+        Member::new("State", &ROUTE_STATE).location("state"),
+        Member::new("VpcPeeringConnectionId", &prelude::STRING).location("vpcPeeringConnectionId"),
+        Member::new("CoreNetworkArn", &prelude::STRING).location("coreNetworkArn"),
+        Member::new("OdbNetworkArn", &prelude::STRING).location("odbNetworkArn"),
+        Member::new("IpAddress", &prelude::STRING).location("ipAddress"),
+    ],
+);
+
+pub static ROUTE_TABLE: Schema = Schema::structure(
+    "RouteTable",
+    &[
+        Member::new("Associations", &ROUTE_TABLE_ASSOCIATION_LIST).location("associationSet"),
+        Member::new("PropagatingVgws", &PROPAGATING_VGW_LIST).location("propagatingVgwSet"),
+        Member::new("RouteTableId", &prelude::STRING).location("routeTableId"),
+        Member::new("Routes", &ROUTE_LIST).location("routeSet"),
+        Member::new("Tags", &TAG_LIST).location("tagSet"),
+        Member::new("VpcId", &prelude::STRING).location("vpcId"),
+        Member::new("OwnerId", &prelude::STRING).location("ownerId"),
+    ],
+);
+
+pub static ROUTE_TABLE_ASSOCIATION: Schema = Schema::structure(
+    "RouteTableAssociation",
+    &[
+        Member::new("Main", &prelude::BOOLEAN).location("main"),
+        Member::new("RouteTableAssociationId", &prelude::STRING)
+            .location("routeTableAssociationId"),
+        Member::new("RouteTableId", &prelude::STRING).location("routeTableId"),
+        Member::new("SubnetId", &prelude::STRING).location("subnetId"),
+        Member::new("GatewayId", &prelude::STRING).location("gatewayId"),
+        Member::new("PublicIpv4Pool", &prelude::STRING).location("publicIpv4Pool"),
+        Member::new("AssociationState", &ROUTE_TABLE_ASSOCIATION_STATE)
+            .location("associationState"),
+    ],
+);
+
+pub static ROUTE_TABLE_ASSOCIATION_STATE: Schema = Schema::structure(
+    "RouteTableAssociationState",
+    &[
+        Member::new("State", &ROUTE_TABLE_ASSOCIATION_STATE_CODE).location("state"),
+        Member::new("StatusMessage", &prelude::STRING).location("statusMessage"),
+    ],
+);
+
 pub static SECURITY_GROUP: Schema = Schema::structure(
     "SecurityGroup",
     &[
@@ -696,6 +868,57 @@ pub static SECURITY_GROUP: Schema = Schema::structure(
         Member::new("GroupName", &prelude::STRING).location("groupName"),
         Member::new("Description", &prelude::STRING).location("groupDescription"),
         Member::new("IpPermissions", &IP_PERMISSION_LIST).location("ipPermissions"),
+    ],
+);
+
+pub static SECURITY_GROUP_RULE: Schema = Schema::structure(
+    "SecurityGroupRule",
+    &[
+        Member::new("SecurityGroupRuleId", &prelude::STRING).location("securityGroupRuleId"),
+        Member::new("GroupId", &prelude::STRING).location("groupId"),
+        Member::new("GroupOwnerId", &prelude::STRING).location("groupOwnerId"),
+        Member::new("IsEgress", &prelude::BOOLEAN).location("isEgress"),
+        Member::new("IpProtocol", &prelude::STRING).location("ipProtocol"),
+        Member::new("FromPort", &prelude::INTEGER).location("fromPort"),
+        Member::new("ToPort", &prelude::INTEGER).location("toPort"),
+        Member::new("CidrIpv4", &prelude::STRING).location("cidrIpv4"),
+        Member::new("CidrIpv6", &prelude::STRING).location("cidrIpv6"),
+        Member::new("PrefixListId", &prelude::STRING).location("prefixListId"),
+        Member::new("ReferencedGroupInfo", &REFERENCED_SECURITY_GROUP)
+            .location("referencedGroupInfo"),
+        Member::new("Description", &prelude::STRING).location("description"),
+        Member::new("Tags", &TAG_LIST).location("tagSet"),
+        Member::new("SecurityGroupRuleArn", &prelude::STRING).location("securityGroupRuleArn"),
+    ],
+);
+
+pub static SECURITY_GROUP_RULE_DESCRIPTION: Schema = Schema::structure(
+    "SecurityGroupRuleDescription",
+    &[
+        Member::new("SecurityGroupRuleId", &prelude::STRING),
+        Member::new("Description", &prelude::STRING),
+    ],
+);
+
+pub static SECURITY_GROUP_RULE_REQUEST: Schema = Schema::structure(
+    "SecurityGroupRuleRequest",
+    &[
+        Member::new("IpProtocol", &prelude::STRING),
+        Member::new("FromPort", &prelude::INTEGER),
+        Member::new("ToPort", &prelude::INTEGER),
+        Member::new("CidrIpv4", &prelude::STRING),
+        Member::new("CidrIpv6", &prelude::STRING),
+        Member::new("PrefixListId", &prelude::STRING),
+        Member::new("ReferencedGroupId", &prelude::STRING),
+        Member::new("Description", &prelude::STRING),
+    ],
+);
+
+pub static SECURITY_GROUP_RULE_UPDATE: Schema = Schema::structure(
+    "SecurityGroupRuleUpdate",
+    &[
+        Member::new("SecurityGroupRuleId", &prelude::STRING).required(),
+        Member::new("SecurityGroupRule", &SECURITY_GROUP_RULE_REQUEST),
     ],
 );
 
@@ -770,6 +993,24 @@ pub static TAG: Schema = Schema::structure(
     ],
 );
 
+pub static TAG_DESCRIPTION: Schema = Schema::structure(
+    "TagDescription",
+    &[
+        Member::new("Key", &prelude::STRING).location("key"),
+        Member::new("ResourceId", &prelude::STRING).location("resourceId"),
+        Member::new("ResourceType", &RESOURCE_TYPE).location("resourceType"),
+        Member::new("Value", &prelude::STRING).location("value"),
+    ],
+);
+
+pub static TAG_SPECIFICATION: Schema = Schema::structure(
+    "TagSpecification",
+    &[
+        Member::new("ResourceType", &RESOURCE_TYPE).location("resourceType"),
+        Member::new("Tags", &TAG_LIST).location("Tag"),
+    ],
+);
+
 pub static USER_ID_GROUP_PAIR: Schema = Schema::structure(
     "UserIdGroupPair",
     &[
@@ -832,6 +1073,27 @@ pub static VPC_ENCRYPTION_CONTROL: Schema = Schema::structure(
         Member::new("ResourceExclusions", &VPC_ENCRYPTION_CONTROL_EXCLUSIONS)
             .location("resourceExclusions"),
         Member::new("Tags", &TAG_LIST).location("tagSet"),
+    ],
+);
+
+pub static VPC_ENCRYPTION_CONTROL_CONFIGURATION: Schema = Schema::structure(
+    "VpcEncryptionControlConfiguration",
+    &[
+        Member::new("Mode", &VPC_ENCRYPTION_CONTROL_MODE).required(),
+        Member::new("InternetGatewayExclusion", &VPC_ENCRYPTION_CONTROL_EXCLUSION_STATE_INPUT),
+        Member::new(
+            "EgressOnlyInternetGatewayExclusion",
+            &VPC_ENCRYPTION_CONTROL_EXCLUSION_STATE_INPUT,
+        ),
+        Member::new("NatGatewayExclusion", &VPC_ENCRYPTION_CONTROL_EXCLUSION_STATE_INPUT),
+        Member::new(
+            "VirtualPrivateGatewayExclusion",
+            &VPC_ENCRYPTION_CONTROL_EXCLUSION_STATE_INPUT,
+        ),
+        Member::new("VpcPeeringExclusion", &VPC_ENCRYPTION_CONTROL_EXCLUSION_STATE_INPUT),
+        Member::new("LambdaExclusion", &VPC_ENCRYPTION_CONTROL_EXCLUSION_STATE_INPUT),
+        Member::new("VpcLatticeExclusion", &VPC_ENCRYPTION_CONTROL_EXCLUSION_STATE_INPUT),
+        Member::new("ElasticFileSystemExclusion", &VPC_ENCRYPTION_CONTROL_EXCLUSION_STATE_INPUT),
     ],
 );
 

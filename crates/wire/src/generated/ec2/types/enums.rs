@@ -295,6 +295,158 @@ enumeration! {
 }
 
 enumeration! {
+    /// `ResourceType` of the EC2 model.
+    ResourceType {
+        CapacityReservation = "capacity-reservation",
+        ClientVpnEndpoint = "client-vpn-endpoint",
+        CustomerGateway = "customer-gateway",
+        CarrierGateway = "carrier-gateway",
+        CoipPool = "coip-pool",
+        DeclarativePoliciesReport = "declarative-policies-report",
+        DedicatedHost = "dedicated-host",
+        DhcpOptions = "dhcp-options",
+        EgressOnlyInternetGateway = "egress-only-internet-gateway",
+        ElasticIp = "elastic-ip",
+        ElasticGpu = "elastic-gpu",
+        ExportImageTask = "export-image-task",
+        ExportInstanceTask = "export-instance-task",
+        Fleet = "fleet",
+        FpgaImage = "fpga-image",
+        HostReservation = "host-reservation",
+        Image = "image",
+        ImageUsageReport = "image-usage-report",
+        ImportImageTask = "import-image-task",
+        ImportSnapshotTask = "import-snapshot-task",
+        Instance = "instance",
+        InstanceEventWindow = "instance-event-window",
+        InternetGateway = "internet-gateway",
+        Ipam = "ipam",
+        IpamPool = "ipam-pool",
+        IpamScope = "ipam-scope",
+        Ipv4poolEc2 = "ipv4pool-ec2",
+        Ipv6poolEc2 = "ipv6pool-ec2",
+        KeyPair = "key-pair",
+        LaunchTemplate = "launch-template",
+        LocalGateway = "local-gateway",
+        LocalGatewayRouteTable = "local-gateway-route-table",
+        LocalGatewayVirtualInterface = "local-gateway-virtual-interface",
+        LocalGatewayVirtualInterfaceGroup = "local-gateway-virtual-interface-group",
+        LocalGatewayRouteTableVpcAssociation = "local-gateway-route-table-vpc-association",
+        LocalGatewayRouteTableVirtualInterfaceGroupAssociation = "local-gateway-route-table-virtual-interface-group-association",
+        Natgateway = "natgateway",
+        NetworkAcl = "network-acl",
+        NetworkInterface = "network-interface",
+        NetworkInsightsAnalysis = "network-insights-analysis",
+        NetworkInsightsPath = "network-insights-path",
+        NetworkInsightsAccessScope = "network-insights-access-scope",
+        NetworkInsightsAccessScopeAnalysis = "network-insights-access-scope-analysis",
+        OutpostLag = "outpost-lag",
+        PlacementGroup = "placement-group",
+        PrefixList = "prefix-list",
+        ReplaceRootVolumeTask = "replace-root-volume-task",
+        ReservedInstances = "reserved-instances",
+        RouteTable = "route-table",
+        SecurityGroup = "security-group",
+        SecurityGroupRule = "security-group-rule",
+        ServiceLinkVirtualInterface = "service-link-virtual-interface",
+        Snapshot = "snapshot",
+        SpotFleetRequest = "spot-fleet-request",
+        SpotInstancesRequest = "spot-instances-request",
+        Subnet = "subnet",
+        SubnetCidrReservation = "subnet-cidr-reservation",
+        TrafficMirrorFilter = "traffic-mirror-filter",
+        TrafficMirrorSession = "traffic-mirror-session",
+        TrafficMirrorTarget = "traffic-mirror-target",
+        TransitGateway = "transit-gateway",
+        TransitGatewayAttachment = "transit-gateway-attachment",
+        TransitGatewayConnectPeer = "transit-gateway-connect-peer",
+        TransitGatewayMulticastDomain = "transit-gateway-multicast-domain",
+        TransitGatewayPolicyTable = "transit-gateway-policy-table",
+        TransitGatewayMeteringPolicy = "transit-gateway-metering-policy",
+        TransitGatewayRouteTable = "transit-gateway-route-table",
+        TransitGatewayRouteTableAnnouncement = "transit-gateway-route-table-announcement",
+        Volume = "volume",
+        Vpc = "vpc",
+        VpcEndpoint = "vpc-endpoint",
+        VpcEndpointConnection = "vpc-endpoint-connection",
+        VpcEndpointService = "vpc-endpoint-service",
+        VpcEndpointServicePermission = "vpc-endpoint-service-permission",
+        VpcPeeringConnection = "vpc-peering-connection",
+        VpnConnection = "vpn-connection",
+        VpnGateway = "vpn-gateway",
+        VpcFlowLog = "vpc-flow-log",
+        CapacityReservationFleet = "capacity-reservation-fleet",
+        TrafficMirrorFilterRule = "traffic-mirror-filter-rule",
+        VpcEndpointConnectionDeviceType = "vpc-endpoint-connection-device-type",
+        VerifiedAccessInstance = "verified-access-instance",
+        VerifiedAccessGroup = "verified-access-group",
+        VerifiedAccessEndpoint = "verified-access-endpoint",
+        VerifiedAccessPolicy = "verified-access-policy",
+        VerifiedAccessTrustProvider = "verified-access-trust-provider",
+        VpnConnectionDeviceType = "vpn-connection-device-type",
+        VpcBlockPublicAccessExclusion = "vpc-block-public-access-exclusion",
+        VpcEncryptionControl = "vpc-encryption-control",
+        RouteServer = "route-server",
+        RouteServerEndpoint = "route-server-endpoint",
+        RouteServerPeer = "route-server-peer",
+        IpamResourceDiscovery = "ipam-resource-discovery",
+        IpamResourceDiscoveryAssociation = "ipam-resource-discovery-association",
+        InstanceConnectEndpoint = "instance-connect-endpoint",
+        VerifiedAccessEndpointTarget = "verified-access-endpoint-target",
+        IpamExternalResourceVerificationToken = "ipam-external-resource-verification-token",
+        CapacityBlock = "capacity-block",
+        MacModificationTask = "mac-modification-task",
+        IpamPrefixListResolver = "ipam-prefix-list-resolver",
+        IpamPolicy = "ipam-policy",
+        IpamPrefixListResolverTarget = "ipam-prefix-list-resolver-target",
+        SecondaryInterface = "secondary-interface",
+        SecondaryNetwork = "secondary-network",
+        SecondarySubnet = "secondary-subnet",
+        CapacityManagerDataExport = "capacity-manager-data-export",
+        VpnConcentrator = "vpn-concentrator",
+        IpamPoolAllocation = "ipam-pool-allocation",
+    }
+}
+
+enumeration! {
+    /// `RouteOrigin` of the EC2 model.
+    RouteOrigin {
+        CreateRouteTable = "CreateRouteTable",
+        CreateRoute = "CreateRoute",
+        EnableVgwRoutePropagation = "EnableVgwRoutePropagation",
+        Advertisement = "Advertisement",
+    }
+}
+
+enumeration! {
+    /// `RouteState` of the EC2 model.
+    RouteState {
+        Active = "active",
+        Blackhole = "blackhole",
+        Filtered = "filtered",
+    }
+}
+
+enumeration! {
+    /// `RouteTableAssociationStateCode` of the EC2 model.
+    RouteTableAssociationStateCode {
+        Associating = "associating",
+        Associated = "associated",
+        Disassociating = "disassociating",
+        Disassociated = "disassociated",
+        Failed = "failed",
+    }
+}
+
+enumeration! {
+    /// `RuleAction` of the EC2 model.
+    RuleAction {
+        Allow = "allow",
+        Deny = "deny",
+    }
+}
+
+enumeration! {
     /// `SecondaryInterfaceStatus` of the EC2 model.
     SecondaryInterfaceStatus {
         Available = "available",
@@ -350,6 +502,15 @@ enumeration! {
 }
 
 enumeration! {
+    /// `VpcAttributeName` of the EC2 model.
+    VpcAttributeName {
+        EnableDnsSupport = "enableDnsSupport",
+        EnableDnsHostnames = "enableDnsHostnames",
+        EnableNetworkAddressUsageMetrics = "enableNetworkAddressUsageMetrics",
+    }
+}
+
+enumeration! {
     /// `VpcCidrBlockStateCode` of the EC2 model.
     VpcCidrBlockStateCode {
         Associating = "associating",
@@ -368,6 +529,14 @@ enumeration! {
         Enabled = "enabled",
         Disabling = "disabling",
         Disabled = "disabled",
+    }
+}
+
+enumeration! {
+    /// `VpcEncryptionControlExclusionStateInput` of the EC2 model.
+    VpcEncryptionControlExclusionStateInput {
+        Enable = "enable",
+        Disable = "disable",
     }
 }
 

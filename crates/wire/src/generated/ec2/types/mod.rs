@@ -5,11 +5,13 @@
 mod enums;
 mod requests;
 mod responses;
-mod structures_a_to_m;
-mod structures_n_to_v;
+mod structures_a_to_i;
+mod structures_l_to_t;
+mod structures_u_to_v;
 
 pub use enums::*;
 pub use requests::*;
 pub use responses::*;
-pub use structures_a_to_m::*;
-pub use structures_n_to_v::*;
+pub use structures_a_to_i::*;
+pub use structures_l_to_t::*;
+pub use structures_u_to_v::*;

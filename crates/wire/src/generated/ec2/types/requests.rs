@@ -15,6 +15,219 @@ use crate::shape::{enumeration, structure};
 use crate::{Blob, Document, Timestamp};
 
 structure! {
+    /// `AssociateRouteTableRequest` of the EC2 model.
+    AssociateRouteTableRequest: schemas::ASSOCIATE_ROUTE_TABLE_REQUEST {
+        gateway_id: String = "GatewayId",
+        public_ipv4_pool: String = "PublicIpv4Pool",
+        dry_run: bool = "DryRun",
+        subnet_id: String = "SubnetId",
+        route_table_id: String = "RouteTableId",
+    }
+}
+
+structure! {
+    /// `AttachInternetGatewayRequest` of the EC2 model.
+    AttachInternetGatewayRequest: schemas::ATTACH_INTERNET_GATEWAY_REQUEST {
+        dry_run: bool = "DryRun",
+        internet_gateway_id: String = "InternetGatewayId",
+        vpc_id: String = "VpcId",
+    }
+}
+
+structure! {
+    /// `AuthorizeSecurityGroupEgressRequest` of the EC2 model.
+    AuthorizeSecurityGroupEgressRequest: schemas::AUTHORIZE_SECURITY_GROUP_EGRESS_REQUEST {
+        tag_specifications: Vec<TagSpecification> = "TagSpecifications",
+        dry_run: bool = "DryRun",
+        group_id: String = "GroupId",
+        source_security_group_name: String = "SourceSecurityGroupName",
+        source_security_group_owner_id: String = "SourceSecurityGroupOwnerId",
+        ip_protocol: String = "IpProtocol",
+        from_port: i32 = "FromPort",
+        to_port: i32 = "ToPort",
+        cidr_ip: String = "CidrIp",
+        ip_permissions: Vec<IpPermission> = "IpPermissions",
+    }
+}
+
+structure! {
+    /// `AuthorizeSecurityGroupIngressRequest` of the EC2 model.
+    AuthorizeSecurityGroupIngressRequest: schemas::AUTHORIZE_SECURITY_GROUP_INGRESS_REQUEST {
+        cidr_ip: String = "CidrIp",
+        from_port: i32 = "FromPort",
+        group_id: String = "GroupId",
+        group_name: String = "GroupName",
+        ip_permissions: Vec<IpPermission> = "IpPermissions",
+        ip_protocol: String = "IpProtocol",
+        source_security_group_name: String = "SourceSecurityGroupName",
+        source_security_group_owner_id: String = "SourceSecurityGroupOwnerId",
+        to_port: i32 = "ToPort",
+        tag_specifications: Vec<TagSpecification> = "TagSpecifications",
+        dry_run: bool = "DryRun",
+    }
+}
+
+structure! {
+    /// `CreateInternetGatewayRequest` of the EC2 model.
+    CreateInternetGatewayRequest: schemas::CREATE_INTERNET_GATEWAY_REQUEST {
+        tag_specifications: Vec<TagSpecification> = "TagSpecifications",
+        dry_run: bool = "DryRun",
+    }
+}
+
+structure! {
+    /// `CreateRouteRequest` of the EC2 model.
+    CreateRouteRequest: schemas::CREATE_ROUTE_REQUEST {
+        destination_prefix_list_id: String = "DestinationPrefixListId",
+        vpc_endpoint_id: String = "VpcEndpointId",
+        transit_gateway_id: String = "TransitGatewayId",
+        local_gateway_id: String = "LocalGatewayId",
+        carrier_gateway_id: String = "CarrierGatewayId",
+        core_network_arn: String = "CoreNetworkArn",
+        odb_network_arn: String = "OdbNetworkArn",
+        dry_run: bool = "DryRun",
+        route_table_id: String = "RouteTableId",
+        destination_cidr_block: String = "DestinationCidrBlock",
+        gateway_id: String = "GatewayId",
+        destination_ipv6_cidr_block: String = "DestinationIpv6CidrBlock",
+        egress_only_internet_gateway_id: String = "EgressOnlyInternetGatewayId",
+        instance_id: String = "InstanceId",
+        network_interface_id: String = "NetworkInterfaceId",
+        vpc_peering_connection_id: String = "VpcPeeringConnectionId",
+        nat_gateway_id: String = "NatGatewayId",
+    }
+}
+
+structure! {
+    /// `CreateRouteTableRequest` of the EC2 model.
+    CreateRouteTableRequest: schemas::CREATE_ROUTE_TABLE_REQUEST {
+        tag_specifications: Vec<TagSpecification> = "TagSpecifications",
+        client_token: String = "ClientToken",
+        dry_run: bool = "DryRun",
+        vpc_id: String = "VpcId",
+    }
+}
+
+structure! {
+    /// `CreateSecurityGroupRequest` of the EC2 model.
+    CreateSecurityGroupRequest: schemas::CREATE_SECURITY_GROUP_REQUEST {
+        description: String = "Description",
+        group_name: String = "GroupName",
+        vpc_id: String = "VpcId",
+        tag_specifications: Vec<TagSpecification> = "TagSpecifications",
+        dry_run: bool = "DryRun",
+    }
+}
+
+structure! {
+    /// `CreateSubnetRequest` of the EC2 model.
+    CreateSubnetRequest: schemas::CREATE_SUBNET_REQUEST {
+        tag_specifications: Vec<TagSpecification> = "TagSpecifications",
+        availability_zone: String = "AvailabilityZone",
+        availability_zone_id: String = "AvailabilityZoneId",
+        cidr_block: String = "CidrBlock",
+        ipv6_cidr_block: String = "Ipv6CidrBlock",
+        outpost_arn: String = "OutpostArn",
+        vpc_id: String = "VpcId",
+        ipv6_native: bool = "Ipv6Native",
+        ipv4_ipam_pool_id: String = "Ipv4IpamPoolId",
+        ipv4_netmask_length: i32 = "Ipv4NetmaskLength",
+        ipv6_ipam_pool_id: String = "Ipv6IpamPoolId",
+        ipv6_netmask_length: i32 = "Ipv6NetmaskLength",
+        dry_run: bool = "DryRun",
+    }
+}
+
+structure! {
+    /// `CreateTagsRequest` of the EC2 model.
+    CreateTagsRequest: schemas::CREATE_TAGS_REQUEST {
+        dry_run: bool = "DryRun",
+        resources: Vec<String> = "Resources",
+        tags: Vec<Tag> = "Tags",
+    }
+}
+
+structure! {
+    /// `CreateVpcRequest` of the EC2 model.
+    CreateVpcRequest: schemas::CREATE_VPC_REQUEST {
+        cidr_block: String = "CidrBlock",
+        ipv6_pool: String = "Ipv6Pool",
+        ipv6_cidr_block: String = "Ipv6CidrBlock",
+        ipv4_ipam_pool_id: String = "Ipv4IpamPoolId",
+        ipv4_netmask_length: i32 = "Ipv4NetmaskLength",
+        ipv6_ipam_pool_id: String = "Ipv6IpamPoolId",
+        ipv6_netmask_length: i32 = "Ipv6NetmaskLength",
+        ipv6_cidr_block_network_border_group: String = "Ipv6CidrBlockNetworkBorderGroup",
+        vpc_encryption_control: VpcEncryptionControlConfiguration = "VpcEncryptionControl",
+        tag_specifications: Vec<TagSpecification> = "TagSpecifications",
+        dry_run: bool = "DryRun",
+        instance_tenancy: Tenancy = "InstanceTenancy",
+        amazon_provided_ipv6_cidr_block: bool = "AmazonProvidedIpv6CidrBlock",
+    }
+}
+
+structure! {
+    /// `DeleteInternetGatewayRequest` of the EC2 model.
+    DeleteInternetGatewayRequest: schemas::DELETE_INTERNET_GATEWAY_REQUEST {
+        dry_run: bool = "DryRun",
+        internet_gateway_id: String = "InternetGatewayId",
+    }
+}
+
+structure! {
+    /// `DeleteRouteRequest` of the EC2 model.
+    DeleteRouteRequest: schemas::DELETE_ROUTE_REQUEST {
+        destination_prefix_list_id: String = "DestinationPrefixListId",
+        dry_run: bool = "DryRun",
+        route_table_id: String = "RouteTableId",
+        destination_cidr_block: String = "DestinationCidrBlock",
+        destination_ipv6_cidr_block: String = "DestinationIpv6CidrBlock",
+    }
+}
+
+structure! {
+    /// `DeleteRouteTableRequest` of the EC2 model.
+    DeleteRouteTableRequest: schemas::DELETE_ROUTE_TABLE_REQUEST {
+        dry_run: bool = "DryRun",
+        route_table_id: String = "RouteTableId",
+    }
+}
+
+structure! {
+    /// `DeleteSecurityGroupRequest` of the EC2 model.
+    DeleteSecurityGroupRequest: schemas::DELETE_SECURITY_GROUP_REQUEST {
+        group_id: String = "GroupId",
+        group_name: String = "GroupName",
+        dry_run: bool = "DryRun",
+    }
+}
+
+structure! {
+    /// `DeleteSubnetRequest` of the EC2 model.
+    DeleteSubnetRequest: schemas::DELETE_SUBNET_REQUEST {
+        subnet_id: String = "SubnetId",
+        dry_run: bool = "DryRun",
+    }
+}
+
+structure! {
+    /// `DeleteTagsRequest` of the EC2 model.
+    DeleteTagsRequest: schemas::DELETE_TAGS_REQUEST {
+        dry_run: bool = "DryRun",
+        resources: Vec<String> = "Resources",
+        tags: Vec<Tag> = "Tags",
+    }
+}
+
+structure! {
+    /// `DeleteVpcRequest` of the EC2 model.
+    DeleteVpcRequest: schemas::DELETE_VPC_REQUEST {
+        vpc_id: String = "VpcId",
+        dry_run: bool = "DryRun",
+    }
+}
+
+structure! {
     /// `DescribeAvailabilityZonesRequest` of the EC2 model.
     DescribeAvailabilityZonesRequest: schemas::DESCRIBE_AVAILABILITY_ZONES_REQUEST {
         zone_names: Vec<String> = "ZoneNames",
@@ -38,6 +251,28 @@ structure! {
 }
 
 structure! {
+    /// `DescribeInternetGatewaysRequest` of the EC2 model.
+    DescribeInternetGatewaysRequest: schemas::DESCRIBE_INTERNET_GATEWAYS_REQUEST {
+        next_token: String = "NextToken",
+        max_results: i32 = "MaxResults",
+        dry_run: bool = "DryRun",
+        internet_gateway_ids: Vec<String> = "InternetGatewayIds",
+        filters: Vec<Filter> = "Filters",
+    }
+}
+
+structure! {
+    /// `DescribeNetworkAclsRequest` of the EC2 model.
+    DescribeNetworkAclsRequest: schemas::DESCRIBE_NETWORK_ACLS_REQUEST {
+        next_token: String = "NextToken",
+        max_results: i32 = "MaxResults",
+        dry_run: bool = "DryRun",
+        network_acl_ids: Vec<String> = "NetworkAclIds",
+        filters: Vec<Filter> = "Filters",
+    }
+}
+
+structure! {
     /// `DescribeNetworkInterfacesRequest` of the EC2 model.
     DescribeNetworkInterfacesRequest: schemas::DESCRIBE_NETWORK_INTERFACES_REQUEST {
         next_token: String = "NextToken",
@@ -56,6 +291,28 @@ structure! {
         all_regions: bool = "AllRegions",
         dry_run: bool = "DryRun",
         filters: Vec<Filter> = "Filters",
+    }
+}
+
+structure! {
+    /// `DescribeRouteTablesRequest` of the EC2 model.
+    DescribeRouteTablesRequest: schemas::DESCRIBE_ROUTE_TABLES_REQUEST {
+        next_token: String = "NextToken",
+        max_results: i32 = "MaxResults",
+        dry_run: bool = "DryRun",
+        route_table_ids: Vec<String> = "RouteTableIds",
+        filters: Vec<Filter> = "Filters",
+    }
+}
+
+structure! {
+    /// `DescribeSecurityGroupRulesRequest` of the EC2 model.
+    DescribeSecurityGroupRulesRequest: schemas::DESCRIBE_SECURITY_GROUP_RULES_REQUEST {
+        filters: Vec<Filter> = "Filters",
+        security_group_rule_ids: Vec<String> = "SecurityGroupRuleIds",
+        dry_run: bool = "DryRun",
+        next_token: String = "NextToken",
+        max_results: i32 = "MaxResults",
     }
 }
 
@@ -83,6 +340,25 @@ structure! {
 }
 
 structure! {
+    /// `DescribeTagsRequest` of the EC2 model.
+    DescribeTagsRequest: schemas::DESCRIBE_TAGS_REQUEST {
+        dry_run: bool = "DryRun",
+        filters: Vec<Filter> = "Filters",
+        max_results: i32 = "MaxResults",
+        next_token: String = "NextToken",
+    }
+}
+
+structure! {
+    /// `DescribeVpcAttributeRequest` of the EC2 model.
+    DescribeVpcAttributeRequest: schemas::DESCRIBE_VPC_ATTRIBUTE_REQUEST {
+        attribute: VpcAttributeName = "Attribute",
+        vpc_id: String = "VpcId",
+        dry_run: bool = "DryRun",
+    }
+}
+
+structure! {
     /// `DescribeVpcsRequest` of the EC2 model.
     DescribeVpcsRequest: schemas::DESCRIBE_VPCS_REQUEST {
         filters: Vec<Filter> = "Filters",
@@ -90,5 +366,146 @@ structure! {
         next_token: String = "NextToken",
         max_results: i32 = "MaxResults",
         dry_run: bool = "DryRun",
+    }
+}
+
+structure! {
+    /// `DetachInternetGatewayRequest` of the EC2 model.
+    DetachInternetGatewayRequest: schemas::DETACH_INTERNET_GATEWAY_REQUEST {
+        dry_run: bool = "DryRun",
+        internet_gateway_id: String = "InternetGatewayId",
+        vpc_id: String = "VpcId",
+    }
+}
+
+structure! {
+    /// `DisassociateRouteTableRequest` of the EC2 model.
+    DisassociateRouteTableRequest: schemas::DISASSOCIATE_ROUTE_TABLE_REQUEST {
+        dry_run: bool = "DryRun",
+        association_id: String = "AssociationId",
+    }
+}
+
+structure! {
+    /// `ModifySecurityGroupRulesRequest` of the EC2 model.
+    ModifySecurityGroupRulesRequest: schemas::MODIFY_SECURITY_GROUP_RULES_REQUEST {
+        group_id: String = "GroupId",
+        security_group_rules: Vec<SecurityGroupRuleUpdate> = "SecurityGroupRules",
+        dry_run: bool = "DryRun",
+    }
+}
+
+structure! {
+    /// `ModifySubnetAttributeRequest` of the EC2 model.
+    ModifySubnetAttributeRequest: schemas::MODIFY_SUBNET_ATTRIBUTE_REQUEST {
+        assign_ipv6_address_on_creation: AttributeBooleanValue = "AssignIpv6AddressOnCreation",
+        map_public_ip_on_launch: AttributeBooleanValue = "MapPublicIpOnLaunch",
+        subnet_id: String = "SubnetId",
+        map_customer_owned_ip_on_launch: AttributeBooleanValue = "MapCustomerOwnedIpOnLaunch",
+        customer_owned_ipv4_pool: String = "CustomerOwnedIpv4Pool",
+        enable_dns64: AttributeBooleanValue = "EnableDns64",
+        private_dns_hostname_type_on_launch: HostnameType = "PrivateDnsHostnameTypeOnLaunch",
+        enable_resource_name_dns_a_record_on_launch: AttributeBooleanValue = "EnableResourceNameDnsARecordOnLaunch",
+        enable_resource_name_dns_aaaa_record_on_launch: AttributeBooleanValue = "EnableResourceNameDnsAAAARecordOnLaunch",
+        enable_lni_at_device_index: i32 = "EnableLniAtDeviceIndex",
+        disable_lni_at_device_index: AttributeBooleanValue = "DisableLniAtDeviceIndex",
+    }
+}
+
+structure! {
+    /// `ModifyVpcAttributeRequest` of the EC2 model.
+    ModifyVpcAttributeRequest: schemas::MODIFY_VPC_ATTRIBUTE_REQUEST {
+        enable_dns_hostnames: AttributeBooleanValue = "EnableDnsHostnames",
+        enable_dns_support: AttributeBooleanValue = "EnableDnsSupport",
+        vpc_id: String = "VpcId",
+        enable_network_address_usage_metrics: AttributeBooleanValue = "EnableNetworkAddressUsageMetrics",
+    }
+}
+
+structure! {
+    /// `ReplaceRouteRequest` of the EC2 model.
+    ReplaceRouteRequest: schemas::REPLACE_ROUTE_REQUEST {
+        destination_prefix_list_id: String = "DestinationPrefixListId",
+        vpc_endpoint_id: String = "VpcEndpointId",
+        local_target: bool = "LocalTarget",
+        transit_gateway_id: String = "TransitGatewayId",
+        local_gateway_id: String = "LocalGatewayId",
+        carrier_gateway_id: String = "CarrierGatewayId",
+        core_network_arn: String = "CoreNetworkArn",
+        odb_network_arn: String = "OdbNetworkArn",
+        dry_run: bool = "DryRun",
+        route_table_id: String = "RouteTableId",
+        destination_cidr_block: String = "DestinationCidrBlock",
+        gateway_id: String = "GatewayId",
+        destination_ipv6_cidr_block: String = "DestinationIpv6CidrBlock",
+        egress_only_internet_gateway_id: String = "EgressOnlyInternetGatewayId",
+        instance_id: String = "InstanceId",
+        network_interface_id: String = "NetworkInterfaceId",
+        vpc_peering_connection_id: String = "VpcPeeringConnectionId",
+        nat_gateway_id: String = "NatGatewayId",
+    }
+}
+
+structure! {
+    /// `ReplaceRouteTableAssociationRequest` of the EC2 model.
+    ReplaceRouteTableAssociationRequest: schemas::REPLACE_ROUTE_TABLE_ASSOCIATION_REQUEST {
+        dry_run: bool = "DryRun",
+        association_id: String = "AssociationId",
+        route_table_id: String = "RouteTableId",
+    }
+}
+
+structure! {
+    /// `RevokeSecurityGroupEgressRequest` of the EC2 model.
+    RevokeSecurityGroupEgressRequest: schemas::REVOKE_SECURITY_GROUP_EGRESS_REQUEST {
+        security_group_rule_ids: Vec<String> = "SecurityGroupRuleIds",
+        dry_run: bool = "DryRun",
+        group_id: String = "GroupId",
+        source_security_group_name: String = "SourceSecurityGroupName",
+        source_security_group_owner_id: String = "SourceSecurityGroupOwnerId",
+        ip_protocol: String = "IpProtocol",
+        from_port: i32 = "FromPort",
+        to_port: i32 = "ToPort",
+        cidr_ip: String = "CidrIp",
+        ip_permissions: Vec<IpPermission> = "IpPermissions",
+    }
+}
+
+structure! {
+    /// `RevokeSecurityGroupIngressRequest` of the EC2 model.
+    RevokeSecurityGroupIngressRequest: schemas::REVOKE_SECURITY_GROUP_INGRESS_REQUEST {
+        cidr_ip: String = "CidrIp",
+        from_port: i32 = "FromPort",
+        group_id: String = "GroupId",
+        group_name: String = "GroupName",
+        ip_permissions: Vec<IpPermission> = "IpPermissions",
+        ip_protocol: String = "IpProtocol",
+        source_security_group_name: String = "SourceSecurityGroupName",
+        source_security_group_owner_id: String = "SourceSecurityGroupOwnerId",
+        to_port: i32 = "ToPort",
+        security_group_rule_ids: Vec<String> = "SecurityGroupRuleIds",
+        dry_run: bool = "DryRun",
+    }
+}
+
+structure! {
+    /// `UpdateSecurityGroupRuleDescriptionsEgressRequest` of the EC2 model.
+    UpdateSecurityGroupRuleDescriptionsEgressRequest: schemas::UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_EGRESS_REQUEST {
+        dry_run: bool = "DryRun",
+        group_id: String = "GroupId",
+        group_name: String = "GroupName",
+        ip_permissions: Vec<IpPermission> = "IpPermissions",
+        security_group_rule_descriptions: Vec<SecurityGroupRuleDescription> = "SecurityGroupRuleDescriptions",
+    }
+}
+
+structure! {
+    /// `UpdateSecurityGroupRuleDescriptionsIngressRequest` of the EC2 model.
+    UpdateSecurityGroupRuleDescriptionsIngressRequest: schemas::UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_INGRESS_REQUEST {
+        dry_run: bool = "DryRun",
+        group_id: String = "GroupId",
+        group_name: String = "GroupName",
+        ip_permissions: Vec<IpPermission> = "IpPermissions",
+        security_group_rule_descriptions: Vec<SecurityGroupRuleDescription> = "SecurityGroupRuleDescriptions",
     }
 }

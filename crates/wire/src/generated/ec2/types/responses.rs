@@ -15,6 +15,83 @@ use crate::shape::{enumeration, structure};
 use crate::{Blob, Document, Timestamp};
 
 structure! {
+    /// `AssociateRouteTableResult` of the EC2 model.
+    AssociateRouteTableResult: schemas::ASSOCIATE_ROUTE_TABLE_RESULT {
+        association_id: String = "AssociationId",
+        association_state: RouteTableAssociationState = "AssociationState",
+    }
+}
+
+structure! {
+    /// `AuthorizeSecurityGroupEgressResult` of the EC2 model.
+    AuthorizeSecurityGroupEgressResult: schemas::AUTHORIZE_SECURITY_GROUP_EGRESS_RESULT {
+        r#return: bool = "Return",
+        security_group_rules: Vec<SecurityGroupRule> = "SecurityGroupRules",
+    }
+}
+
+structure! {
+    /// `AuthorizeSecurityGroupIngressResult` of the EC2 model.
+    AuthorizeSecurityGroupIngressResult: schemas::AUTHORIZE_SECURITY_GROUP_INGRESS_RESULT {
+        r#return: bool = "Return",
+        security_group_rules: Vec<SecurityGroupRule> = "SecurityGroupRules",
+    }
+}
+
+structure! {
+    /// `CreateInternetGatewayResult` of the EC2 model.
+    CreateInternetGatewayResult: schemas::CREATE_INTERNET_GATEWAY_RESULT {
+        internet_gateway: InternetGateway = "InternetGateway",
+    }
+}
+
+structure! {
+    /// `CreateRouteResult` of the EC2 model.
+    CreateRouteResult: schemas::CREATE_ROUTE_RESULT {
+        r#return: bool = "Return",
+    }
+}
+
+structure! {
+    /// `CreateRouteTableResult` of the EC2 model.
+    CreateRouteTableResult: schemas::CREATE_ROUTE_TABLE_RESULT {
+        route_table: RouteTable = "RouteTable",
+        client_token: String = "ClientToken",
+    }
+}
+
+structure! {
+    /// `CreateSecurityGroupResult` of the EC2 model.
+    CreateSecurityGroupResult: schemas::CREATE_SECURITY_GROUP_RESULT {
+        group_id: String = "GroupId",
+        tags: Vec<Tag> = "Tags",
+        security_group_arn: String = "SecurityGroupArn",
+    }
+}
+
+structure! {
+    /// `CreateSubnetResult` of the EC2 model.
+    CreateSubnetResult: schemas::CREATE_SUBNET_RESULT {
+        subnet: Subnet = "Subnet",
+    }
+}
+
+structure! {
+    /// `CreateVpcResult` of the EC2 model.
+    CreateVpcResult: schemas::CREATE_VPC_RESULT {
+        vpc: Vpc = "Vpc",
+    }
+}
+
+structure! {
+    /// `DeleteSecurityGroupResult` of the EC2 model.
+    DeleteSecurityGroupResult: schemas::DELETE_SECURITY_GROUP_RESULT {
+        r#return: bool = "Return",
+        group_id: String = "GroupId",
+    }
+}
+
+structure! {
     /// `DescribeAvailabilityZonesResult` of the EC2 model.
     DescribeAvailabilityZonesResult: schemas::DESCRIBE_AVAILABILITY_ZONES_RESULT {
         availability_zones: Vec<AvailabilityZone> = "AvailabilityZones",
@@ -30,6 +107,22 @@ structure! {
 }
 
 structure! {
+    /// `DescribeInternetGatewaysResult` of the EC2 model.
+    DescribeInternetGatewaysResult: schemas::DESCRIBE_INTERNET_GATEWAYS_RESULT {
+        internet_gateways: Vec<InternetGateway> = "InternetGateways",
+        next_token: String = "NextToken",
+    }
+}
+
+structure! {
+    /// `DescribeNetworkAclsResult` of the EC2 model.
+    DescribeNetworkAclsResult: schemas::DESCRIBE_NETWORK_ACLS_RESULT {
+        network_acls: Vec<NetworkAcl> = "NetworkAcls",
+        next_token: String = "NextToken",
+    }
+}
+
+structure! {
     /// `DescribeNetworkInterfacesResult` of the EC2 model.
     DescribeNetworkInterfacesResult: schemas::DESCRIBE_NETWORK_INTERFACES_RESULT {
         network_interfaces: Vec<NetworkInterface> = "NetworkInterfaces",
@@ -41,6 +134,22 @@ structure! {
     /// `DescribeRegionsResult` of the EC2 model.
     DescribeRegionsResult: schemas::DESCRIBE_REGIONS_RESULT {
         regions: Vec<Region> = "Regions",
+    }
+}
+
+structure! {
+    /// `DescribeRouteTablesResult` of the EC2 model.
+    DescribeRouteTablesResult: schemas::DESCRIBE_ROUTE_TABLES_RESULT {
+        route_tables: Vec<RouteTable> = "RouteTables",
+        next_token: String = "NextToken",
+    }
+}
+
+structure! {
+    /// `DescribeSecurityGroupRulesResult` of the EC2 model.
+    DescribeSecurityGroupRulesResult: schemas::DESCRIBE_SECURITY_GROUP_RULES_RESULT {
+        security_group_rules: Vec<SecurityGroupRule> = "SecurityGroupRules",
+        next_token: String = "NextToken",
     }
 }
 
@@ -61,9 +170,74 @@ structure! {
 }
 
 structure! {
+    /// `DescribeTagsResult` of the EC2 model.
+    DescribeTagsResult: schemas::DESCRIBE_TAGS_RESULT {
+        next_token: String = "NextToken",
+        tags: Vec<TagDescription> = "Tags",
+    }
+}
+
+structure! {
+    /// `DescribeVpcAttributeResult` of the EC2 model.
+    DescribeVpcAttributeResult: schemas::DESCRIBE_VPC_ATTRIBUTE_RESULT {
+        enable_dns_hostnames: AttributeBooleanValue = "EnableDnsHostnames",
+        enable_dns_support: AttributeBooleanValue = "EnableDnsSupport",
+        enable_network_address_usage_metrics: AttributeBooleanValue = "EnableNetworkAddressUsageMetrics",
+        vpc_id: String = "VpcId",
+    }
+}
+
+structure! {
     /// `DescribeVpcsResult` of the EC2 model.
     DescribeVpcsResult: schemas::DESCRIBE_VPCS_RESULT {
         next_token: String = "NextToken",
         vpcs: Vec<Vpc> = "Vpcs",
+    }
+}
+
+structure! {
+    /// `ModifySecurityGroupRulesResult` of the EC2 model.
+    ModifySecurityGroupRulesResult: schemas::MODIFY_SECURITY_GROUP_RULES_RESULT {
+        r#return: bool = "Return",
+    }
+}
+
+structure! {
+    /// `ReplaceRouteTableAssociationResult` of the EC2 model.
+    ReplaceRouteTableAssociationResult: schemas::REPLACE_ROUTE_TABLE_ASSOCIATION_RESULT {
+        new_association_id: String = "NewAssociationId",
+        association_state: RouteTableAssociationState = "AssociationState",
+    }
+}
+
+structure! {
+    /// `RevokeSecurityGroupEgressResult` of the EC2 model.
+    RevokeSecurityGroupEgressResult: schemas::REVOKE_SECURITY_GROUP_EGRESS_RESULT {
+        r#return: bool = "Return",
+        unknown_ip_permissions: Vec<IpPermission> = "UnknownIpPermissions",
+        revoked_security_group_rules: Vec<RevokedSecurityGroupRule> = "RevokedSecurityGroupRules",
+    }
+}
+
+structure! {
+    /// `RevokeSecurityGroupIngressResult` of the EC2 model.
+    RevokeSecurityGroupIngressResult: schemas::REVOKE_SECURITY_GROUP_INGRESS_RESULT {
+        r#return: bool = "Return",
+        unknown_ip_permissions: Vec<IpPermission> = "UnknownIpPermissions",
+        revoked_security_group_rules: Vec<RevokedSecurityGroupRule> = "RevokedSecurityGroupRules",
+    }
+}
+
+structure! {
+    /// `UpdateSecurityGroupRuleDescriptionsEgressResult` of the EC2 model.
+    UpdateSecurityGroupRuleDescriptionsEgressResult: schemas::UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_EGRESS_RESULT {
+        r#return: bool = "Return",
+    }
+}
+
+structure! {
+    /// `UpdateSecurityGroupRuleDescriptionsIngressResult` of the EC2 model.
+    UpdateSecurityGroupRuleDescriptionsIngressResult: schemas::UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_INGRESS_RESULT {
+        r#return: bool = "Return",
     }
 }
