@@ -123,8 +123,7 @@ pub(crate) async fn put(app: &Arc<App>, put: Put<'_>) -> Result<Done, PutError> 
         // Also where it is known: whoever deletes it meanwhile makes this decide anew.
         let key = content::image_key(&put.repository.id, &name);
         transaction.read(key.clone(), snapshot.revision_of(&key));
-        if known.is_none()
-            && snapshot.registry_images(&put.repository.id).count() >= quotas.images
+        if known.is_none() && snapshot.registry_images(&put.repository.id).count() >= quotas.images
         {
             let text = format!("a repository holds at most {} images", quotas.images);
             return Err(PutError::Quota(text));
