@@ -77,9 +77,8 @@ def test_an_archived_image_stays_and_cannot_be_pulled(ecr, registry):
     assert registry.call("GET", "/v2/shelf/manifests/v1")[0] == 200
     detail = ecr.describe_images(**name, imageIds=[v1])["imageDetails"][0]
     assert detail["lastActivatedAt"] >= detail["lastArchivedAt"]
-    assert "lastRecordedPullTime" in eventually(
-        "the pull to be recorded",
-        lambda: (d := ecr.describe_images(**name, imageIds=[v1])["imageDetails"][0]) if "lastRecordedPullTime" in d else None)
+    eventually("the pull to be recorded", lambda: "lastRecordedPullTime" in ecr.describe_images(
+        **name, imageIds=[v1])["imageDetails"][0])
     assert move("ARCHIVE") == "ARCHIVED"
     registry.push_image("shelf", "v1", b"layer")
     assert ecr.describe_images(**name)["imageDetails"][0]["imageStatus"] == "ACTIVE"

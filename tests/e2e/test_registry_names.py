@@ -89,7 +89,7 @@ def test_name_tls_and_trust(wharf, etc):
     assert task["containers"][0]["imageDigest"].startswith("sha256:"), task
     # The ports stay everybody's: a task publishes them beside it.
     container["portMappings"] = [{"containerPort": 8080, "hostPort": 443}]
-    task = wharf.running(wharf.start(wharf.register("named", container)))
+    task = wharf.running(eventually("the port, which another test may have", lambda: started(wharf, container), 240, 1))
     assert request(wharf, etc, "/v2/")[0] == 401
     with socket.create_connection(("127.0.0.1", 443), timeout=10) as stream:
         stream.sendall(b"GET / HTTP/1.0\r\n\r\n")
@@ -101,6 +101,17 @@ def test_name_tls_and_trust(wharf, etc):
     eventually("the address", lambda: repository_uri(wharf) == f"{wharf.listen.replace('127.0.0.1', 'localhost')}/app")
     (etc / "hosts").write_bytes(block)
     eventually("the name", lambda: repository_uri(wharf) == f"{NAME}/app")
+
+
+def started(wharf, container):
+    """The ARN of a task of the container that runs; None if something else has its port."""
+    arn = wharf.start(wharf.register("named", container))
+    status = eventually("the task to run or to stop", lambda: {"RUNNING", "STOPPED"} & {wharf.task(arn)["lastStatus"]})
+    if status == {"RUNNING"}:
+        return arn
+    reasons = [str(c.get("reason")) for c in wharf.task(arn)["containers"]]
+    assert any("in use" in reason for reason in reasons), reasons
+    return None
 
 
 def test_wharfs_beside_each_other(wharf, etc):
