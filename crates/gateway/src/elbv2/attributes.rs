@@ -1,6 +1,6 @@
 //! Attributes of load balancers, listeners and target groups.
 
-use super::{changed, find, validation};
+use super::{changed, find, unsupported, validation};
 use crate::context::{Context, Outcome, Result as OperationResult};
 use crate::error::ApiError;
 use std::collections::BTreeMap;
@@ -122,6 +122,10 @@ fn check_listener(_: &Listener) -> Result<(), ApiError> {
     Ok(())
 }
 
+/// What would change how a target group's traffic goes, and isn't carried out.
+const NOT_BUILT: [(&str, &str); 2] =
+    [("load_balancing.algorithm.anomaly_mitigation", "on"), ("preserve_client_ip.enabled", "true")];
+
 fn check_target_group(group: &TargetGroup) -> Result<(), ApiError> {
     const SLOW_START: &str = "slow_start.duration_seconds";
     let slow_start: u64 = group.attribute(SLOW_START).parse().unwrap_or(0);
@@ -137,12 +141,10 @@ fn check_target_group(group: &TargetGroup) -> Result<(), ApiError> {
             "Slow start mode is available with the round robin routing algorithm alone",
         ));
     }
-    if group.attribute("load_balancing.algorithm.anomaly_mitigation") == "on"
-        && algorithm != "weighted_random"
-    {
-        return Err(validation(
-            "Anomaly mitigation is available with the weighted random routing algorithm alone",
-        ));
+    for (key, value) in NOT_BUILT {
+        if group.attribute(key) == value {
+            return Err(unsupported(&format!("The value '{value}' of the attribute '{key}'")));
+        }
     }
     let cookie = group.attribute("stickiness.app_cookie.cookie_name");
     let sticky = group.attribute("stickiness.enabled") == "true";

@@ -153,23 +153,12 @@ pub(super) fn create(
         ip_address_type: "ipv4".to_owned(),
         health_check: wanted.health_check,
         created_at: context.now,
-        attributes: attributes_of_new(wanted.protocol, wanted.target_type),
+        attributes: BTreeMap::new(),
         tags,
     };
     let output = answer(&group);
     put(context, &mut transaction, group);
     Ok(Outcome::write(output, transaction))
-}
-
-/// Client addresses are kept, but for IP targets of TCP and TLS: there it must be asked for.
-fn attributes_of_new(protocol: Protocol, target_type: TargetType) -> BTreeMap<String, String> {
-    let keeps = match protocol {
-        Protocol::Http | Protocol::Https => return BTreeMap::new(),
-        Protocol::Udp | Protocol::TcpUdp => true,
-        Protocol::Tcp | Protocol::Tls => target_type == TargetType::Instance,
-    };
-    let keeps = keeps.then(|| ("preserve_client_ip.enabled".to_owned(), "true".to_owned()));
-    keeps.into_iter().collect()
 }
 
 pub(super) fn describe(
