@@ -4,7 +4,7 @@
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 
-.PHONY: up down test soak lint deny install
+.PHONY: up down test soak lint deny install install-tests
 
 # Builds wharf, starts it in the background and deploys the sample service.
 up: install
@@ -16,11 +16,11 @@ down:
 	$(SUDO) $(TARGET)/release/wharf down --tasks
 
 # Everything that CI runs.
-test: install
+test: install-tests
 	scripts/test.sh
 
 # The full counts: kills, bit flips, hostile requests, fuzzing.
-soak: install
+soak: install-tests
 	WHARF_SOAK=1 scripts/test.sh
 
 # The checks that need no run: formatting, clippy, layers and sizes.
@@ -33,3 +33,6 @@ deny: install
 
 install:
 	scripts/install.sh
+
+install-tests:
+	scripts/install.sh tests

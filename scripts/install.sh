@@ -1,13 +1,18 @@
 #!/usr/bin/env bash
 # Installs what building and testing wharf need on Debian 12: only what is missing, so that a
 # second run costs nothing. Python tools go into target/venv, never into the system.
+#
+#   scripts/install.sh           for building and running
+#   scripts/install.sh tests     what the tests want beside it: other runtimes, registries and clients
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 say() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }
 
 packages=(build-essential pkg-config libseccomp-dev nftables iproute2 curl jq ca-certificates
-  python3 python3-venv crun runc skopeo podman buildah docker.io docker-registry busybox-static)
+  python3 python3-venv)
+[[ ${1:-} != tests ]] ||
+  packages+=(crun runc skopeo podman buildah docker.io docker-registry busybox-static)
 missing=()
 for package in "${packages[@]}"; do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' ||
@@ -18,7 +23,7 @@ if ((${#missing[@]})); then
   sudo=()
   ((EUID == 0)) || sudo=(sudo)
   "${sudo[@]}" apt-get update -qq
-  # Debian would start docker-registry as a service; the tests start their own.
+  # Debian would start docker and docker-registry as services; the tests start their own.
   "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
     apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi

@@ -271,7 +271,7 @@ def test_account_settings(ecr, registry):
         ecr.put_account_setting(name="BASIC_SCAN_TYPE_VERSION", value="CLAIR")
 
 
-def test_a_scan_under_way_goes_on_after_a_kill(wharf, ecr, registry, database):
+def test_a_scan_that_was_asked_for_survives_a_kill(wharf, ecr, registry, database):
     ecr.create_repository(repositoryName="killed")
     registry.push_image("killed", "v", tar(BASE))
     image = {"repositoryName": "killed", "imageId": {"imageTag": "v"}}

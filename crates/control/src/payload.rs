@@ -60,13 +60,13 @@ pub fn task(
         task_definition_account_id: Some(arns.account.clone()),
         task_cluster_arn: Some(arns.cluster(&task.cluster)),
         containers: Some(containers.collect()),
-        #[allow(clippy::cast_precision_loss)] // CPU units are far below 2^52
         associations: some(gpus(task)),
         ephemeral_storage_gib: task
             .overrides
             .ephemeral_storage_gib
             .or(definition.ephemeral_storage_gib)
             .map(i64::from),
+        #[allow(clippy::cast_precision_loss)] // CPU units are far below 2^52
         cpu: cpu.map(|units| units as f64 / 1024.0),
         memory: task.overrides.memory.or(definition.memory),
         elastic_network_interfaces: interfaces,

@@ -185,7 +185,7 @@ fn invalid_action(service: QueryService, action: &str, version: &str) -> ApiErro
             400,
             format!(
                 "The action {action} is not valid for this web service: this server has the part \
-                 of EC2 that shows its built-in network."
+                 of EC2 that networks and security groups need."
             ),
         ),
     }

@@ -3,8 +3,11 @@
 //! Maps share structure (imbl), so that a clone costs nothing and applying a transaction copies
 //! only the paths that change. Every map is ordered: iteration is the same in every run.
 
+mod identity;
 mod load_balancing;
 mod network;
+mod repository;
+mod secret;
 
 use crate::account::{AccessKey, AccountSetting, ClientToken};
 use crate::cluster::Cluster;
@@ -381,113 +384,9 @@ impl Snapshot {
             .map(|(_, v)| &v.value)
     }
 
-    /// All account settings by name and principal.
-    pub fn account_settings(&self) -> impl Iterator<Item = &Arc<AccountSetting>> {
-        values(&self.account_settings)
-    }
-
-    /// All access keys.
-    pub fn access_keys(&self) -> impl Iterator<Item = &Arc<AccessKey>> {
-        values(&self.access_keys)
-    }
-
-    /// All roles by name.
-    pub fn roles(&self) -> impl Iterator<Item = &Arc<Role>> {
-        values(&self.roles)
-    }
-
-    /// All users by name.
-    pub fn users(&self) -> impl Iterator<Item = &Arc<User>> {
-        values(&self.users)
-    }
-
-    /// All of the account's own policies by name.
-    pub fn policies(&self) -> impl Iterator<Item = &Arc<ManagedPolicy>> {
-        values(&self.policies)
-    }
-
-    /// All instance profiles by name.
-    pub fn instance_profiles(&self) -> impl Iterator<Item = &Arc<InstanceProfile>> {
-        values(&self.instance_profiles)
-    }
-
     /// All client tokens.
     pub fn client_tokens(&self) -> impl Iterator<Item = &Arc<ClientToken>> {
         values(&self.client_tokens)
-    }
-
-    /// All parameters by name.
-    pub fn parameters(&self) -> impl DoubleEndedIterator<Item = &Arc<Parameter>> {
-        values(&self.parameters)
-    }
-
-    /// The versions of a parameter, ascending.
-    pub fn versions_of_parameter(
-        &self,
-        id: &str,
-    ) -> impl DoubleEndedIterator<Item = &Arc<ParameterVersion>> {
-        let key = |version| (id.to_owned(), version);
-        self.parameter_versions.range(key(0)..=key(u64::MAX)).map(|(_, v)| &v.value)
-    }
-
-    /// All versions of all parameters.
-    pub fn parameter_versions(&self) -> impl Iterator<Item = &Arc<ParameterVersion>> {
-        values(&self.parameter_versions)
-    }
-
-    /// All secrets by name, deleted ones that can still be restored included.
-    pub fn secrets(&self) -> impl DoubleEndedIterator<Item = &Arc<Secret>> {
-        values(&self.secrets)
-    }
-
-    /// All versions of all secrets.
-    pub fn secret_versions(&self) -> impl Iterator<Item = &Arc<SecretVersion>> {
-        values(&self.secret_versions)
-    }
-
-    /// All image repositories by name.
-    pub fn repositories(&self) -> impl Iterator<Item = &Arc<Repository>> {
-        values(&self.repositories)
-    }
-
-    /// The manifests of a repository by digest.
-    pub fn registry_images<'a>(
-        &'a self,
-        repository: &'a str,
-    ) -> impl Iterator<Item = &'a Arc<RegistryImage>> {
-        within(&self.registry_images, repository, "")
-    }
-
-    /// The tags of a repository by name, from behind `after` on.
-    pub fn image_tags<'a>(
-        &'a self,
-        repository: &'a str,
-        after: &'a str,
-    ) -> impl Iterator<Item = &'a Arc<ImageTag>> {
-        within(&self.image_tags, repository, after).skip_while(move |tag| tag.tag == after)
-    }
-
-    /// The blobs of a repository by digest.
-    pub fn repository_blobs<'a>(
-        &'a self,
-        repository: &'a str,
-    ) -> impl Iterator<Item = &'a Arc<RepositoryBlob>> {
-        within(&self.repository_blobs, repository, "")
-    }
-
-    /// All manifests of all repositories, also of those that are gone.
-    pub fn all_registry_images(&self) -> impl Iterator<Item = &Arc<RegistryImage>> {
-        values(&self.registry_images)
-    }
-
-    /// All tags of all repositories, also of those that are gone.
-    pub fn all_image_tags(&self) -> impl Iterator<Item = &Arc<ImageTag>> {
-        values(&self.image_tags)
-    }
-
-    /// All blobs of all repositories, also of those that are gone.
-    pub fn all_repository_blobs(&self) -> impl Iterator<Item = &Arc<RepositoryBlob>> {
-        values(&self.repository_blobs)
     }
 
     /// The task that holds an address of the VPC, if one does.

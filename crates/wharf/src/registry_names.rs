@@ -103,10 +103,7 @@ impl RegistryName {
         }
         let authority = Authority::load_or_create(data_dir, Timestamp::now())?;
         let certificate = authority.certificate().to_owned();
-        let (address, tls, plain) = match listen().await {
-            Ok(bound) => bound,
-            Err(error) => return Err(error.into()),
-        };
+        let (address, tls, plain) = listen().await?;
         let names = vec![self.name.clone(), address.to_string()];
         let served =
             Arc::new(Served(ArcSwap::from_pointee(authority.issue(&names, Timestamp::now())?)));

@@ -173,8 +173,7 @@ async fn expire_logs(logs: LogStore, shutdown: CancellationToken) {
 }
 
 /// The root's key, made on the first start, this host's agent's and the balancer's, if they have one;
-/// beside them
-/// whatever the state and the seal know.
+/// beside them whatever the state and the seal know.
 fn keys(
     data_dir: &DataDir,
     endpoint: &str,

@@ -4,11 +4,12 @@
 //! new supervisor adopts what runs and starts what doesn't. It restarts a process that ends at
 //! once, more slowly one that keeps ending.
 
-use crate::cli::Up;
+use crate::cli::{HostArgs, Up};
 use crate::data_dir::{self, DataDir, Lock};
 use crate::process::{self, ProcessFile};
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -64,6 +65,8 @@ pub fn run(data_dir: &DataDir, up: &Up) -> Result<(), Error> {
     if !up.no_agent {
         processes.push(Supervised::new("agent", agent_arguments(data_dir, up)));
     }
+    // Paths were given relative to here; from now on nothing is to be held busy.
+    std::env::set_current_dir("/")?;
     while !stop.load(Ordering::Relaxed) {
         for process in &mut processes {
             process.look(data_dir)?;
@@ -161,18 +164,26 @@ fn server_arguments(data_dir: &DataDir, up: &Up) -> Vec<OsString> {
         arguments.extend(["--s3-endpoint".into(), endpoint.into()]);
     }
     if let Some(directory) = &server.osv_database {
-        // The processes run elsewhere than the command that was given a path.
-        let directory = std::path::absolute(directory).unwrap_or_else(|_| directory.clone());
-        arguments.extend(["--osv-database".into(), directory.into()]);
+        arguments.extend(["--osv-database".into(), absolute(directory)]);
     }
     if let Some(file) = &server.s3_credentials {
-        arguments.extend(["--s3-credentials".into(), file.into()]);
+        arguments.extend(["--s3-credentials".into(), absolute(file)]);
     }
-    arguments.extend(["--etc".into(), server.host.etc.clone().into()]);
-    if server.host.no_hosts {
+    arguments.extend(host_arguments(&server.host));
+    arguments
+}
+
+fn host_arguments(host: &HostArgs) -> Vec<OsString> {
+    let mut arguments = vec!["--etc".into(), absolute(&host.etc)];
+    if host.no_hosts {
         arguments.push("--no-hosts".into());
     }
     arguments
+}
+
+/// A path for processes that run elsewhere than the command that was given it.
+fn absolute(path: &Path) -> OsString {
+    std::path::absolute(path).map_or_else(|_| path.into(), OsString::from)
 }
 
 fn balancer_arguments(data_dir: &DataDir, up: &Up) -> Vec<OsString> {
@@ -183,15 +194,12 @@ fn balancer_arguments(data_dir: &DataDir, up: &Up) -> Vec<OsString> {
     ] {
         arguments.extend([name.into(), value.into()]);
     }
-    arguments.extend(["--etc".into(), up.server.host.etc.clone().into()]);
-    if up.server.host.no_hosts {
-        arguments.push("--no-hosts".into());
-    }
+    arguments.extend(host_arguments(&up.server.host));
     if let Some(address) = up.public_address {
         arguments.extend(["--public-address".into(), address.to_string().into()]);
     }
     if let Some(directory) = &up.access_logs {
-        arguments.extend(["--access-logs".into(), directory.into()]);
+        arguments.extend(["--access-logs".into(), absolute(directory)]);
     }
     arguments
 }
@@ -207,7 +215,7 @@ fn agent_arguments(data_dir: &DataDir, up: &Up) -> Vec<OsString> {
     ] {
         arguments.extend([name.into(), value.into()]);
     }
-    arguments.extend(["--gpu-devices".into(), up.gpu_devices.clone().into()]);
+    arguments.extend(["--gpu-devices".into(), absolute(&up.gpu_devices)]);
     for class in &up.runtime_class {
         arguments.extend(["--runtime-class".into(), class.into()]);
     }
@@ -218,7 +226,7 @@ fn agent_arguments(data_dir: &DataDir, up: &Up) -> Vec<OsString> {
         arguments.extend(["--s3-endpoint".into(), endpoint.into()]);
     }
     if let Some(file) = &up.server.s3_credentials {
-        arguments.extend(["--s3-credentials".into(), file.into()]);
+        arguments.extend(["--s3-credentials".into(), absolute(file)]);
     }
     arguments
 }

@@ -136,7 +136,6 @@ fn spawn_supervisor(data_dir: &DataDir) -> Result<(), Error> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(supervise_arguments(std::env::args_os().skip(1)));
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        command.current_dir("/");
         command.env("WHARF_DATA_DIR", data_dir.path());
         supervisor::in_own_session(&mut command);
         command.spawn()

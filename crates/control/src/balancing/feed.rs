@@ -53,14 +53,11 @@ impl Feed {
         let (mut uses_change, mut changed) = (false, BTreeSet::new());
         for write in writes {
             match write {
-                Write::Put(record) => match record {
-                    Record::Listener(r) => {
-                        uses_change = true;
-                        update.put.push(Item::Listener(Arc::clone(r)));
-                    }
-                    Record::Certificate(r) => drop(changed.insert(r.id.clone())),
-                    record => update.put.extend(item(record)),
-                },
+                Write::Put(Record::Certificate(r)) => drop(changed.insert(r.id.clone())),
+                Write::Put(record) => {
+                    uses_change |= matches!(record, Record::Listener(_));
+                    update.put.extend(item(record));
+                }
                 Write::Delete(key) => {
                     uses_change |= matches!(key, RecordKey::Listener(_));
                     update.delete.extend(item_key(key));

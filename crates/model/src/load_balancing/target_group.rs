@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// `ProtocolVersion` of a target group of HTTP or HTTPS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,6 +120,12 @@ impl TargetGroup {
     /// The attributes that target groups of its protocol have.
     pub fn attributes(&self) -> &'static [Attribute] {
         attributes::attributes_of_target_group(self.protocol)
+    }
+
+    /// How long connections to its deregistered targets may stay.
+    pub fn deregistration_delay(&self) -> Duration {
+        let seconds = self.attribute("deregistration_delay.timeout_seconds").parse();
+        Duration::from_secs(seconds.unwrap_or(300))
     }
 
     /// The value of an attribute: as it was set, else its default; empty if there is no such.

@@ -9,7 +9,6 @@ use wharf_model::{RecordKey, Snapshot, Timestamp, Transaction};
 
 /// Most records that [`due`] deletes at a time.
 const MAX_DELETED: usize = 100;
-const DELAY: &str = "deregistration_delay.timeout_seconds";
 
 /// A target to register.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +64,8 @@ pub fn deregister(
     now: Timestamp,
 ) -> Transaction {
     let mut transaction = Transaction::new();
-    let drains = delay(group) > Duration::ZERO && Usage::of(snapshot).is_used(&group.path());
+    let drains =
+        group.deregistration_delay() > Duration::ZERO && Usage::of(snapshot).is_used(&group.path());
     for key in targets {
         let Some(target) = snapshot.target(key).filter(|t| t.deregistered_at.is_none()) else {
             continue;
@@ -81,11 +81,6 @@ pub fn deregister(
     transaction
 }
 
-/// How long connections to deregistered targets of a group may stay.
-fn delay(group: &TargetGroup) -> Duration {
-    Duration::from_secs(group.attribute(DELAY).parse().unwrap_or(300))
-}
-
 /// Deletes what is over: targets that have drained (`drained` by a balancer's report, or by their
 /// group's delay) and whatever has lost what it belonged to. At most 100 records: call it again
 /// until it changes nothing.
@@ -97,7 +92,7 @@ pub fn due(snapshot: &Snapshot, now: Timestamp, drained: &BTreeSet<TargetKey>) -
         let Some(group) = groups.get(target.key.target_group.as_str()) else { return true };
         target.deregistered_at.is_some_and(|at| {
             drained.contains(&target.key)
-                || at.plus(delay(group)) <= now
+                || at.plus(group.deregistration_delay()) <= now
                 || !usage.is_used(&group.path())
         })
     };

@@ -305,7 +305,7 @@ proptest! {
             if port > 0 {
                 definition.network_mode = Some(NetworkMode::Host);
                 definition.containers[0].port_mappings = vec![PortMapping {
-            last_port: None,
+                    last_port: None,
                     container_port: 8000 + port, host_port: None,
                     protocol: TransportProtocol::Tcp, name: None, app_protocol: None,
                 }];

@@ -26,8 +26,6 @@ const ENOUGH: usize = 80;
 const RETRY_REPORTS: Duration = Duration::from_millis(200);
 /// The instance attribute that holds its zone.
 const AVAILABILITY_ZONE: &str = "ecs.availability-zone";
-/// The attribute with the seconds that a deregistered target has left.
-const DEREGISTRATION_DELAY: &str = "deregistration_delay.timeout_seconds";
 
 /// What happened to targets, by target group.
 type Moved = BTreeMap<String, usize>;
@@ -302,8 +300,7 @@ impl Step<'_> {
         let mut of_group = balancers.filter(|b| b.target_group_id() == key.target_group);
         let group =
             of_group.next().and_then(|b| self.snapshot.target_group(&b.target_group().to_owned()));
-        let seconds = group.and_then(|g| g.attribute(DEREGISTRATION_DELAY).parse().ok());
-        Duration::from_secs(seconds.unwrap_or(0))
+        group.map_or(Duration::ZERO, |group| group.deregistration_delay())
     }
 
     /// Puts a task on the condition that it hasn't changed.
