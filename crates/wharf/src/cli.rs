@@ -187,7 +187,21 @@ pub struct ServerArgs {
     #[arg(long, env = "WHARF_S3_CREDENTIALS", value_name = "FILE")]
     pub s3_credentials: Option<PathBuf>,
     #[command(flatten)]
+    pub registry: RegistryArgs,
+    #[command(flatten)]
     pub host: HostArgs,
+}
+
+/// What the image registry is to know.
+#[derive(Debug, Clone, Args)]
+pub struct RegistryArgs {
+    /// File with the registries that images may be replicated to, as ~/.aws/config: a section for each,
+    /// with aws_account_id, region, endpoint_url, aws_access_key_id and aws_secret_access_key.
+    #[arg(long, env = "WHARF_REGISTRY_PEERS", value_name = "FILE")]
+    pub registry_peers: Option<PathBuf>,
+    /// How much each repository of the registry may hold; as much as the disk does without.
+    #[arg(long, env = "WHARF_REPOSITORY_QUOTA_MIB", value_name = "MIB")]
+    pub repository_quota_mib: Option<u64>,
 }
 
 /// What wharf may change of the host, so that its names work there.

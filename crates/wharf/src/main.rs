@@ -24,6 +24,7 @@ mod outside;
 mod process;
 mod ps;
 mod registry_names;
+mod remotes;
 mod run;
 mod s3;
 mod seal_key;

@@ -169,6 +169,12 @@ fn server_arguments(data_dir: &DataDir, up: &Up) -> Vec<OsString> {
     if let Some(file) = &server.s3_credentials {
         arguments.extend(["--s3-credentials".into(), absolute(file)]);
     }
+    if let Some(file) = &server.registry.registry_peers {
+        arguments.extend(["--registry-peers".into(), absolute(file)]);
+    }
+    if let Some(quota) = server.registry.repository_quota_mib {
+        arguments.extend(["--repository-quota-mib".into(), quota.to_string().into()]);
+    }
     arguments.extend(host_arguments(&server.host));
     arguments
 }
