@@ -154,7 +154,11 @@ impl Imports {
         drop(flights);
         let mut known = lock(&self.blobs);
         for blob in blobs {
-            known.remove(&key(repository, &blob.digest.to_string()));
+            let key = key(repository, &blob.digest.to_string());
+            // Where it failed, another attempt may have taken its place.
+            if known.get(&key).is_some_and(|known| Arc::ptr_eq(known, blob)) {
+                known.remove(&key);
+            }
         }
     }
 

@@ -32,6 +32,8 @@ const CHECK_MS: i64 = 24 * 3600 * 1000;
 const AWAY_MS: i64 = 60 * 1000;
 /// Attempts at a blob.
 const ATTEMPTS: u32 = 4;
+/// How often what is here is said to be needed; the sweep leaves it for an hour.
+const ASSERTED: Duration = Duration::from_secs(600);
 /// Bytes gathered before they are written.
 const WRITE_BYTES: usize = 1 << 20;
 
@@ -317,6 +319,33 @@ async fn put(
     manifests::put(app, put).await.map(|_| ())
 }
 
+/// Waits for all blobs of an image. Those that are here are counted on meanwhile, however long it takes.
+async fn whole(
+    app: &App,
+    repository: &Repository,
+    blobs: &[Arc<BlobFlight>],
+) -> Result<(), String> {
+    let mut whole = Ok(());
+    for (n, blob) in blobs.iter().enumerate() {
+        loop {
+            match tokio::time::timeout(ASSERTED, blob.ended()).await {
+                Ok(Ok(())) => break,
+                Ok(Err(why)) => {
+                    whole = Err(format!("blob {}: {why}", blob.digest()));
+                    break;
+                }
+                Err(_) => {
+                    for here in &blobs[..n] {
+                        let digest = here.digest().to_string();
+                        app.registry().assert_blob(&repository.id, &digest, app.now());
+                    }
+                }
+            }
+        }
+    }
+    whole
+}
+
 /// Waits for an image's blobs, and makes it a record.
 async fn land(
     app: Arc<App>,
@@ -325,13 +354,7 @@ async fn land(
     blobs: Vec<Arc<BlobFlight>>,
     keys: Vec<String>,
 ) {
-    let mut whole = Ok(());
-    for blob in &blobs {
-        if let Err(why) = blob.ended().await {
-            whole = Err(format!("blob {}: {why}", blob.digest()));
-        }
-    }
-    let done = match whole {
+    let done = match whole(&app, &repository, &blobs).await {
         Ok(()) => {
             let done = put(&app, &repository, &sent, tag.as_deref()).await;
             done.map_err(|error| format!("{error:?}"))
