@@ -1,5 +1,6 @@
 //! What a host's agent is told of networks and security groups.
 
+use wharf_model::load_balancing::LoadBalancer;
 use wharf_model::network::resource::{Peer, SecurityGroup, SecurityGroupRule};
 use wharf_model::network::{BuiltinVpc, Network};
 use wharf_model::{NetworkInterface, Snapshot};
@@ -20,12 +21,14 @@ pub(crate) fn message(
             networks: Some(networks(&network)),
             groups: Some(groups(&network)),
             interfaces: Some(snapshot.interfaces().map(interface).collect()),
+            load_balancers: Some(load_balancers(snapshot)),
             ..NetworkPolicyMessage::default()
         });
     };
     let same = snapshot.networks_unchanged_since(earlier);
+    let same_balancers = snapshot.load_balancers_unchanged_since(earlier);
     let (new, gone) = snapshot.interfaces_since(earlier);
-    if same && new.is_empty() && gone.is_empty() {
+    if same && same_balancers && new.is_empty() && gone.is_empty() {
         return None;
     }
     Some(NetworkPolicyMessage {
@@ -34,6 +37,7 @@ pub(crate) fn message(
         groups: (!same).then(|| groups(&network)),
         interfaces: Some(new.into_iter().map(interface).collect()),
         removed_addresses: Some(gone.iter().map(ToString::to_string).collect()),
+        load_balancers: (!same_balancers).then(|| load_balancers(snapshot)),
         ..NetworkPolicyMessage::default()
     })
 }
@@ -90,6 +94,15 @@ fn interface(interface: &NetworkInterface) -> PolicyInterface {
         address: Some(interface.private_ip.to_string()),
         groups: Some(interface.security_groups.clone()),
     }
+}
+
+fn load_balancers(snapshot: &Snapshot) -> Vec<PolicyInterface> {
+    let one = |balancer: &std::sync::Arc<LoadBalancer>| {
+        let address = balancer.task_address?.to_string();
+        let groups = balancer.security_groups.clone();
+        Some(PolicyInterface { address: Some(address), groups: Some(groups) })
+    };
+    snapshot.load_balancers().filter_map(one).collect()
 }
 
 #[cfg(test)]

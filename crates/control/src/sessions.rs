@@ -206,6 +206,7 @@ fn of_networks(write: &Write) -> bool {
             | RecordKey::SecurityGroup(_)
             | RecordKey::InternetGateway(_)
             | RecordKey::RouteTable(_)
+            | RecordKey::LoadBalancer(_)
     )
 }
 

@@ -5,7 +5,7 @@ use crate::agent_message::message;
 
 message! {
     /// Control plane → agent: networks, security groups and the interfaces in them. The first one of
-    /// a session is complete; later ones have what has changed. Nothing is acknowledged: a new
+    /// a session is complete; later ones have what has changed, load balancers all or none. Nothing is acknowledged: a new
     /// session begins anew.
     NetworkPolicyMessage {
         message_id: String,
@@ -14,6 +14,7 @@ message! {
         groups: Vec<PolicyGroup>,
         interfaces: Vec<PolicyInterface>,
         removed_addresses: Vec<String>,
+        load_balancers: Vec<PolicyInterface>,
     }
 }
 
@@ -46,7 +47,7 @@ message! {
 }
 
 message! {
-    /// A task's interface.
+    /// The interface of a task or a load balancer.
     PolicyInterface {
         address: String,
         groups: Vec<String>,
