@@ -5,6 +5,15 @@ use std::net::Ipv4Addr;
 use wharf_runtime::net::policy::{Group, GroupId, Network, Peer, Policy, Rule, Traffic};
 use wharf_wire::acs::{NetworkPolicyMessage, PolicyGroup, PolicyNetwork, PolicyRule};
 
+/// Whether a message changes anything of it: one may tell of names alone.
+pub(super) fn concerns(message: &NetworkPolicyMessage) -> bool {
+    message.complete == Some(true)
+        || message.networks.is_some()
+        || message.groups.is_some()
+        || message.interfaces.iter().flatten().next().is_some()
+        || message.removed_addresses.iter().flatten().next().is_some()
+}
+
 /// Lays a message over what is known. What can't be understood allows nothing.
 pub(super) fn apply(policy: &mut Policy, message: &NetworkPolicyMessage) {
     if message.complete == Some(true) {
@@ -79,6 +88,12 @@ mod tests {
             group: None,
         };
         let any = || text("0.0.0.0/0");
+        let names = NetworkPolicyMessage {
+            interfaces: Some(Vec::new()),
+            names: Some(Vec::new()),
+            ..NetworkPolicyMessage::default()
+        };
+        assert!(!concerns(&names));
         let first = NetworkPolicyMessage {
             complete: Some(true),
             groups: Some(vec![PolicyGroup {

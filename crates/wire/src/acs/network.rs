@@ -14,6 +14,15 @@ message! {
         groups: Vec<PolicyGroup>,
         interfaces: Vec<PolicyInterface>,
         removed_addresses: Vec<String>,
+        names: Vec<PolicyName>,
+    }
+}
+
+message! {
+    /// A name that tasks are to find, a load balancer's.
+    PolicyName {
+        name: String,
+        address: String,
     }
 }
 
