@@ -5,7 +5,8 @@ use std::net::Ipv4Addr;
 
 use wharf_runtime::net::policy::{Group, GroupId, Network, Peer, Policy, Rule, Traffic};
 use wharf_wire::acs::{
-    NetworkPolicyMessage, PolicyGroup, PolicyInterface, PolicyNetwork, PolicyRule,
+    NetworkPolicyMessage, PolicyGroup, PolicyInterface, PolicyLoadBalancer, PolicyNetwork,
+    PolicyRule,
 };
 
 /// Lays a message over what is known. What can't be understood allows nothing.
@@ -26,13 +27,20 @@ pub(super) fn apply(policy: &mut Policy, message: &NetworkPolicyMessage) {
     }
     policy.interfaces.extend(message.interfaces.iter().flatten().filter_map(interface));
     if let Some(balancers) = &message.load_balancers {
-        policy.load_balancers = balancers.iter().filter_map(interface).collect();
+        policy.load_balancers = balancers.iter().filter_map(load_balancer).collect();
     }
 }
 
 fn interface(wire: &PolicyInterface) -> Option<(Ipv4Addr, BTreeSet<GroupId>)> {
-    let groups = wire.groups.iter().flatten().filter_map(|id| GroupId::new(id));
-    Some((wire.address.as_deref()?.parse().ok()?, groups.collect()))
+    Some((wire.address.as_deref()?.parse().ok()?, groups(wire.groups.as_ref())))
+}
+
+fn load_balancer(wire: &PolicyLoadBalancer) -> Option<(Ipv4Addr, BTreeSet<GroupId>)> {
+    Some((wire.address.as_deref()?.parse().ok()?, groups(wire.groups.as_ref())))
+}
+
+fn groups(ids: Option<&Vec<String>>) -> BTreeSet<GroupId> {
+    ids.into_iter().flatten().filter_map(|id| GroupId::new(id)).collect()
 }
 
 fn network(wire: &PolicyNetwork) -> Option<Network> {
@@ -98,7 +106,10 @@ mod tests {
                 egress: None,
             }]),
             interfaces: Some(vec![interface("10.0.0.4", &["sg-a"])]),
-            load_balancers: Some(vec![interface("10.0.0.9", &[])]),
+            load_balancers: Some(vec![PolicyLoadBalancer {
+                address: text("10.0.0.9"),
+                ..PolicyLoadBalancer::default()
+            }]),
             ..NetworkPolicyMessage::default()
         };
         let mut policy = Policy::default();

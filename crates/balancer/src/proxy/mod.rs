@@ -15,4 +15,4 @@ mod tunnel;
 pub(crate) use connection::accept;
 pub(crate) use dial::{Dialed, dial, open};
 pub(crate) use pool::Pool;
-pub(crate) use tunnel::relay;
+pub(crate) use tunnel::{Broken, Passed, relay};

@@ -307,7 +307,11 @@ impl Control {
             dirty.insert(gone.clone());
         }
         for new in groups.difference(&before) {
-            self.group_entry(new).users.insert(path.to_owned());
+            let entry = self.group_entry(new);
+            entry.users.insert(path.to_owned());
+            if let (Some(known), Some((balancer, _))) = (&entry.known, path.rsplit_once('/')) {
+                known.meter.is_behind(balancer);
+            }
             dirty.insert(new.clone());
         }
         if compiled.is_none() {

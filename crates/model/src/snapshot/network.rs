@@ -47,11 +47,6 @@ impl Snapshot {
             && self.route_tables.ptr_eq(&earlier.route_tables)
     }
 
-    /// True if no load balancer has changed since `earlier`.
-    pub fn load_balancers_unchanged_since(&self, earlier: &Self) -> bool {
-        self.load_balancers.ptr_eq(&earlier.load_balancers)
-    }
-
     /// The interfaces that are new since `earlier`, and the addresses that nobody has any more.
     /// What hasn't changed isn't looked at.
     pub fn interfaces_since(&self, earlier: &Self) -> (Vec<&NetworkInterface>, Vec<Ipv4Addr>) {
