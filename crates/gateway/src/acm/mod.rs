@@ -12,6 +12,8 @@ mod tags;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use request::{issue, request_with};
+
 use crate::context::Context;
 use crate::dispatch::{Call, Encoded};
 use crate::error::ApiError;
