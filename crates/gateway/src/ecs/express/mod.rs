@@ -37,7 +37,7 @@ pub(super) async fn create(call: Call<'_>) -> Encoded {
         call.identity,
         call.input.clone(),
     )?;
-    let issued = crate::acm::issue(&call, std::slice::from_ref(&names.host))
+    let issued = crate::acm::issue_for(&call, std::slice::from_ref(&names.host))
         .map_err(|error| ApiError::unsupported_feature(error.message))?;
     let snapshot = app.store().snapshot();
     let context = app.context(&snapshot, call.identity, call.now, call.seed);
