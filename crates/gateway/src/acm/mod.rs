@@ -14,6 +14,7 @@ mod tags;
 mod tests;
 
 pub use renewal::keep_renewed;
+pub(crate) use request::{issue_for, request_with};
 
 use crate::context::Context;
 use crate::dispatch::{Call, Encoded};

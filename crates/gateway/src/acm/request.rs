@@ -47,7 +47,7 @@ fn names(input: &Document) -> Vec<String> {
     names
 }
 
-fn issue_for(call: &Call<'_>, names: &[String]) -> Result<IssuedCertificate, ApiError> {
+pub(crate) fn issue_for(call: &Call<'_>, names: &[String]) -> Result<IssuedCertificate, ApiError> {
     let authority = call.app.authority().ok_or_else(|| {
         validation(
             "RequestCertificate is not supported by this server: it has no certificate authority. \
@@ -89,7 +89,7 @@ pub(super) fn is_domain(name: &str) -> bool {
     name.len() <= 253 && name.strip_prefix("*.").unwrap_or(name).split('.').all(label)
 }
 
-fn request_with(
+pub(crate) fn request_with(
     context: &Context<'_>,
     input: &types::RequestCertificateRequest,
     names: &[String],

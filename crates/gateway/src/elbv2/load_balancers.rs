@@ -90,7 +90,7 @@ fn dns_name(kind: LoadBalancerType, scheme: Scheme, name: &str, id: &str, region
     }
 }
 
-pub(super) fn create(
+pub(crate) fn create(
     context: &Context<'_>,
     input: &types::CreateLoadBalancerInput,
 ) -> OperationResult<types::CreateLoadBalancerOutput> {
