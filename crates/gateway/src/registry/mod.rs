@@ -24,7 +24,7 @@ pub(crate) mod tokens;
 
 pub use quotas::Quotas;
 pub(crate) use quotas::{LIMIT_EXCEEDED, QuotaExceeded};
-pub use sweep::{Swept, sweep, upkeep};
+pub use sweep::{Rest, Swept, sweep, sweep_rested, upkeep};
 
 use std::collections::HashMap;
 use std::path::PathBuf;

@@ -214,9 +214,8 @@ async fn send(
     for image in all {
         manifest(app, peer.as_ref(), image, &image.digest).await?;
     }
-    let tags = snapshot.image_tags(&image.repository, "").filter(|tag| tag.digest == image.digest);
-    for tag in tags {
-        manifest(app, peer.as_ref(), image, &tag.tag).await?;
+    for tag in snapshot.tags_of_image(&image.repository, &image.digest) {
+        manifest(app, peer.as_ref(), image, tag).await?;
     }
     Ok(())
 }
