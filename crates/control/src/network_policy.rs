@@ -5,7 +5,8 @@ use wharf_model::network::resource::{Peer, SecurityGroup, SecurityGroupRule};
 use wharf_model::network::{BuiltinVpc, Network};
 use wharf_model::{NetworkInterface, Snapshot};
 use wharf_wire::acs::{
-    NetworkPolicyMessage, PolicyGroup, PolicyInterface, PolicyName, PolicyNetwork, PolicyRule,
+    NetworkPolicyMessage, PolicyGroup, PolicyInterface, PolicyLoadBalancer, PolicyNetwork,
+    PolicyRule,
 };
 
 /// What has changed since `earlier`, or everything; none if nothing has.
@@ -21,14 +22,14 @@ pub(crate) fn message(
             networks: Some(networks(&network)),
             groups: Some(groups(&network)),
             interfaces: Some(snapshot.interfaces().map(interface).collect()),
-            names: Some(names(snapshot)),
+            load_balancers: Some(load_balancers(snapshot)),
             ..NetworkPolicyMessage::default()
         });
     };
     let same = snapshot.networks_unchanged_since(earlier);
+    let same_balancers = snapshot.load_balancers_unchanged_since(earlier);
     let (new, gone) = snapshot.interfaces_since(earlier);
-    let same_names = snapshot.load_balancers_unchanged_since(earlier);
-    if same && same_names && new.is_empty() && gone.is_empty() {
+    if same && same_balancers && new.is_empty() && gone.is_empty() {
         return None;
     }
     Some(NetworkPolicyMessage {
@@ -37,18 +38,9 @@ pub(crate) fn message(
         groups: (!same).then(|| groups(&network)),
         interfaces: Some(new.into_iter().map(interface).collect()),
         removed_addresses: Some(gone.iter().map(ToString::to_string).collect()),
-        names: (!same_names).then(|| names(snapshot)),
+        load_balancers: (!same_balancers).then(|| load_balancers(snapshot)),
         ..NetworkPolicyMessage::default()
     })
-}
-
-/// The load balancers' names with the addresses that tasks reach them at.
-fn names(snapshot: &Snapshot) -> Vec<PolicyName> {
-    let named = |balancer: &std::sync::Arc<LoadBalancer>| {
-        let address = balancer.task_address?.to_string();
-        Some(PolicyName { name: Some(balancer.dns_name.clone()), address: Some(address) })
-    };
-    snapshot.load_balancers().filter_map(named).collect()
 }
 
 fn networks(network: &Network<'_>) -> Vec<PolicyNetwork> {
@@ -105,6 +97,17 @@ fn interface(interface: &NetworkInterface) -> PolicyInterface {
     }
 }
 
+fn load_balancers(snapshot: &Snapshot) -> Vec<PolicyLoadBalancer> {
+    let one = |balancer: &std::sync::Arc<LoadBalancer>| {
+        Some(PolicyLoadBalancer {
+            name: Some(balancer.dns_name.clone()),
+            address: Some(balancer.task_address?.to_string()),
+            groups: Some(balancer.security_groups.clone()),
+        })
+    };
+    snapshot.load_balancers().filter_map(one).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,7 +124,7 @@ mod tests {
         let networks = first.networks.unwrap();
         assert_eq!(networks[0].cidr.as_deref(), Some("10.113.0.0/16"));
         assert_eq!(networks[0].internet_cidrs.as_ref().unwrap().len(), 3);
-        assert_eq!(first.names, Some(Vec::new()));
+        assert_eq!(first.load_balancers, Some(Vec::new()));
         assert_eq!(first.groups.unwrap()[0].id.as_deref(), Some(DEFAULT_SECURITY_GROUP_ID));
         assert_eq!(message(&before, Some(&before), &vpc), None);
 
@@ -131,25 +134,29 @@ mod tests {
         let mut after = before.clone();
         after.apply(Revision(1), &[Write::Put(group.into())]);
         let second = message(&after, Some(&before), &vpc).unwrap();
-        assert_eq!((second.complete, second.names), (Some(false), None));
+        assert_eq!((second.complete, second.load_balancers), (Some(false), None));
         let groups = second.groups.unwrap();
         assert_eq!(groups.len(), 2);
         assert_eq!(groups[0].ingress.as_ref().map(Vec::len), Some(0));
         assert_eq!(groups[0].egress.as_ref().map(Vec::len), Some(1));
         assert_eq!(message(&after, Some(&after.clone()), &vpc), None);
 
-        // A load balancer is a name for tasks as soon as it is there.
+        // A load balancer is a name for tasks, and one of its groups, as soon as it is there.
         let before = after.clone();
         let balancer: LoadBalancer = serde_json::from_value(serde_json::json!({
             "kind": "network", "name": "a", "id": "1", "scheme": "internal", "dns_name": "a.test",
             "created_at": 0, "vpc_id": "vpc", "subnets": [], "ip_address_type": "ipv4",
-            "host_address": "127.80.1.0", "task_address": "10.113.0.4",
+            "host_address": "127.80.1.0", "task_address": "10.113.0.4", "security_groups": ["sg-1"],
         }))
         .unwrap();
         after.apply(Revision(2), &[Write::Put(balancer.into())]);
         let third = message(&after, Some(&before), &vpc).unwrap();
         let text = |t: &str| Some(t.to_owned());
-        let name = PolicyName { name: text("a.test"), address: text("10.113.0.4") };
-        assert_eq!((third.names, third.groups), (Some(vec![name]), None));
+        let told = PolicyLoadBalancer {
+            name: text("a.test"),
+            address: text("10.113.0.4"),
+            groups: Some(vec!["sg-1".to_owned()]),
+        };
+        assert_eq!((third.load_balancers, third.groups), (Some(vec![told]), None));
     }
 }

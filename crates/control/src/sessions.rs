@@ -206,7 +206,7 @@ fn of_networks(write: &Write) -> bool {
             | RecordKey::SecurityGroup(_)
             | RecordKey::InternetGateway(_)
             | RecordKey::RouteTable(_)
-            // Tasks find them by name.
+            // Tasks find them by name, and their groups say who reaches whom.
             | RecordKey::LoadBalancer(_)
     )
 }

@@ -12,7 +12,7 @@
 //!
 //! The crate keeps no state of its own and does no I/O inside an operation.
 
-mod acm;
+pub mod acm;
 pub mod agent_sessions;
 pub mod app;
 mod authorize;

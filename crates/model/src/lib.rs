@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod container_instance;
 pub mod container_settings;
 pub mod cql;
+pub mod express;
 pub mod iam;
 pub mod id;
 pub mod load_balancing;

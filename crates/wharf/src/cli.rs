@@ -331,23 +331,63 @@ pub enum Image {
         #[arg(long)]
         name: Option<String>,
     },
-    /// List images.
-    Ls(OutputArgs),
-    /// Everything that is known of an image on this host, as JSON.
+    /// List images: of this host, or with --registry of this wharf's registry.
+    #[command(after_help = "Examples:\n  wharf image ls\n  wharf image ls --registry\n  \
+        wharf image ls --registry app --json")]
+    Ls {
+        /// The registry's images; of one repository, if one is named.
+        #[arg(long, value_name = "REPOSITORY", num_args = 0..=1, default_missing_value = "")]
+        registry: Option<String>,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Everything that is known of an image, as JSON: on this host, or with --registry in this wharf's
+    /// registry.
     Inspect {
         /// Its name.
         name: String,
+        /// Look in the registry.
+        #[arg(long)]
+        registry: bool,
     },
-    /// Remove images.
+    /// Remove images: from this host, or with --registry from this wharf's registry.
+    #[command(after_help = "Examples:\n  wharf image rm hello:latest\n  \
+        wharf image rm --registry app:1 app@sha256:…")]
     Rm {
-        /// Names.
+        /// Names; in the registry REPOSITORY:TAG or REPOSITORY@DIGEST.
         #[arg(required = true)]
         names: Vec<String>,
+        /// Remove from the registry. A tag is removed, and with its last tag the image.
+        #[arg(long)]
+        registry: bool,
+    },
+    /// Remove what nothing needs: pulled images of this host that no container uses, or with --registry
+    /// what no image of this wharf's registry refers to.
+    Gc {
+        /// Sweep the registry: expired images, uploads at rest, blobs that no image has.
+        #[arg(long)]
+        registry: bool,
+        /// Only what has rested for so long; 3600 unless given, and for the registry's uploads a day. A blob
+        /// of a push that is still under way has rested, too.
+        #[arg(long, value_name = "SECONDS")]
+        older_than: Option<u32>,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Scan an image of this wharf's registry, and list what was found.
+    Scan {
+        /// REPOSITORY:TAG or REPOSITORY@DIGEST.
+        name: String,
+        #[command(flatten)]
+        output: OutputArgs,
     },
     /// Pull an image from its registry.
     Pull {
         /// Reference.
         reference: String,
+        /// Print the image as JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Look whether the blobs of this wharf's registry are still what they should be: reads all of them,
     /// changes nothing, and may run beside the server. Fails if one is damaged.
@@ -361,6 +401,9 @@ pub enum Image {
         name: String,
         /// Where to push it and how to call it there; its own name unless given.
         target: Option<String>,
+        /// Print name and digest as JSON.
+        #[arg(long)]
+        json: bool,
     },
 }
 

@@ -23,6 +23,7 @@ mod output;
 mod outside;
 mod process;
 mod ps;
+mod registry_images;
 mod registry_names;
 mod run;
 mod s3;

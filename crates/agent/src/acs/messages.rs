@@ -43,10 +43,8 @@ impl Acs {
                 }
             }
             AcsMessage::NetworkPolicyMessage(message) => {
-                if super::policy::concerns(&message) {
-                    let runtime = &self.tasks.host().runtime;
-                    runtime.change_policy(|known| super::policy::apply(known, &message));
-                }
+                let runtime = &self.tasks.host().runtime;
+                runtime.change_policy(|known| super::policy::apply(known, &message));
                 self.tasks.host().names.apply(&message);
                 Vec::new()
             }

@@ -40,7 +40,7 @@ pub(crate) struct Names(Arc<RwLock<Option<BTreeMap<String, Ipv4Addr>>>>);
 impl Names {
     /// Takes what the control plane tells.
     pub(crate) fn apply(&self, message: &NetworkPolicyMessage) {
-        let Some(names) = &message.names else { return };
+        let Some(names) = &message.load_balancers else { return };
         let told = names.iter().filter_map(|one| {
             Some((one.name.as_ref()?.to_ascii_lowercase(), one.address.as_ref()?.parse().ok()?))
         });
@@ -171,7 +171,7 @@ async fn bind(address: Ipv4Addr) -> std::io::Result<(UdpSocket, TcpListener)> {
 mod tests {
     use super::*;
     use simple_dns::{CLASS, Name, Packet, QCLASS, QTYPE, Question, RCODE, TYPE, rdata::RData};
-    use wharf_wire::acs::PolicyName;
+    use wharf_wire::acs::PolicyLoadBalancer;
 
     fn question(name: &str) -> Vec<u8> {
         let mut packet = Packet::new_query(4711);
@@ -183,12 +183,13 @@ mod tests {
 
     fn told(names: &[(&str, &str)]) -> NetworkPolicyMessage {
         let text = |t: &str| Some(t.to_owned());
-        let name = |(name, address): &(&str, &str)| PolicyName {
+        let name = |(name, address): &(&str, &str)| PolicyLoadBalancer {
             name: text(name),
             address: text(address),
+            groups: None,
         };
         NetworkPolicyMessage {
-            names: Some(names.iter().map(name).collect()),
+            load_balancers: Some(names.iter().map(name).collect()),
             ..NetworkPolicyMessage::default()
         }
     }

@@ -132,7 +132,7 @@ async fn connect(group: &Group, client: SocketAddr) -> Option<(Lease, Dialed)> {
         let salt = u16::try_from(attempt).unwrap_or(0).wrapping_mul(7919);
         let lease =
             group.pick_flow(client.ip().to_canonical(), client.port().wrapping_add(salt))?;
-        match dial(lease.target().address, tls, false).await {
+        match dial(lease.target().address, lease.target().source(), tls, false).await {
             Ok(dialed) => return Some((lease, dialed)),
             Err(error) => {
                 let target = lease.target().address;

@@ -90,12 +90,12 @@ async fn open(cell: &ListenerCell, client: SocketAddr, answers: &Arc<UdpSocket>)
     let group = listener.rules.default_choice()?.pick(fastrand::u64(..))?.load()?;
     let lease = Arc::new(group.pick_flow(client.ip().to_canonical(), client.port())?);
     let target = lease.target().address;
-    let any: SocketAddr = if target.is_ipv4() {
-        (Ipv4Addr::UNSPECIFIED, 0).into()
-    } else {
-        (Ipv6Addr::UNSPECIFIED, 0).into()
+    let source: SocketAddr = match lease.target().source() {
+        Some(source) => (source, 0).into(),
+        None if target.is_ipv4() => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        None => (Ipv6Addr::UNSPECIFIED, 0).into(),
     };
-    let socket = Arc::new(UdpSocket::bind(any).await.ok()?);
+    let socket = Arc::new(UdpSocket::bind(source).await.ok()?);
     socket.connect(target).await.ok()?;
     socket.writable().await.ok()?;
     let flow = Flow {

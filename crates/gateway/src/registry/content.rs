@@ -3,7 +3,7 @@
 use crate::app::App;
 use crate::dispatch::{MAX_ATTEMPTS, commit_failed};
 use crate::error::ApiError;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use wharf_journal::StoreError;
 use wharf_model::{
@@ -102,18 +102,6 @@ pub(crate) fn resolve<'a>(
     }
 }
 
-/// Tags by the digest that they name.
-pub(crate) fn tags_by_image(
-    snapshot: &Snapshot,
-    repository: &str,
-) -> BTreeMap<String, Vec<String>> {
-    let mut tags: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for tag in snapshot.image_tags(repository, "") {
-        tags.entry(tag.digest.clone()).or_default().push(tag.tag.clone());
-    }
-    tags
-}
-
 /// Digests that such indexes of the repository refer to.
 pub(crate) fn in_indexes(
     snapshot: &Snapshot,
@@ -209,8 +197,8 @@ pub(crate) async fn delete_image(
                 return Err(DeleteError::Referenced(indexes));
             }
             let mut transaction = Transaction::new();
-            let tags = snapshot.image_tags(repository, "").filter(|tag| tag.digest == digest);
-            let mut tags = tags.map(|tag| (repository.to_owned(), tag.tag.clone()));
+            let tags = snapshot.tags_of_image(repository, digest);
+            let mut tags = tags.map(|tag| (repository.to_owned(), tag.clone()));
             for key in tags.by_ref().take(BATCH) {
                 let key = RecordKey::ImageTag(key);
                 let revision = snapshot.revision_of(&key);

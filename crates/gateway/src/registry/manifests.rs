@@ -134,8 +134,7 @@ pub(crate) async fn put(app: &Arc<App>, put: Put<'_>) -> Result<Done, PutError> 
         if let Some(text) = put.tag {
             let same = set_tag(snapshot, &mut transaction, put.repository, text, &name)?;
             was_there &= same;
-            let tags = snapshot.image_tags(&put.repository.id, "");
-            let of_image = tags.filter(|tag| tag.digest == name);
+            let of_image = snapshot.tags_of_image(&put.repository.id, &name);
             if !same && of_image.count() >= quotas.tags_of_image {
                 let text = format!("an image has at most {} tags", quotas.tags_of_image);
                 return Err(PutError::Quota(text));

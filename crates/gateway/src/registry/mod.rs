@@ -17,7 +17,7 @@ mod sweep;
 pub(crate) mod templates;
 pub(crate) mod tokens;
 
-pub use sweep::{Swept, sweep, upkeep};
+pub use sweep::{Rest, Swept, sweep, sweep_rested, upkeep};
 
 use std::collections::HashMap;
 use std::path::PathBuf;

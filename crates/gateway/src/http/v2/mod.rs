@@ -7,6 +7,7 @@
 
 mod blobs;
 mod errors;
+mod file_body;
 mod identify;
 mod manifests;
 mod referrers;
