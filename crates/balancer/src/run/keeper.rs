@@ -154,8 +154,16 @@ impl Keeper {
         self.note(done);
     }
 
-    /// It has to be told everything again.
-    pub(super) fn is_lost(&self) -> bool {
+    /// It is gone, or another one has taken its place: it has to be told everything again.
+    pub(super) fn is_lost(&mut self) -> bool {
+        use rustix::net::{RecvFlags, recv};
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        // Nothing comes unasked: what can be read is the end.
+        if let Some(stream) = &self.stream
+            && recv(stream, &mut [0; 1], flags) != Err(rustix::io::Errno::AGAIN)
+        {
+            self.stream = None;
+        }
         self.path.is_some() && self.stream.is_none()
     }
 

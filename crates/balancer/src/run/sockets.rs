@@ -90,7 +90,7 @@ impl Sockets {
     }
 
     /// Whether the keeper doesn't know what is open.
-    pub(super) fn is_unkept(&self) -> bool {
+    pub(super) fn is_unkept(&mut self) -> bool {
         self.keeper.is_lost()
     }
 
