@@ -1,10 +1,8 @@
-"""Load balancers, target groups and services behind them, by boto3; and steady traffic at them."""
+"""Load balancers, target groups and services behind them, by boto3."""
 
 import http.client
-import threading
-import time
 
-from conftest import eventually, free_port
+from conftest import free_port
 
 SUBNETS = ["subnet-0a77a2f000000000a", "subnet-0a77a2f000000000b"]
 APP = {"name": "app", "image": "hello:latest", "command": ["app"], "cpu": 1, "memory": 16}
@@ -77,45 +75,3 @@ def answers(port, host, path="/", address="127.0.0.1"):
     except OSError:
         return None
     return body if status == 200 else None
-
-
-class Traffic:
-    """Steady requests, over connections that are kept, until it is left; then all must have been
-    answered."""
-
-    def __init__(self, port, host, threads=2, pause=0.01):
-        self.port, self.host, self.pause = port, host, pause
-        self.failures, self.bodies, self.count = [], set(), 0
-        self.ending = threading.Event()
-        self.threads = [threading.Thread(target=self.send) for _ in range(threads)]
-
-    def send(self):
-        connection = None
-        while not self.ending.is_set():
-            try:
-                connection = connection or http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-                connection.request("GET", "/", headers={"Host": self.host})
-                answer = connection.getresponse()
-                body = answer.read().decode()
-                if answer.status != 200:
-                    self.failures.append((time.monotonic(), answer.status, body[:80]))
-                self.bodies.add(body)
-                if answer.will_close:
-                    connection.close()
-                    connection = None
-            except (OSError, http.client.HTTPException) as error:
-                self.failures.append((time.monotonic(), repr(error)))
-                connection = None
-            self.count += 1
-            time.sleep(self.pause)
-
-    def __enter__(self):
-        for thread in self.threads:
-            thread.start()
-        eventually("traffic", lambda: self.count > 10)
-        return self
-
-    def __exit__(self, *_):
-        self.ending.set()
-        for thread in self.threads:
-            thread.join()

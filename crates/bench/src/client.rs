@@ -170,6 +170,30 @@ impl Client {
         self.exchange(&head).await
     }
 
+    /// Posts a form, as the services of the Query protocol want it; answers the body.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn form(&mut self, form: &str) -> Result<String> {
+        let request = Signable {
+            method: "POST",
+            path: "/",
+            query: "",
+            host: &self.host,
+            target: None,
+            body: form.as_bytes(),
+        };
+        let signature = self.key.sign(&request)?;
+        let head = format!(
+            "POST / HTTP/1.1\r\nhost: {}\r\ncontent-type: application/x-www-form-urlencoded\r\n\
+             {signature}content-length: {}\r\n\r\n{form}",
+            self.host,
+            form.len()
+        );
+        let answer = self.exchange(head.as_bytes()).await?;
+        Ok(std::str::from_utf8(answer)?.to_owned())
+    }
+
     /// As [`Client::call`], with values.
     ///
     /// # Errors

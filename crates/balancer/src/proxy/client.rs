@@ -1,5 +1,6 @@
 //! A client's connection, as everything on it sees it.
 
+use crate::forwarded::ForwardedFor;
 use crate::head::Class;
 use crate::live::{Endpoint, ListenerCell, uptime_ms};
 use crate::run::Worker;
@@ -29,7 +30,9 @@ pub(super) struct Client {
     /// The listener that the client's TLS picked.
     pub(super) picked: Option<Arc<ListenerCell>>,
     pub(super) address: SocketAddr,
-    pub(super) tls: Option<TlsFacts>,
+    pub(super) tls: Option<Arc<TlsFacts>>,
+    /// As targets are told of it.
+    pub(super) forwarded_for: ForwardedFor,
     pub(super) http2: bool,
     /// It is to be closed, whatever is under way.
     pub(super) abuse: CancellationToken,
@@ -110,7 +113,8 @@ impl Client {
             endpoint,
             picked,
             address,
-            tls,
+            tls: tls.map(Arc::new),
+            forwarded_for: ForwardedFor::new(address),
             http2,
             abuse: CancellationToken::new(),
             state,

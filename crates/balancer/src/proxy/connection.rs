@@ -7,6 +7,8 @@ use crate::head::{MAX_HEAD, MAX_HEADERS};
 use crate::live::{Endpoint, Listener, ListenerCell, uptime_ms};
 use crate::run::Worker;
 use crate::tls::TlsFacts;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::net::SocketAddr;
@@ -154,18 +156,19 @@ async fn http1(
         .serve_connection(io, service)
         .with_upgrades();
     let mut connection = pin!(connection);
-    let draining = &client.worker.shared.draining;
     let mut graceful = false;
+    let mut rare = FuturesUnordered::new();
     loop {
+        if rare.is_empty() {
+            rare.push(watch.next(gone, graceful, false));
+        }
         tokio::select! {
+            biased;
             _ = &mut connection => return,
-            () = client.abuse.cancelled() => return,
-            () = draining.cancelled(), if !graceful => graceful = true,
-            () = gone.cancelled(), if !graceful => graceful = true,
-            () = tokio::time::sleep(watch.period) => match watch.look() {
-                Look::Fine => continue,
-                Look::Idle => graceful = true,
-                Look::Stuck => return,
+            Some(event) = rare.next() => match event {
+                Event::Look(Look::Fine) => continue,
+                Event::Cut | Event::Look(Look::Stuck) => return,
+                Event::End | Event::Look(Look::Idle) => graceful = true,
             },
         }
         connection.as_mut().graceful_shutdown();
@@ -194,26 +197,34 @@ async fn serve_http2(
         .keep_alive_interval(watch.idle)
         .serve_connection(io, service);
     let mut connection = pin!(connection);
-    let draining = &client.worker.shared.draining;
-    let leaving = &client.worker.shared.leaving;
     let mut graceful = false;
+    let mut rare = FuturesUnordered::new();
     loop {
+        if rare.is_empty() {
+            rare.push(watch.next(gone, graceful, true));
+        }
         tokio::select! {
+            biased;
             _ = &mut connection => return,
-            () = client.abuse.cancelled() => return,
-            () = draining.cancelled(), if !graceful => graceful = true,
-            // GOAWAY leaves no request in doubt.
-            () = leaving.cancelled(), if !graceful => graceful = true,
-            () = gone.cancelled(), if !graceful => graceful = true,
-            () = tokio::time::sleep(watch.period) => match watch.look() {
-                Look::Fine => continue,
-                Look::Idle if graceful => return,
-                Look::Idle => graceful = true,
-                Look::Stuck => return,
+            Some(event) = rare.next() => match event {
+                Event::Look(Look::Fine) => continue,
+                Event::Cut | Event::Look(Look::Stuck) => return,
+                Event::Look(Look::Idle) if graceful => return,
+                Event::End | Event::Look(Look::Idle) => graceful = true,
             },
         }
         connection.as_mut().graceful_shutdown();
     }
+}
+
+/// What becomes of a connection besides its requests.
+enum Event {
+    /// It is cut off.
+    Cut,
+    /// It ends with what is under way.
+    End,
+    /// It was looked at.
+    Look(Look),
 }
 
 /// Looks at a connection's time now and then: cheaper than a timer for each thing that can take too
@@ -243,6 +254,20 @@ impl Watch {
             idle,
             period: (idle / 4).max(Duration::from_millis(200)),
             ends_ms: uptime_ms() + millis(keep),
+        }
+    }
+
+    /// Waits for what happens seldom. It stands in a [`FuturesUnordered`] of its own, which looks at
+    /// it when it was woken and not with every request.
+    async fn next(&self, gone: &CancellationToken, graceful: bool, http2: bool) -> Event {
+        let shared = &self.client.worker.shared;
+        tokio::select! {
+            () = self.client.abuse.cancelled() => Event::Cut,
+            () = shared.draining.cancelled(), if !graceful => Event::End,
+            // GOAWAY leaves no request in doubt. HTTP/1 is told with the next answer.
+            () = shared.leaving.cancelled(), if http2 && !graceful => Event::End,
+            () = gone.cancelled(), if !graceful => Event::End,
+            () = tokio::time::sleep(self.period) => Event::Look(self.look()),
         }
     }
 

@@ -215,6 +215,9 @@ impl Control {
             let left = self.shared.connections.len();
             tracing::warn!(left, "connections were cut off at the end");
         }
+        if let Some(log) = &self.shared.access_log {
+            log.close();
+        }
     }
 
     fn take(&mut self, update: &Update) {
