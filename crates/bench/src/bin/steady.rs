@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Failures that are told in full.
 const TOLD: usize = 20;
 /// Bodies that are told apart.
-const BODIES: usize = 100;
+const BODIES: usize = 10_000;
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
