@@ -1,10 +1,16 @@
-"""Load balancers, target groups and services behind them, by boto3; and steady traffic at them."""
+"""Load balancers, target groups and services behind them, by boto3; and steady requests at them."""
 
+import contextlib
 import http.client
-import threading
+import json
+import os
+import subprocess
 import time
 
-from conftest import eventually, free_port
+from conftest import BIN, free_port
+
+SOAK = bool(os.environ.get("WHARF_SOAK"))
+RATE, COUNT = (1000, 100_000) if SOAK else (400, 200)
 
 SUBNETS = ["subnet-0a77a2f000000000a", "subnet-0a77a2f000000000b"]
 APP = {"name": "app", "image": "hello:latest", "command": ["app"], "cpu": 1, "memory": 16}
@@ -79,43 +85,31 @@ def answers(port, host, path="/", address="127.0.0.1"):
     return body if status == 200 else None
 
 
-class Traffic:
-    """Steady requests, over connections that are kept, until it is left; then all must have been
-    answered."""
+class Steady:
+    """Requests at a steady rate, from entering until leaving, and COUNT of them at least."""
 
-    def __init__(self, port, host, threads=2, pause=0.01):
-        self.port, self.host, self.pause = port, host, pause
-        self.failures, self.bodies, self.count = [], set(), 0
-        self.ending = threading.Event()
-        self.threads = [threading.Thread(target=self.send) for _ in range(threads)]
-
-    def send(self):
-        connection = None
-        while not self.ending.is_set():
-            try:
-                connection = connection or http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-                connection.request("GET", "/", headers={"Host": self.host})
-                answer = connection.getresponse()
-                body = answer.read().decode()
-                if answer.status != 200:
-                    self.failures.append((time.monotonic(), answer.status, body[:80]))
-                self.bodies.add(body)
-                if answer.will_close:
-                    connection.close()
-                    connection = None
-            except (OSError, http.client.HTTPException) as error:
-                self.failures.append((time.monotonic(), repr(error)))
-                connection = None
-            self.count += 1
-            time.sleep(self.pause)
+    def __init__(self, balancer, port, trust=None):
+        self.command = [str(BIN / "steady"), f"127.0.0.1:{port}", balancer.dns_name, str(RATE), str(COUNT)]
+        self.command += [str(trust)] if trust else []
 
     def __enter__(self):
-        for thread in self.threads:
-            thread.start()
-        eventually("traffic", lambda: self.count > 10)
+        self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout.readline() == "going\n"
+        self.ends = time.monotonic() + COUNT / RATE
         return self
 
+    def goes_on(self):
+        return time.monotonic() < self.ends
+
     def __exit__(self, *_):
-        self.ending.set()
-        for thread in self.threads:
-            thread.join()
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+        self.seen = json.loads(self.process.stdout.read())
+        self.process.wait()
+
+    def check(self, what):
+        """Nothing failed."""
+        seen = self.seen
+        print(f"{what}: {seen['count']} requests, {seen['failed']} failed, {seen['per_second']:.0f}/s, "
+              f"p50 {seen['p50_ms']:.2f} ms, p99 {seen['p99_ms']:.2f} ms, longest {seen['longest_ms']:.0f} ms")
+        assert seen["count"] >= COUNT and seen["failed"] == 0, (seen["count"], seen["failed"], seen["failures"])

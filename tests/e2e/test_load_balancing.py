@@ -1,4 +1,5 @@
-"""Services behind load balancers: registered, drained, replaced; and no request is lost meanwhile."""
+"""Services behind load balancers: registered, drained, replaced. That no request is
+lost meanwhile is shown by test_nothing_dropped.py."""
 
 import json
 import os
@@ -20,7 +21,7 @@ import websockets.sync.client
 from botocore.exceptions import ClientError
 from conftest import Wharf, eventually, host_ports
 from load_balancer_targets import address_of, grpc_server, websocket_server
-from load_balancing import APP, SUBNETS, Balancer, Traffic, answers, ask, forward
+from load_balancing import APP, SUBNETS, Balancer, Steady, answers, ask, forward
 
 BRIDGE = APP | {"portMappings": [{"containerPort": 8080, "hostPort": 0}]}
 AWSVPC = APP | {"portMappings": [{"containerPort": 8080}]}
@@ -166,9 +167,9 @@ def test_what_goes_through_is_seen(wharf, web):
     of_balancer = f'{{load_balancer="{path}",target_group="",availability_zone="us-east-1a"}}'
     of_group = f'{{load_balancer="{path}",target_group="{group}",availability_zone="us-east-1a"}}'
     before = metrics(wharf).get(f"wharf_elb_request_count_total{of_balancer}", 0)
-    with Traffic(web.port, web.dns_name) as traffic:
+    with Steady(web, web.port) as steady:
         top = json.loads(wharf.run("lb", "top", "--json").stdout)
-    assert traffic.failures == []
+    steady.check("while it is looked at")
     (balancer, below) = [one for one in top if one["name"] == "web"]
     assert balancer["loadBalancerArn"] == web.arn and below["targetGroupArn"] == web.port_group
     assert balancer["requestsPerSecond"] > 1 and balancer["counts"]["ActiveConnectionCount"] >= 2
@@ -177,10 +178,10 @@ def test_what_goes_through_is_seen(wharf, web):
     table = wharf.run("lb", "top").stdout.splitlines()
     assert table[0].split()[:4] == ["NAME", "REQ/S", "P50", "P99"], table
     sent = lambda: metrics(wharf).get(f"wharf_elb_request_count_total{of_balancer}", 0) - before
-    eventually("the requests", lambda: sent() >= traffic.count)
+    eventually("the requests", lambda: sent() >= steady.seen["count"])
     counted = metrics(wharf)
-    assert counted[f"wharf_elb_http_code_target_2xx_count_total{of_group}"] >= traffic.count
-    assert counted[f"wharf_elb_target_response_time_seconds_count{of_group}"] >= traffic.count
+    assert counted[f"wharf_elb_http_code_target_2xx_count_total{of_group}"] >= steady.seen["count"]
+    assert counted[f"wharf_elb_target_response_time_seconds_count{of_group}"] >= steady.seen["count"]
     assert counted[f"wharf_elb_healthy_host_count{of_group}"] == 2
     assert counted[f"wharf_elb_processed_bytes_total{of_balancer}"] > 0
     assert wharf.run("lb", "open", "web").stdout == f"http://{web.dns_name}:{web.port}\n"
@@ -198,35 +199,6 @@ def test_what_goes_through_is_seen(wharf, web):
     connection = next(one for one in log("conn_log.") if one[11] == request[29])
     assert len(connection) == 12 and request[3] == f"{connection[1]}:{connection[2]}", connection
     assert connection[3:11] == [str(web.port), *["-"] * 7], connection
-
-
-def test_no_request_is_lost_while_the_service_moves(wharf, web):
-    """Scaling out and in, a new revision, and the server killed and back."""
-    client = wharf.client()
-    with Traffic(web.port, web.dns_name) as traffic:
-        for count in (5, 2):
-            client.update_service(service="web", desiredCount=count)
-            wharf.wait("services_stable", services=["web"])
-            eventually("the targets", lambda: web.health(web.port_group).count("healthy") == count)
-        second = register(wharf, "web", BRIDGE, version="2")
-        client.update_service(service="web", taskDefinition=second)
-        wharf.wait("services_stable", services=["web"])
-        os.kill(wharf.status()["server"]["pid"], signal.SIGKILL)
-        eventually("the server", lambda: "server" in wharf.status() and answers(web.port, web.dns_name))
-        eventually("the targets", lambda: healthy_again(web))
-    assert traffic.failures == [], (len(traffic.failures), traffic.count, traffic.failures[:5])
-    assert traffic.count > 100 and any("version 2" in body for body in traffic.bodies)
-    assert "version 2" in answers(web.port, web.dns_name)
-    said = events(wharf, "web")
-    assert any("has begun draining connections on" in m for m in said)
-    assert any("deregistered" in m and web.port_group in m for m in said)
-
-
-def healthy_again(balancer):
-    try:
-        return balancer.health(balancer.port_group) == ["healthy", "healthy"]
-    except Exception:  # The server is only coming up.
-        return False
 
 
 def test_a_killed_task_is_taken_out_and_replaced(wharf, web):

@@ -1,19 +1,21 @@
 //! Connection logs in the format of Application Load Balancers: one line for each connection of a
 //! client, with what became of its TLS.
 
-use crate::access_log::{quoted, time, trace};
-use crate::live::Listener;
+use crate::access_log::Line;
+use crate::live::{Listener, since_epoch};
 use crate::tls::TlsFacts;
 use rustls_pki_types::CertificateDer;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A connection, as its line tells of it.
 #[derive(Debug)]
 pub(crate) struct Entry {
     /// Path of the load balancer.
-    pub(crate) balancer: String,
-    pub(crate) at: jiff::Timestamp,
+    pub(crate) balancer: Arc<str>,
+    /// Since 1970.
+    pub(crate) at: Duration,
     client: SocketAddr,
     port: u16,
     trace: u128,
@@ -41,8 +43,8 @@ impl Entry {
     /// A connection without TLS.
     pub(crate) fn new(listener: &Listener, client: SocketAddr, trace: u128) -> Self {
         Self {
-            balancer: listener.balancer.path.clone(),
-            at: jiff::Timestamp::now(),
+            balancer: Arc::clone(&listener.balancer.path),
+            at: since_epoch(),
             client,
             port: listener.port,
             trace,
@@ -69,27 +71,23 @@ impl Entry {
         self
     }
 
-    /// The line, without its end.
-    pub(crate) fn line(&self) -> String {
-        let dash = || "-".to_owned();
+    /// Lays the line out, without its end.
+    pub(crate) fn lay_out(&self, line: &mut Line<'_>) {
         let tls = self.tls.as_ref();
         let leaf = tls.and_then(|tls| tls.leaf.as_ref());
-        let took = tls.and_then(|tls| tls.took);
-        format!(
-            "{} {} {} {} {} {} {} \"{}\" {} {} {} {}",
-            time(self.at),
-            self.client.ip().to_canonical(),
-            self.client.port(),
-            self.port,
-            tls.map_or("-", |tls| tls.version),
-            tls.map_or("-", |tls| tls.cipher.as_str()),
-            took.map_or_else(dash, |took| format!("{:.3}", took.as_secs_f64())),
-            leaf.map_or_else(dash, |leaf| quoted(&leaf.subject)),
-            leaf.map_or("-", |leaf| leaf.validity.as_str()),
-            leaf.map_or("-", |leaf| leaf.serial.as_str()),
-            tls.map_or("-", |tls| tls.status.as_str()),
-            trace(self.trace),
-        )
+        line.time(self.at).space().text(&self.client.ip().to_canonical().to_string()).space();
+        line.number(self.client.port().into()).space().number(self.port.into()).space();
+        line.text(tls.map_or("-", |tls| tls.version)).space();
+        line.text(tls.map_or("-", |tls| tls.cipher.as_str())).space();
+        match tls.and_then(|tls| tls.took) {
+            Some(took) => line.seconds(Some(took)),
+            None => line.text("-"),
+        };
+        let subject = leaf.map_or("-", |leaf| leaf.subject.as_str());
+        line.text(" \"").quoted(subject.as_bytes()).text("\" ");
+        line.text(leaf.map_or("-", |leaf| leaf.validity.as_str())).space();
+        line.text(leaf.map_or("-", |leaf| leaf.serial.as_str())).space();
+        line.text(tls.map_or("-", |tls| tls.status.as_str())).space().trace(self.trace);
     }
 }
 
@@ -139,7 +137,7 @@ mod tests {
     fn entry(tls: Option<Tls>) -> Entry {
         Entry {
             balancer: "app/a/1".into(),
-            at: jiff::Timestamp::default(),
+            at: Duration::ZERO,
             client: "192.0.2.1:1234".parse().unwrap(),
             port: 443,
             trace: 10,
@@ -147,10 +145,14 @@ mod tests {
         }
     }
 
+    fn line(entry: &Entry) -> String {
+        crate::access_log::laid_out(|line| entry.lay_out(line))
+    }
+
     #[test]
     fn a_line_has_the_fields_of_the_service() {
         assert_eq!(
-            entry(None).line(),
+            line(&entry(None)),
             "1970-01-01T00:00:00.000000Z 192.0.2.1 1234 443 - - - \"-\" - - - \
              TID_0000000000000000000000000000000a"
         );
@@ -163,11 +165,11 @@ mod tests {
             client_chain: vec![own.der().clone()],
             ..TlsFacts::default()
         };
-        let line = entry(None).secured(&facts, Duration::from_millis(4)).line();
-        assert!(line.contains(" TLSv1.3 TLS_AES_128_GCM_SHA256 0.004 \"CN=rcgen self signed cert\" NotBefore=1975-"), "{line}");
-        assert!(line.contains(" Success TID_"), "{line}");
+        let secured = line(&entry(None).secured(&facts, Duration::from_millis(4)));
+        assert!(secured.contains(" TLSv1.3 TLS_AES_128_GCM_SHA256 0.004 \"CN=rcgen self signed cert\" NotBefore=1975-"), "{secured}");
+        assert!(secured.contains(" Success TID_"), "{secured}");
         let expired = rustls::Error::InvalidCertificate(rustls::CertificateError::Expired);
-        let line = entry(None).failed(&std::io::Error::other(expired)).line();
-        assert!(line.contains(" - - - \"-\" - - Failed:ClientCertExpired TID_"), "{line}");
+        let failed = line(&entry(None).failed(&std::io::Error::other(expired)));
+        assert!(failed.contains(" - - - \"-\" - - Failed:ClientCertExpired TID_"), "{failed}");
     }
 }

@@ -1,10 +1,8 @@
 //! Headers that a load balancer sets, changes or takes away on the way to a target and back. Pure.
 
-use http::header::{
-    CONNECTION, COOKIE, EXPECT, HOST, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONNECTION, COOKIE, HOST, HeaderName, TE};
 use http::{HeaderMap, HeaderValue, Version};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 /// X-Forwarded-For.
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -47,73 +45,117 @@ pub fn forwarded_count(headers: &HeaderMap) -> usize {
     values.iter().map(|value| value.as_bytes().split(|byte| *byte == b',').count()).sum()
 }
 
+/// A client's address as X-Forwarded-For has it: written once for all requests of a connection.
+#[derive(Debug, Clone)]
+pub struct ForwardedFor {
+    address: HeaderValue,
+    with_port: HeaderValue,
+}
+
+impl ForwardedFor {
+    /// Of a client.
+    pub fn new(client: SocketAddr) -> Self {
+        let client = SocketAddr::new(client.ip().to_canonical(), client.port());
+        // An address is always a value; the empty one can't come about.
+        let value = |text: String| {
+            HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+        };
+        Self { address: value(client.ip().to_string()), with_port: value(client.to_string()) }
+    }
+}
+
 /// Sets X-Forwarded-For, -Proto and -Port.
 pub fn forward(
     headers: &mut HeaderMap,
     mode: XffMode,
     with_port: bool,
-    client: SocketAddr,
+    client: &ForwardedFor,
     tls: bool,
-    port: u16,
+    port: &HeaderValue,
 ) {
     match mode {
         XffMode::Preserve => {}
         XffMode::Remove => drop(headers.remove(X_FORWARDED_FOR)),
         XffMode::Append => {
-            let mut value: Vec<u8> = Vec::new();
-            for part in headers.get_all(X_FORWARDED_FOR) {
-                value.extend_from_slice(part.as_bytes());
-                value.extend_from_slice(b", ");
-            }
-            let client = SocketAddr::new(client.ip().to_canonical(), client.port());
-            let text = match (with_port, client.ip()) {
-                (true, _) => client.to_string(),
-                (false, IpAddr::V4(ip)) => ip.to_string(),
-                (false, IpAddr::V6(ip)) => ip.to_string(),
+            let client = if with_port { &client.with_port } else { &client.address };
+            let value = match headers.contains_key(X_FORWARDED_FOR) {
+                true => appended(headers, client),
+                false => Some(client.clone()),
             };
-            value.extend_from_slice(text.as_bytes());
-            if let Ok(value) = HeaderValue::from_bytes(&value) {
+            if let Some(value) = value {
                 headers.insert(X_FORWARDED_FOR, value);
             }
         }
     }
     let proto = if tls { "https" } else { "http" };
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(proto));
-    headers.insert(X_FORWARDED_PORT, HeaderValue::from(port));
+    headers.insert(X_FORWARDED_PORT, port.clone());
+}
+
+fn appended(headers: &HeaderMap, client: &HeaderValue) -> Option<HeaderValue> {
+    let mut value: Vec<u8> = Vec::new();
+    for part in headers.get_all(X_FORWARDED_FOR) {
+        value.extend_from_slice(part.as_bytes());
+        value.extend_from_slice(b", ");
+    }
+    value.extend_from_slice(client.as_bytes());
+    HeaderValue::from_bytes(&value).ok()
 }
 
 /// Sets X-Amzn-Trace-Id. `now` is in seconds, `random` is random. The value, for the access log.
-pub fn trace(headers: &mut HeaderMap, now: u64, random: u128) -> String {
-    let id = format!("1-{:08x}-{:024x}", now & 0xffff_ffff, random & ((1 << 96) - 1));
+pub fn trace(headers: &mut HeaderMap, now: u64, random: u128) -> HeaderValue {
+    let mut id = *b"Root=1-00000000-000000000000000000000000";
+    hexadecimal(&mut id[7..15], now.into());
+    hexadecimal(&mut id[16..], random);
     let given = headers.get(TRACE_ID).and_then(|value| value.to_str().ok());
     let value = match given {
-        None => format!("Root={id}"),
+        None => HeaderValue::from_bytes(&id),
         Some(given) => {
             let fields = given.split(';').map(str::trim);
             let kept: Vec<&str> =
                 fields.filter(|field| !field.is_empty() && !field.starts_with("Self=")).collect();
-            let own =
-                if kept.iter().any(|field| field.starts_with("Root=")) { "Self" } else { "Root" };
-            let mut value = format!("{own}={id}");
-            for field in kept {
-                value.push(';');
-                value.push_str(field);
+            if kept.iter().any(|field| field.starts_with("Root=")) {
+                id[..5].copy_from_slice(b"Self=");
             }
-            value
+            let mut value = id.to_vec();
+            for field in kept {
+                value.push(b';');
+                value.extend_from_slice(field.as_bytes());
+            }
+            HeaderValue::from_bytes(&value)
         }
     };
-    if let Ok(header) = HeaderValue::from_str(&value) {
-        headers.insert(TRACE_ID, header);
-    }
+    // What was cut out of a header's value is one.
+    let value = value.unwrap_or_else(|_| HeaderValue::from_static("-"));
+    headers.insert(TRACE_ID, value.clone());
     value
 }
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+/// The lowest digits of a number.
+fn hexadecimal(out: &mut [u8], mut number: u128) {
+    for digit in out.iter_mut().rev() {
+        *digit = b"0123456789abcdef"[(number & 0xf) as usize];
+        number >>= 4;
+    }
+}
+
+const HOP_BY_HOP: [&str; 9] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "http2-settings",
+    "expect",
+];
 
 /// Takes away what holds between two neighbours only. Whether `TE: trailers` was among it.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) -> bool {
+    if !headers.keys().any(|name| HOP_BY_HOP.contains(&name.as_str())) {
+        return false;
+    }
     let trailers = headers
         .get_all(TE)
         .iter()
@@ -132,17 +174,7 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) -> bool {
     for name in named {
         headers.remove(name);
     }
-    for name in [
-        CONNECTION,
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-        TE,
-        TRAILER,
-        TRANSFER_ENCODING,
-        UPGRADE,
-        HTTP2_SETTINGS,
-        EXPECT,
-    ] {
+    for name in HOP_BY_HOP {
         headers.remove(name);
     }
     trailers
@@ -184,6 +216,9 @@ pub fn host(headers: &mut HeaderMap, host: &str, port: u16, preserve: bool) {
         !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit())
     });
     let value = if preserve || has_port || matches!(port, 80 | 443) {
+        if headers.get(HOST).is_some_and(|given| given == host) {
+            return;
+        }
         HeaderValue::from_str(host)
     } else {
         HeaderValue::from_str(&format!("{host}:{port}"))
@@ -207,8 +242,8 @@ mod tests {
 
     fn xff(mode: XffMode, with_port: bool, given: &[(&'static str, &str)]) -> Option<String> {
         let mut headers = headers(given);
-        let client = "203.0.113.7:4711".parse().unwrap();
-        forward(&mut headers, mode, with_port, client, true, 443);
+        let client = ForwardedFor::new("203.0.113.7:4711".parse().unwrap());
+        forward(&mut headers, mode, with_port, &client, true, &443.into());
         assert_eq!(headers[X_FORWARDED_PROTO], "https");
         assert_eq!(headers[X_FORWARDED_PORT], "443");
         headers.get(X_FORWARDED_FOR).map(|value| value.to_str().unwrap().to_owned())

@@ -14,6 +14,8 @@ use tokio::net::TcpStream;
 
 /// What ECS's protocol calls its bodies.
 const CONTENT_TYPE: &str = "application/x-amz-json-1.1";
+/// What the Query protocol calls its bodies.
+const FORM: &str = "application/x-www-form-urlencoded";
 
 /// An access key with the signing key of one day.
 #[derive(Debug, Clone)]
@@ -55,8 +57,8 @@ impl Key {
         Self { service, day: String::new(), ..self }
     }
 
-    /// The headers `x-amz-date` and `authorization` over `host` and, if there is a target,
-    /// the content type and `x-amz-target`.
+    /// The headers `x-amz-date` and `authorization` over `host` and, if there are any, the content
+    /// type and `x-amz-target`.
     ///
     /// # Errors
     /// If the clock can't be read as a date.
@@ -70,16 +72,18 @@ impl Key {
             }
             (self.day, self.signing_key) = (now[..8].to_owned(), key);
         }
-        let Signable { method, path, query, host, target, body } = request;
+        let Signable { method, path, query, host, content_type, target, body } = request;
         let mut canonical = format!("{method}\n{path}\n{query}\n");
-        let mut signed = "host;x-amz-date".to_owned();
-        if target.is_some() {
-            writeln!(canonical, "content-type:{CONTENT_TYPE}")?;
-            signed = "content-type;host;x-amz-date;x-amz-target".to_owned();
+        let mut signed = String::new();
+        if let Some(content_type) = content_type {
+            writeln!(canonical, "content-type:{content_type}")?;
+            signed.push_str("content-type;");
         }
+        signed.push_str("host;x-amz-date");
         writeln!(canonical, "host:{host}\nx-amz-date:{now}")?;
         if let Some(target) = target {
             writeln!(canonical, "x-amz-target:{target}")?;
+            signed.push_str(";x-amz-target");
         }
         write!(canonical, "\n{signed}\n{}", hex::encode(Sha256::digest(body)))?;
         let digest = hex::encode(Sha256::digest(&canonical));
@@ -104,6 +108,8 @@ pub struct Signable<'a> {
     pub query: &'a str,
     /// The Host header.
     pub host: &'a str,
+    /// The Content-Type header.
+    pub content_type: Option<&'a str>,
     /// The X-Amz-Target header.
     pub target: Option<&'a str>,
     /// The body.
@@ -155,6 +161,7 @@ impl Client {
             path: "/",
             query: "",
             host: &self.host,
+            content_type: Some(CONTENT_TYPE),
             target: Some(target),
             body,
         };
@@ -168,6 +175,31 @@ impl Client {
         .into_bytes();
         head.extend_from_slice(body);
         self.exchange(&head).await
+    }
+
+    /// Posts a form, as the services of the Query protocol want it; answers the body.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn form(&mut self, form: &str) -> Result<String> {
+        let request = Signable {
+            method: "POST",
+            path: "/",
+            query: "",
+            host: &self.host,
+            content_type: Some(FORM),
+            target: None,
+            body: form.as_bytes(),
+        };
+        let signature = self.key.sign(&request)?;
+        let head = format!(
+            "POST / HTTP/1.1\r\nhost: {}\r\ncontent-type: {FORM}\r\n\
+             {signature}content-length: {}\r\n\r\n{form}",
+            self.host,
+            form.len()
+        );
+        let answer = self.exchange(head.as_bytes()).await?;
+        Ok(std::str::from_utf8(answer)?.to_owned())
     }
 
     /// As [`Client::call`], with values.

@@ -71,6 +71,7 @@ async fn session(address: &str, key: &Key, arn: &str) -> Result<JoinHandle<()>> 
         path: "/ws",
         query: &query,
         host: address,
+        content_type: None,
         target: None,
         body: b"",
     };

@@ -5,6 +5,7 @@
 //! and print medians of per-round ratios, since a machine's speed wanders. Nothing of wharf
 //! depends on this crate.
 
+pub mod balancer;
 pub mod client;
 pub mod containerd;
 pub mod debian_image;

@@ -145,11 +145,6 @@ impl App {
         self.remotes.as_ref()
     }
 
-    /// Seals and opens values.
-    pub(crate) fn vault(&self) -> &Vault {
-        &self.vault
-    }
-
     /// The store to read objects from.
     pub(crate) fn objects(&self) -> Option<&Arc<dyn ObjectReader>> {
         self.objects.as_ref()

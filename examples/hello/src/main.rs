@@ -40,26 +40,43 @@ fn app() -> std::io::Result<()> {
     Ok(())
 }
 
+/// One request after the other, until the client wants no other or is silent for too long.
 fn answer(mut stream: TcpStream) -> std::io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     let mut reader = BufReader::new(stream.try_clone()?);
+    let mut goes_on = true;
+    while goes_on && !matches!(reader.fill_buf(), Ok([]) | Err(_)) {
+        goes_on = answer_one(&mut reader, &mut stream)?;
+    }
+    Ok(())
+}
+
+/// Answers a request; whether the connection may carry another one.
+fn answer_one(reader: &mut BufReader<TcpStream>, stream: &mut TcpStream) -> std::io::Result<bool> {
     let mut request = String::new();
     reader.read_line(&mut request)?;
+    let mut goes_on = request.trim_end().ends_with("HTTP/1.1");
     let mut header = String::new();
     while reader.read_line(&mut header)? > 2 {
+        let header_line = header.trim_end().to_ascii_lowercase();
+        // Bodies aren't read: what stands behind such a head isn't the next request.
+        let ends = ["connection: close", "content-length:", "transfer-encoding:"];
+        goes_on &= !ends.iter().any(|end| header_line.starts_with(end));
         header.clear();
     }
     let version = std::env::var("VERSION").unwrap_or_else(|_| "1".to_owned());
     let host = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
     let body = format!("hello from {} (version {version})\n", host.trim());
     let length = body.len();
-    write!(
-        stream,
+    let connection = if goes_on { "keep-alive" } else { "close" };
+    let sent = if request.starts_with("HEAD ") { "" } else { &body };
+    let answer = format!(
         "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\
-         Connection: close\r\n\r\n{body}"
-    )?;
+         Connection: {connection}\r\n\r\n{sent}"
+    );
+    stream.write_all(answer.as_bytes())?;
     println!("hello: {}", request.trim());
-    Ok(())
+    Ok(goes_on)
 }
 
 /// Reports once a minute that it is there.

@@ -12,6 +12,7 @@ pub use body::{BadChunk, BodyReader};
 pub use line::Class;
 
 use line::Finding;
+use memchr::memchr;
 
 /// Bytes of a request line, at most.
 pub const MAX_REQUEST_LINE: usize = 16 << 10;
@@ -104,7 +105,7 @@ impl Examined {
 /// at again.
 pub fn end(buffer: &[u8], from: usize) -> Option<usize> {
     let mut at = from.saturating_sub(3);
-    while let Some(found) = buffer.get(at..)?.iter().position(|byte| *byte == b'\n') {
+    while let Some(found) = memchr(b'\n', buffer.get(at..)?) {
         at += found + 1;
         match buffer.get(at..)? {
             [b'\n', ..] => return Some(at + 1),
@@ -133,8 +134,8 @@ pub fn examine(head: &[u8], mode: Mitigation) -> Examined {
     if first.bare {
         facts.find(Finding::new(Class::Acceptable, "NonCompliantHeader"));
     }
-    let mut kept = Vec::new();
-    let mut count = 0;
+    // The lines that aren't passed on, by their number.
+    let (mut dropped, mut count) = (0_u128, 0);
     for line in lines {
         count += 1;
         if line.text.len() > MAX_HEADER || count > MAX_HEADERS {
@@ -143,11 +144,12 @@ pub fn examine(head: &[u8], mode: Mitigation) -> Examined {
         if line.bare {
             facts.find(Finding::new(Class::Acceptable, "NonCompliantHeader"));
         }
-        if facts.header(line.text) {
-            kept.push(line.text);
+        if !facts.header(line.text) {
+            dropped |= 1 << count;
         }
     }
-    let rewritten = facts.drops_lines().then(|| rebuild(first.text, &kept));
+    let kept = Lines(head).enumerate().filter(|(number, _)| dropped >> number & 1 == 0);
+    let rewritten = facts.drops_lines().then(|| rebuild(head.len(), kept.map(|(_, line)| line)));
     conclude(facts, mode, rewritten)
 }
 
@@ -164,16 +166,18 @@ fn conclude(facts: line::Facts<'_>, mode: Mitigation, rewritten: Option<Vec<u8>>
     Examined { class, reason, status: blocked.then_some(400), close, framing, upgrade, rewritten }
 }
 
-fn rebuild(first: &[u8], kept: &[&[u8]]) -> Vec<u8> {
-    let mut head =
-        Vec::with_capacity(first.len() + 4 + kept.iter().map(|l| l.len() + 2).sum::<usize>());
-    for line in std::iter::once(&first).chain(kept) {
-        head.extend_from_slice(line);
+/// A head of these lines, the first of which is the request line.
+fn rebuild<'a>(length: usize, lines: impl Iterator<Item = Line<'a>>) -> Vec<u8> {
+    let mut head = Vec::with_capacity(length + MAX_HEADERS);
+    for line in lines {
+        head.extend_from_slice(line.text);
         head.extend_from_slice(b"\r\n");
     }
     head.extend_from_slice(b"\r\n");
     head
 }
+
+const _: () = assert!(MAX_HEADERS < 128, "each line has a bit");
 
 /// A line without its end.
 struct Line<'a> {
@@ -189,7 +193,7 @@ impl<'a> Iterator for Lines<'a> {
     type Item = Line<'a>;
 
     fn next(&mut self) -> Option<Line<'a>> {
-        let end = self.0.iter().position(|byte| *byte == b'\n')?;
+        let end = memchr(b'\n', self.0)?;
         let (line, rest) = (&self.0[..end], &self.0[end + 1..]);
         self.0 = rest;
         let line = match line.strip_suffix(b"\r") {

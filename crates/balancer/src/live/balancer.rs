@@ -9,7 +9,7 @@ use wharf_model::load_balancing::LoadBalancer;
 
 /// A load balancer.
 pub(crate) struct Balancer {
-    pub(crate) path: String,
+    pub(crate) path: Arc<str>,
     pub(crate) dns_name: String,
     pub(crate) meter: Arc<BalancerMeter>,
     pub(crate) idle: Duration,
@@ -29,7 +29,7 @@ impl Balancer {
         let seconds =
             |key, default| Duration::from_secs(record.attribute(key).parse().unwrap_or(default));
         Self {
-            path: record.path(),
+            path: record.path().into(),
             dns_name: record.dns_name.to_ascii_lowercase(),
             meter,
             idle: seconds("idle_timeout.timeout_seconds", 60),

@@ -25,7 +25,7 @@ pub(crate) enum Stickiness {
 /// The settings of a group, read from its record.
 #[derive(Debug, Clone)]
 pub(crate) struct GroupSettings {
-    pub(crate) path: String,
+    pub(crate) path: Arc<str>,
     pub(crate) protocol: Protocol,
     pub(crate) version: ProtocolVersion,
     pub(crate) stickiness: Option<Stickiness>,
@@ -54,7 +54,7 @@ impl GroupSettings {
         let slow_start = seconds("slow_start.duration_seconds");
         let least = "target_group_health.unhealthy_state_routing.minimum_healthy_targets";
         Self {
-            path: group.path(),
+            path: group.path().into(),
             protocol: group.protocol,
             version: group.protocol_version.unwrap_or(ProtocolVersion::Http1),
             stickiness,

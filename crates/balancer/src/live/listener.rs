@@ -14,6 +14,8 @@ use wharf_model::load_balancing::{Listener as Record, Protocol};
 /// A listener as it is in effect.
 pub(crate) struct Listener {
     pub(crate) port: u16,
+    /// The port as a header's value.
+    pub(crate) port_header: HeaderValue,
     pub(crate) protocol: Protocol,
     pub(crate) balancer: Arc<Balancer>,
     pub(crate) rules: RuleTable<Arc<GroupCell>>,
@@ -56,6 +58,7 @@ impl Listener {
         let idle = record.attribute("tcp.idle_timeout.seconds").parse().unwrap_or(350);
         Self {
             port: record.port,
+            port_header: HeaderValue::from(record.port),
             protocol: record.protocol,
             balancer,
             rules,

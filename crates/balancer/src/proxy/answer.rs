@@ -3,7 +3,7 @@
 use super::exchange::Exchange;
 use super::pool::Http1;
 use super::transfer::Transfer;
-use crate::live::Lease;
+use crate::live::{Lease, uptime_ms};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use std::io;
@@ -11,8 +11,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::time::{Instant, Sleep};
-use tokio_util::sync::WaitForCancellationFutureOwned;
+use tokio::sync::futures::OwnedNotified;
 
 /// Why a body ended early.
 pub(super) type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -34,8 +33,9 @@ pub(super) struct FromTarget {
     pub(super) sender: Option<Http1>,
     pub(super) transfer: Option<Arc<Transfer>>,
     pub(super) idle: Duration,
-    pub(super) timer: Option<Pin<Box<Sleep>>>,
-    pub(super) gone: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    /// Since when the target is waited for; 0 if it isn't.
+    pub(super) waiting_ms: u64,
+    pub(super) tick: Option<Pin<Box<OwnedNotified>>>,
 }
 
 impl FromTarget {
@@ -49,18 +49,20 @@ impl FromTarget {
     }
 
     fn interrupted(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        let idle = self.idle;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
-        if timer.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, "the target went silent"));
+        if self.waiting_ms == 0 {
+            self.waiting_ms = uptime_ms();
         }
-        if self.gone.is_none()
-            && let Some(lease) = &self.lease
-        {
-            self.gone = Some(Box::pin(lease.target().gone.clone().cancelled_owned()));
-        }
-        if self.gone.as_mut().is_some_and(|gone| gone.as_mut().poll(cx).is_ready()) {
-            return Poll::Ready(io::Error::other("the target is gone"));
+        let notify = &self.exchange.client.worker.tick;
+        let next = || Box::pin(Arc::clone(notify).notified_owned());
+        while self.tick.get_or_insert_with(next).as_mut().poll(cx).is_ready() {
+            self.tick = None;
+            if u128::from(uptime_ms().saturating_sub(self.waiting_ms)) >= self.idle.as_millis() {
+                let error = io::Error::new(io::ErrorKind::TimedOut, "the target went silent");
+                return Poll::Ready(error);
+            }
+            if self.lease.as_ref().is_some_and(|lease| lease.target().gone.is_cancelled()) {
+                return Poll::Ready(io::Error::other("the target is gone"));
+            }
         }
         Poll::Pending
     }
@@ -99,9 +101,7 @@ impl Body for Answer {
                 if let Some(data) = frame.data_ref() {
                     body.exchange.sent_bytes += data.len() as u64;
                 }
-                if let Some(timer) = &mut body.timer {
-                    timer.as_mut().reset(Instant::now() + body.idle);
-                }
+                body.waiting_ms = 0;
                 if body.incoming.is_end_stream() {
                     body.finish();
                 }

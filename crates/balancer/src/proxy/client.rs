@@ -1,7 +1,7 @@
 //! A client's connection, as everything on it sees it.
 
-use crate::access_log::Line;
 use crate::connection_log;
+use crate::forwarded::ForwardedFor;
 use crate::head::Class;
 use crate::live::{Endpoint, Listener, ListenerCell, uptime_ms};
 use crate::metrics::Active;
@@ -33,7 +33,9 @@ pub(super) struct Client {
     /// The listener that the client's TLS picked.
     pub(super) picked: Option<Arc<ListenerCell>>,
     pub(super) address: SocketAddr,
-    pub(super) tls: Option<TlsFacts>,
+    pub(super) tls: Option<Arc<TlsFacts>>,
+    /// As targets are told of it.
+    pub(super) forwarded_for: ForwardedFor,
     pub(super) http2: bool,
     /// What the logs call it.
     pub(super) trace: u128,
@@ -118,7 +120,8 @@ impl Client {
             endpoint,
             picked,
             address,
-            tls,
+            tls: tls.map(Arc::new),
+            forwarded_for: ForwardedFor::new(address),
             http2,
             trace: fastrand::u128(..),
             counted: OnceLock::new(),
@@ -138,17 +141,17 @@ impl Client {
             first = true;
             Active::connection(&listener.balancer.meter)
         });
-        if let (true, None, Some(log)) = (first, &self.tls, &self.worker.shared.access_log) {
+        if let (true, None, Some(log)) = (first, &self.tls, &self.worker.access_log) {
             let entry = connection_log::Entry::new(listener, self.address, self.trace);
-            log.record(Line::Connection(Box::new(entry)));
+            log.connection(&entry);
         }
     }
 
     /// Logs that its TLS stands.
     pub(super) fn log_handshake(&self, listener: &Listener, took: Duration) {
-        if let (Some(tls), Some(log)) = (&self.tls, &self.worker.shared.access_log) {
+        if let (Some(tls), Some(log)) = (&self.tls, &self.worker.access_log) {
             let entry = connection_log::Entry::new(listener, self.address, self.trace);
-            log.record(Line::Connection(Box::new(entry.secured(tls, took))));
+            log.connection(&entry.secured(tls, took));
         }
     }
 

@@ -3,12 +3,14 @@
 use super::client::Client;
 use super::guard::Guarded;
 use super::service::serve;
-use crate::access_log::{AccessLog, Line};
+use crate::access_log::Sheet;
 use crate::connection_log;
 use crate::head::{MAX_HEAD, MAX_HEADERS};
 use crate::live::{Endpoint, Listener, ListenerCell, uptime_ms};
 use crate::run::Worker;
 use crate::tls::TlsFacts;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::net::SocketAddr;
@@ -89,8 +91,8 @@ async fn connection(
         }
         return http1(stream, client, own.as_deref(), &gone).await;
     }
-    let log = worker.shared.access_log.as_ref();
-    let handshake = handshake(stream, &endpoint, address, log);
+    let log = worker.access_log.clone();
+    let handshake = handshake(stream, &endpoint, address, log.as_ref());
     let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await;
     let Ok(Some((stream, facts, cell, took))) = handshake else { return };
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
@@ -119,7 +121,7 @@ async fn handshake(
     stream: TcpStream,
     endpoint: &Endpoint,
     client: SocketAddr,
-    log: Option<&AccessLog>,
+    log: Option<&Sheet>,
 ) -> Option<(Secured, TlsFacts, Arc<ListenerCell>, Duration)> {
     let began = Instant::now();
     let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await.ok()?;
@@ -142,7 +144,7 @@ async fn handshake(
             listener.balancer.meter.tls_errors.fetch_add(1, Ordering::Relaxed);
             if let Some(log) = log {
                 let entry = connection_log::Entry::new(&listener, client, fastrand::u128(..));
-                log.record(Line::Connection(Box::new(entry.failed(&error))));
+                log.connection(&entry.failed(&error));
             }
             None
         }
@@ -169,18 +171,19 @@ async fn http1(
         .serve_connection(io, service)
         .with_upgrades();
     let mut connection = pin!(connection);
-    let draining = &client.worker.shared.draining;
     let mut graceful = false;
+    let mut rare = FuturesUnordered::new();
     loop {
+        if rare.is_empty() {
+            rare.push(watch.next(gone, graceful, false));
+        }
         tokio::select! {
+            biased;
             _ = &mut connection => return,
-            () = client.abuse.cancelled() => return,
-            () = draining.cancelled(), if !graceful => graceful = true,
-            () = gone.cancelled(), if !graceful => graceful = true,
-            () = tokio::time::sleep(watch.period) => match watch.look() {
-                Look::Fine => continue,
-                Look::Idle => graceful = true,
-                Look::Stuck => return,
+            Some(event) = rare.next() => match event {
+                Event::Look(Look::Fine) => continue,
+                Event::Cut | Event::Look(Look::Stuck) => return,
+                Event::End | Event::Look(Look::Idle) => graceful = true,
             },
         }
         connection.as_mut().graceful_shutdown();
@@ -209,26 +212,34 @@ async fn serve_http2(
         .keep_alive_interval(watch.idle)
         .serve_connection(io, service);
     let mut connection = pin!(connection);
-    let draining = &client.worker.shared.draining;
-    let leaving = &client.worker.shared.leaving;
     let mut graceful = false;
+    let mut rare = FuturesUnordered::new();
     loop {
+        if rare.is_empty() {
+            rare.push(watch.next(gone, graceful, true));
+        }
         tokio::select! {
+            biased;
             _ = &mut connection => return,
-            () = client.abuse.cancelled() => return,
-            () = draining.cancelled(), if !graceful => graceful = true,
-            // GOAWAY leaves no request in doubt.
-            () = leaving.cancelled(), if !graceful => graceful = true,
-            () = gone.cancelled(), if !graceful => graceful = true,
-            () = tokio::time::sleep(watch.period) => match watch.look() {
-                Look::Fine => continue,
-                Look::Idle if graceful => return,
-                Look::Idle => graceful = true,
-                Look::Stuck => return,
+            Some(event) = rare.next() => match event {
+                Event::Look(Look::Fine) => continue,
+                Event::Cut | Event::Look(Look::Stuck) => return,
+                Event::Look(Look::Idle) if graceful => return,
+                Event::End | Event::Look(Look::Idle) => graceful = true,
             },
         }
         connection.as_mut().graceful_shutdown();
     }
+}
+
+/// What becomes of a connection besides its requests.
+enum Event {
+    /// It is cut off.
+    Cut,
+    /// It ends with what is under way.
+    End,
+    /// It was looked at.
+    Look(Look),
 }
 
 /// Looks at a connection's time now and then: cheaper than a timer for each thing that can take too
@@ -258,6 +269,20 @@ impl Watch {
             idle,
             period: (idle / 4).max(Duration::from_millis(200)),
             ends_ms: uptime_ms() + millis(keep),
+        }
+    }
+
+    /// Waits for what happens seldom. It stands in a [`FuturesUnordered`] of its own, which looks at
+    /// it when it was woken and not with every request.
+    async fn next(&self, gone: &CancellationToken, graceful: bool, http2: bool) -> Event {
+        let shared = &self.client.worker.shared;
+        tokio::select! {
+            () = self.client.abuse.cancelled() => Event::Cut,
+            () = shared.draining.cancelled(), if !graceful => Event::End,
+            // GOAWAY leaves no request in doubt. HTTP/1 is told with the next answer.
+            () = shared.leaving.cancelled(), if http2 && !graceful => Event::End,
+            () = gone.cancelled(), if !graceful => Event::End,
+            () = tokio::time::sleep(self.period) => Event::Look(self.look()),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Connections to targets.
 
+use super::pieces;
 use crate::tls;
 use rustls_pki_types::ServerName;
 use std::io;
@@ -52,7 +53,8 @@ async fn connect(
     }
     let connector = TlsConnector::from(tls::to_targets(http2));
     let name = ServerName::IpAddress(address.ip().into());
-    Ok(Dialed::Tls(Box::new(connector.connect(name, stream).await?)))
+    // Large, and rare: boxed, so that the state of every request is small.
+    Ok(Dialed::Tls(Box::new(Box::pin(connector.connect(name, stream)).await?)))
 }
 
 /// A connection over TCP.
@@ -115,7 +117,7 @@ impl AsyncWrite for Dialed {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        either!(self, inner => inner.poll_write_vectored(cx, bufs))
+        either!(self, inner => pieces::poll_write(inner, cx, bufs))
     }
 
     fn is_write_vectored(&self) -> bool {

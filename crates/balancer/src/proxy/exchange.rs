@@ -1,9 +1,9 @@
 //! A request and what became of it: counted and logged once it is over, however it ends.
 
 use super::client::{Client, Note};
-use crate::access_log::{Entry, Line};
-use crate::live::Listener;
-use http::{HeaderMap, Request, header};
+use crate::access_log::{Asked, Entry};
+use crate::live::{Listener, since_epoch};
+use http::{Request, header};
 use hyper::body::Incoming;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -53,7 +53,7 @@ impl Exchange {
         if note.is_some_and(|note| note.reason.is_some()) {
             meter.desync.fetch_add(1, Ordering::Relaxed);
         }
-        if self.client.worker.shared.access_log.is_some() {
+        if self.client.worker.access_log.is_some() {
             self.entry = Some(Box::new(entry(&self.client, &listener, request, host, note)));
         }
         self.listener = Some(listener);
@@ -66,14 +66,16 @@ impl Exchange {
         }
     }
 
-    /// A target is asked.
-    pub(super) fn ask(&mut self, address: SocketAddr, group: &str) {
-        let elapsed = self.started.elapsed().as_secs_f64();
+    /// A target is asked, now.
+    pub(super) fn ask(&mut self, address: SocketAddr, group: &Arc<str>) -> Instant {
+        let now = Instant::now();
+        let elapsed = now.saturating_duration_since(self.started);
         self.log(|entry| {
             entry.target = Some(address);
-            entry.group = Some(group.to_owned());
-            entry.request_seconds = Some(elapsed);
+            entry.group = Some(Arc::clone(group));
+            entry.request_time = Some(elapsed);
         });
+        now
     }
 }
 
@@ -90,14 +92,12 @@ impl Drop for Exchange {
             let bytes = self.sent_bytes + self.received_bytes;
             listener.balancer.meter.processed_bytes.fetch_add(bytes, Ordering::Relaxed);
         }
-        if let (Some(mut entry), Some(log)) =
-            (self.entry.take(), &self.client.worker.shared.access_log)
-        {
+        if let (Some(mut entry), Some(log)) = (self.entry.take(), &self.client.worker.access_log) {
             entry.status = self.status;
             entry.sent_bytes = self.sent_bytes;
             entry.received_bytes = self.received_bytes;
-            entry.ended = jiff::Timestamp::now();
-            log.record(Line::Request(entry));
+            entry.ended = entry.started + self.started.elapsed();
+            log.record(&entry);
         }
         self.client.state.end();
     }
@@ -110,15 +110,7 @@ fn entry(
     host: &str,
     note: Option<Note>,
 ) -> Entry {
-    let text = |headers: &HeaderMap, name| {
-        headers
-            .get(name)
-            .map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned())
-            .unwrap_or_default()
-    };
     let scheme = if client.tls.is_some() { "https" } else { "http" };
-    let (name, port) = (crate::proxy::service::without_port(host), listener.port);
-    let path = request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
     let kind = match (client.http2, client.tls.is_some(), request.headers().get(header::UPGRADE)) {
         (true, ..) => "h2",
         (_, true, Some(_)) => "wss",
@@ -128,20 +120,20 @@ fn entry(
     };
     Entry {
         kind,
-        balancer: listener.balancer.path.clone(),
+        balancer: Arc::clone(&listener.balancer.path),
         client: Some(client.address),
-        request: format!(
-            "{} {scheme}://{name}:{port}{path} {:?}",
-            request.method(),
-            request.version()
-        ),
-        user_agent: text(request.headers(), header::USER_AGENT),
-        cipher: client.tls.as_ref().map(|tls| tls.cipher.clone()).unwrap_or_default(),
-        certificate: client.tls.as_ref().and_then(|tls| tls.certificate.clone()),
+        asked: Asked {
+            method: request.method().clone(),
+            scheme,
+            host: crate::proxy::service::without_port(host).to_owned(),
+            port: listener.port,
+            path: request.uri().path_and_query().cloned(),
+            version: request.version(),
+        },
+        user_agent: request.headers().get(header::USER_AGENT).cloned(),
+        tls: client.tls.clone(),
         connection: client.trace,
-        tls_version: client.tls.as_ref().map_or("-", |tls| tls.version),
-        server_name: client.tls.as_ref().and_then(|tls| tls.server_name.clone()),
-        started: jiff::Timestamp::now(),
+        started: since_epoch(),
         action: "-",
         classification: note.and_then(|note| Some((note.class.as_str(), note.reason?))),
         ..Entry::default()

@@ -19,7 +19,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use wharf_model::load_balancing::{Protocol, ProtocolVersion};
 
 mod attempt;
@@ -54,7 +54,9 @@ pub(super) async fn forward(
         Err(status) => return own(exchange, pages::error(status), true),
     };
     let (body, transfer) = RequestBody::new(body);
-    let mut order = Order { prepared, body: Some(body), transfer, idle: listener.balancer.idle };
+    let idle = listener.balancer.idle;
+    let body = Some(body);
+    let mut order = Order { prepared, body, transfer, idle, fresh: false, lost: false };
     match send(&mut exchange, &stay, cell, &group, &mut order).await {
         Ok((lease, sent, took)) => answer(exchange, &stay, &group, order, lease, sent, took).await,
         Err(status) => {
@@ -74,6 +76,10 @@ struct Order {
     body: Option<RequestBody>,
     transfer: Option<Arc<Transfer>>,
     idle: Duration,
+    /// Connections that waited aren't to be trusted: they may all have been closed.
+    fresh: bool,
+    /// A target ended while it was about to answer.
+    lost: bool,
 }
 
 fn mismatch(group: &Group, request: &Request<Incoming>) -> bool {
@@ -102,8 +108,7 @@ async fn send(
         let lease = marked.and_then(|mark| group.marked(mark));
         let Some(lease) = lease.or_else(|| group.pick(cell, &tried)) else { return Err(status) };
         let target = Arc::clone(lease.target());
-        exchange.ask(target.address, &group.settings.path);
-        let began = Instant::now();
+        let began = exchange.ask(target.address, &group.settings.path);
         let failure = match attempt::attempt(exchange, &target, group, order).await {
             Ok(sent) => return Ok((lease, sent, began.elapsed())),
             Err(failure) => failure,
@@ -111,7 +116,12 @@ async fn send(
         match failure {
             Failure::Final(final_status) => return Err(final_status),
             // A connection that had waited was closed: the next one is made anew.
-            Failure::Stale => {}
+            Failure::Stale => order.fresh = true,
+            Failure::Lost => {
+                group.meter.connection_errors.fetch_add(1, Ordering::Relaxed);
+                status = 502;
+                tried.push(target.serial);
+            }
             Failure::Unreachable(why) => {
                 group.meter.connection_errors.fetch_add(1, Ordering::Relaxed);
                 status = why;
@@ -143,8 +153,8 @@ async fn answer(
     group.meter.count(status.as_u16(), took);
     exchange.log(|entry| {
         entry.target_status = Some(status.as_u16());
-        entry.target_seconds = Some(took.as_secs_f64());
-        entry.response_seconds = Some(0.0);
+        entry.target_time = Some(took);
+        entry.response_time = Some(Duration::ZERO);
     });
     let cookies = stay.cookies(&exchange, group, lease.target(), response.headers());
     let headers = response.headers_mut();
@@ -165,8 +175,8 @@ async fn answer(
         sender,
         transfer: order.transfer,
         idle: order.idle,
-        timer: None,
-        gone: None,
+        waiting_ms: 0,
+        tick: None,
     };
     Response::from_parts(parts, Answer::Target(Box::new(body)))
 }

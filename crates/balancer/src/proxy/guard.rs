@@ -2,6 +2,7 @@
 //! parser does, and keeps bytes of the next request from the one before.
 
 use super::client::{Note, State};
+use super::pieces;
 use crate::head::{self, BodyReader, Examined, Framing, MAX_HEAD, MAX_REQUEST_LINE, Mitigation};
 use crate::live::uptime_ms;
 use bytes::{Buf as _, BytesMut};
@@ -245,7 +246,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
+        let result = pieces::poll_write(Pin::new(&mut self.inner), cx, bufs);
         self.wrote(result)
     }
 

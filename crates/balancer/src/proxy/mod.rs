@@ -7,6 +7,7 @@ mod dial;
 mod exchange;
 mod forward;
 mod guard;
+mod pieces;
 mod pool;
 mod service;
 mod transfer;

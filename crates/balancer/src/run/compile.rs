@@ -11,7 +11,8 @@ use std::ops::Bound;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use wharf_model::load_balancing::{
-    Configuration, HealthReason, HealthState, ItemKey, Target, TargetHealth, TargetKey, Update,
+    Configuration, HealthReason, HealthState, ItemKey, Protocol, Target, TargetHealth, TargetKey,
+    Update,
 };
 
 /// A target group, as it is kept.
@@ -46,6 +47,8 @@ pub(super) struct ListenerEntry {
     pub(super) cell: Arc<ListenerCell>,
     /// Paths of the groups that it forwards to.
     groups: BTreeSet<String>,
+    /// What its sockets were made for.
+    place: Option<(u16, Protocol)>,
 }
 
 /// What an update touches.
@@ -55,8 +58,6 @@ pub(super) struct Touched {
     pub(super) listeners: BTreeSet<String>,
     pub(super) groups: BTreeSet<String>,
     pub(super) targets: BTreeSet<TargetKey>,
-    /// Sockets may be other ones.
-    pub(super) sockets: bool,
     key_pairs: BTreeSet<String>,
     trust_stores: BTreeSet<String>,
 }
@@ -79,7 +80,6 @@ impl Touched {
         match key {
             ItemKey::LoadBalancer(path) => drop(self.balancers.insert(path)),
             ItemKey::Listener(path) => {
-                self.sockets = true;
                 self.listeners.insert(path);
             }
             ItemKey::Rule(path) => {
@@ -127,7 +127,6 @@ impl Touched {
 
     /// What is compiled from what was touched is touched, too.
     fn spread(&mut self, after: &Configuration) {
-        self.sockets |= !self.balancers.is_empty();
         for path in &self.balancers {
             self.listeners.extend(behind(&after.listeners, path).map(|(path, _)| path.clone()));
         }
@@ -158,6 +157,7 @@ impl Control {
     /// Brings everything that was touched into effect.
     pub(super) fn carry_out(&mut self, touched: &Touched) {
         let mut dirty = BTreeSet::new();
+        let mut ports = self.ports_of(&touched.balancers);
         for path in &touched.groups {
             self.take_group(path);
             dirty.insert(path.clone());
@@ -169,8 +169,12 @@ impl Control {
         for path in &touched.balancers {
             self.take_balancer(path);
         }
-        let compiled: Vec<_> =
-            touched.listeners.iter().map(|path| self.take_listener(path, &mut dirty)).collect();
+        let compiled: Vec<_> = touched
+            .listeners
+            .iter()
+            .map(|path| self.take_listener(path, &mut dirty, &mut ports))
+            .collect();
+        ports.extend(self.ports_of(&touched.balancers));
         for path in &dirty {
             self.rebuild_group(path);
         }
@@ -179,9 +183,15 @@ impl Control {
             cell.store(listener);
         }
         self.forget();
-        if touched.sockets {
-            self.settle_sockets();
+        if !ports.is_empty() {
+            self.settle_sockets(Some(&ports));
         }
+    }
+
+    /// The ports on which these load balancers listen.
+    fn ports_of(&self, balancers: &BTreeSet<String>) -> BTreeSet<u16> {
+        let entries = balancers.iter().flat_map(|path| behind(&self.listeners, path));
+        entries.filter_map(|(_, entry)| Some(entry.place?.0)).collect()
     }
 
     fn take_balancer(&mut self, path: &str) {
@@ -289,6 +299,7 @@ impl Control {
         &mut self,
         path: &str,
         dirty: &mut BTreeSet<String>,
+        ports: &mut BTreeSet<u16>,
     ) -> Option<(Arc<ListenerCell>, Option<Arc<Listener>>)> {
         let compiled = self.compile_listener(path);
         let groups = compiled.as_ref().map(|(_, groups)| groups.clone()).unwrap_or_default();
@@ -298,7 +309,13 @@ impl Control {
         let entry = self.listeners.entry(path.to_owned()).or_insert_with(|| ListenerEntry {
             cell: ListenerCell::new(),
             groups: BTreeSet::new(),
+            place: None,
         });
+        let place = compiled.as_ref().map(|(listener, _)| (listener.port, listener.protocol));
+        let place_before = std::mem::replace(&mut entry.place, place);
+        if place != place_before {
+            ports.extend(place.into_iter().chain(place_before).map(|(port, _)| port));
+        }
         let before = std::mem::replace(&mut entry.groups, groups.clone());
         let cell = Arc::clone(&entry.cell);
         for gone in before.difference(&groups) {
@@ -330,11 +347,7 @@ impl Control {
             groups.insert(group.to_owned());
             Arc::clone(&self.group_entry(group).cell)
         });
-        let secure = matches!(
-            record.protocol,
-            wharf_model::load_balancing::Protocol::Https
-                | wharf_model::load_balancing::Protocol::Tls
-        );
+        let secure = matches!(record.protocol, Protocol::Https | Protocol::Tls);
         let tls = secure.then(|| {
             let pairs = &self.configuration.key_pairs;
             let pairs: Vec<_> =

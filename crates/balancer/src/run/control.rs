@@ -72,7 +72,7 @@ impl Control {
         let secret = directory.secret()?;
         let access_log = match &options.access_logs {
             Some(path) => Some(
-                AccessLog::open(path.clone(), options.arns.clone())
+                AccessLog::open(path.clone(), options.arns.as_ref())
                     .map_err(|source| Error::Directory { path: path.clone(), source })?,
             ),
             None => None,
@@ -236,6 +236,9 @@ impl Control {
             let left = self.shared.connections.len();
             tracing::warn!(left, "connections were cut off at the end");
         }
+        if let Some(log) = &self.shared.access_log {
+            log.close();
+        }
     }
 
     fn take(&mut self, update: &Update) {
@@ -329,7 +332,7 @@ impl Control {
             self.persist().await;
         }
         if self.retry_at.is_some_and(|at| at <= now) {
-            self.settle_sockets();
+            self.settle_sockets(None);
         }
         if self.keep_at.is_some_and(|at| at <= now) {
             self.sockets.keep_all();
@@ -361,9 +364,11 @@ impl Control {
         }
     }
 
-    /// Listens where the configuration says.
-    pub(super) fn settle_sockets(&mut self) {
-        let plan = self.plan();
+    /// Listens where the configuration says, on some ports or on all of them: what changes concerns
+    /// few ports, and there may be many.
+    pub(super) fn settle_sockets(&mut self, ports: Option<&BTreeSet<u16>>) {
+        let concerns = |port: u16| ports.is_none_or(|ports| ports.contains(&port));
+        let plan = self.plan(concerns);
         for (address, cells) in &plan.fronts {
             let lone = Some(address.ip()) == self.options.public_address;
             let front = Front::new(cells.iter().cloned(), lone);
@@ -372,7 +377,8 @@ impl Control {
                 None => self.sockets.set_front(*address, FrontCell::new(front)),
             }
         }
-        self.sockets.keep_fronts(|address| plan.fronts.contains_key(address));
+        self.sockets
+            .keep_fronts(|address| !concerns(address.port()) || plan.fronts.contains_key(address));
         let mut wanted = plan.own;
         for address in plan.fronts.keys() {
             if let Some(front) = self.sockets.front(*address) {
@@ -380,13 +386,13 @@ impl Control {
                 wanted.insert(Place { address: *address, udp: false }, answerer);
             }
         }
-        self.sockets.settle(&wanted, &self.workers);
+        self.sockets.settle(&wanted, concerns, &self.workers);
         self.retry_at = self.sockets.any_failed().then(|| Instant::now() + BIND_RETRY);
         self.tell_statuses(&plan.places);
     }
 
     fn tell_statuses(&mut self, places: &BTreeMap<String, Vec<Place>>) {
-        let mut statuses = BTreeMap::new();
+        self.statuses.retain(|listener, _| self.listeners.contains_key(listener));
         for (listener, places) in places {
             let mut status = ListenerStatus { listener: listener.clone(), ..Default::default() };
             for place in places {
@@ -401,15 +407,17 @@ impl Control {
                 self.pending.listeners.retain(|other| other.listener != *listener);
                 self.pending.listeners.push(status.clone());
             }
-            statuses.insert(listener.clone(), status);
+            self.statuses.insert(listener.clone(), status);
         }
-        self.statuses = statuses;
     }
 
-    fn plan(&self) -> Plan {
+    fn plan(&self, concerns: impl Fn(u16) -> bool) -> Plan {
         let mut plan = Plan::default();
         for balancer in self.configuration.load_balancers.values() {
             for (path, record) in behind(&self.configuration.listeners, &balancer.path()) {
+                if !concerns(record.port) {
+                    continue;
+                }
                 if let Some(entry) = self.listeners.get(path) {
                     plan.add(&self.options, balancer, path, record, &entry.cell);
                 }

@@ -131,16 +131,19 @@ impl Sockets {
         !self.failed.is_empty()
     }
 
-    /// Listens where it is wanted and nowhere else. Whether anything changed.
+    /// Listens where it is wanted and, on the ports that this concerns, nowhere else. Whether anything
+    /// changed.
     pub(super) fn settle(
         &mut self,
         wanted: &BTreeMap<Place, Answerer>,
+        concerns: impl Fn(u16) -> bool,
         workers: &[Running],
     ) -> bool {
         let mut changed = false;
         let keeper = &mut self.keeper;
         self.open.retain(|place, open| {
-            let keep = wanted.get(place).is_some_and(|answerer| answerer.is(&open.answerer));
+            let keep = !concerns(place.address.port())
+                || wanted.get(place).is_some_and(|answerer| answerer.is(&open.answerer));
             if !keep {
                 open.stop.cancel();
                 open.gone.cancel();
@@ -149,7 +152,11 @@ impl Sockets {
             }
             keep
         });
-        let failed = std::mem::take(&mut self.failed);
+        let (failed, others) = std::mem::take(&mut self.failed)
+            .into_iter()
+            .partition::<BTreeMap<_, _>, _>(|(place, _)| concerns(place.address.port()));
+        self.failed = others;
+        let unconcerned = self.failed.len();
         for (place, answerer) in wanted {
             if self.open.contains_key(place) {
                 continue;
@@ -171,7 +178,7 @@ impl Sockets {
                 }
             }
         }
-        changed || failed.len() != self.failed.len()
+        changed || failed.len() != self.failed.len() - unconcerned
     }
 
     /// Listens nowhere any more.

@@ -1,10 +1,12 @@
 //! Threads that carry requests, each with a runtime of its own: a connection stays on one core.
 
-use crate::access_log::AccessLog;
+use crate::access_log::{AccessLog, Sheet};
 use crate::proxy::Pool;
 use crate::targets::Stamp;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::runtime::{Builder, Handle};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -27,6 +29,22 @@ pub(crate) struct Shared {
 pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) pool: Pool,
+    pub(crate) access_log: Option<Sheet>,
+    /// Told twice a second. Who waits for a target looks then whether it has waited for too long, or
+    /// whether the target is gone: cheaper than a timer and a token for each request.
+    pub(crate) tick: Arc<Notify>,
+}
+
+/// Between two ticks.
+const TICK: Duration = Duration::from_millis(500);
+
+impl Worker {
+    async fn tick(&self) {
+        loop {
+            tokio::time::sleep(TICK).await;
+            self.tick.notify_waiters();
+        }
+    }
 }
 
 /// A worker and where its tasks are spawned.
@@ -42,12 +60,20 @@ impl Running {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let stop = CancellationToken::new();
-        let worker = Arc::new(Worker { shared: Arc::clone(shared), pool: Pool::default() });
+        let access_log = shared.access_log.as_ref().map(AccessLog::sheet);
+        let worker = Arc::new(Worker {
+            shared: Arc::clone(shared),
+            pool: Pool::default(),
+            access_log,
+            tick: Arc::default(),
+        });
         let (stopped, sweeping) = (stop.clone(), Arc::clone(&worker));
+        let ticking = Arc::clone(&worker);
         let thread =
             std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
                 runtime.block_on(async move {
                     tokio::spawn(async move { sweeping.pool.sweep().await });
+                    tokio::spawn(async move { ticking.tick().await });
                     stopped.cancelled().await;
                 });
                 // What still runs is cut off; whoever stops a worker has waited before.

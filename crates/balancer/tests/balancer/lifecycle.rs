@@ -233,6 +233,19 @@ async fn a_thousand_listeners_with_ten_thousand_targets_are_quick() {
         harness.put(vec![Item::Rule(Arc::new(rule))]).await;
         quickest = quickest.min(began.elapsed());
     }
+    // A listener's own action opens no socket, and a new listener only its own.
+    let action = Item::Listener(Arc::new(listener("n8", 9000, fixed(200, "y"))));
+    let new = Item::Listener(Arc::new(listener("n8", 9001, fixed(200, "z"))));
+    for item in [action, new] {
+        let began = Instant::now();
+        harness.put(vec![item]).await;
+        eprintln!("another change in {:?}", began.elapsed());
+    }
+    let host = std::net::Ipv4Addr::new(127, 88, 0, 9);
+    for (port, body) in [(9000, "y"), (9001, "z")] {
+        let answer = get((host, port).into(), "a", "/").await;
+        assert!(answer.ends_with(body), "{answer}");
+    }
     // Debug builds on a busy machine.
     assert!(loaded < Duration::from_secs(10), "{loaded:?}");
     assert!(quickest < Duration::from_millis(50), "{quickest:?}");

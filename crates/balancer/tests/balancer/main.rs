@@ -13,6 +13,7 @@ mod flows;
 mod hostile;
 mod http;
 mod lifecycle;
+mod lost;
 mod support;
 mod tls;
 

@@ -6,6 +6,7 @@ use crate::proxy::pool::{Http1, Http2};
 use hyper::client::conn::TrySendError;
 use std::future::Future;
 use std::io;
+use tokio::sync::Notify;
 
 /// A request that was answered.
 pub(super) enum Sent {
@@ -19,6 +20,8 @@ pub(super) enum Failure {
     Final(u16),
     /// The connection had waited, and was closed by the target meanwhile.
     Stale,
+    /// The target ended without an answer to what may be asked twice.
+    Lost,
     /// There is no connection to this target; the status if no other one can be reached.
     Unreachable(u16),
 }
@@ -37,13 +40,16 @@ pub(super) async fn attempt(
         return http2(exchange, target, group, order).await;
     }
     let pool = &exchange.client.worker.pool;
-    let (mut sender, reused) = match ready(pool.take(target)).await {
+    let waiting = if order.fresh { None } else { pool.take(target) };
+    let (mut sender, reused) = match ready(waiting).await {
         Some(sender) => (sender, true),
-        None => (connect(target, group).await?, false),
+        // Boxed: it is large and rare, and the state of every request has room for it otherwise.
+        None => (Box::pin(connect(target, group)).await?, false),
     };
     let Some(body) = order.body.take() else { return Err(Failure::Final(502)) };
     let request = order.prepared.request(body);
-    match wait(sender.try_send_request(request), order, target).await? {
+    let answer = sender.try_send_request(request);
+    match wait(answer, order, target, &exchange.client.worker.tick).await? {
         Ok(response) => Ok(Sent::Http1(response, sender)),
         Err(error) => Err(judge(error, reused, order)),
     }
@@ -84,7 +90,7 @@ async fn http2(
     let (mut sender, reused) = match pool.shared(target) {
         Some(sender) => (sender, true),
         None => {
-            let sender = connect_http2(target, group).await?;
+            let sender = Box::pin(connect_http2(target, group)).await?;
             pool.share(target, &sender);
             (sender, false)
         }
@@ -94,7 +100,8 @@ async fn http2(
     }
     let Some(body) = order.body.take() else { return Err(Failure::Final(502)) };
     let request = order.prepared.request(body);
-    match wait(sender.try_send_request(request), order, target).await? {
+    let answer = sender.try_send_request(request);
+    match wait(answer, order, target, &exchange.client.worker.tick).await? {
         Ok(response) => Ok(Sent::Http2(response)),
         Err(error) => Err(judge(error, reused, order)),
     }
@@ -121,25 +128,25 @@ async fn wait<T>(
     answer: impl Future<Output = T>,
     order: &Order,
     target: &TargetState,
+    tick: &Notify,
 ) -> Result<T, Failure> {
     let mut answer = std::pin::pin!(answer);
     let idle_ms = u64::try_from(order.idle.as_millis()).unwrap_or(u64::MAX);
     let began = uptime_ms();
-    let mut left_ms = idle_ms;
     loop {
         tokio::select! {
+            biased;
             answer = &mut answer => return Ok(answer),
-            () = target.gone.cancelled() => return Err(Failure::Final(502)),
-            () = tokio::time::sleep(Duration::from_millis(left_ms)) => {
-                let transfer = order.transfer.as_ref();
-                let last = transfer.map_or(began, |transfer| transfer.last_ms().max(began));
-                let silent = uptime_ms().saturating_sub(last);
-                if silent >= idle_ms {
-                    let uploading = transfer.is_some_and(|transfer| !transfer.has_ended());
-                    return Err(Failure::Final(if uploading { 408 } else { 504 }));
-                }
-                left_ms = idle_ms - silent;
-            }
+            () = tick.notified() => {}
+        }
+        if target.gone.is_cancelled() {
+            return Err(Failure::Final(502));
+        }
+        let transfer = order.transfer.as_ref();
+        let last = transfer.map_or(began, |transfer| transfer.last_ms().max(began));
+        if uptime_ms().saturating_sub(last) >= idle_ms {
+            let uploading = transfer.is_some_and(|transfer| !transfer.has_ended());
+            return Err(Failure::Final(if uploading { 408 } else { 504 }));
         }
     }
 }
@@ -159,9 +166,12 @@ fn judge(
         return Failure::Final(400);
     }
     let closed = is_closed(error.error());
-    if reused && closed && order.transfer.is_none() && order.prepared.is_idempotent() {
+    let repeatable = closed && order.transfer.is_none() && order.prepared.is_idempotent();
+    // Once only: what a request does to one target it could do to all of them.
+    if repeatable && (reused || !order.lost) {
         order.body = Some(RequestBody::none());
-        return Failure::Stale;
+        order.lost |= !reused;
+        return if reused { Failure::Stale } else { Failure::Lost };
     }
     Failure::Final(502)
 }

@@ -62,16 +62,17 @@ pub(super) fn prepare(
     }
     forwarded::join_cookies(headers, parts.version);
     let client = &exchange.client;
-    let tls = client.tls.as_ref();
-    let (xff, port) = (balancer.xff, listener.port);
-    forwarded::forward(headers, xff, balancer.xff_port, client.address, tls.is_some(), port);
+    let tls = client.tls.as_deref();
+    let (xff, address) = (balancer.xff, &client.forwarded_for);
+    let port = &listener.port_header;
+    forwarded::forward(headers, xff, balancer.xff_port, address, tls.is_some(), port);
     tls::mutual_headers(headers, tls, &listener.names);
     tls_headers(headers, tls.filter(|_| balancer.tls_headers), &listener.names);
     let trace = forwarded::trace(headers, unix_seconds(), fastrand::u128(..));
-    exchange.log(|entry| entry.trace = trace);
+    exchange.log(|entry| entry.trace = Some(trace));
 
     let host = rewrites.host(&host).unwrap_or(host);
-    forwarded::host(headers, &host, port, balancer.preserve_host);
+    forwarded::host(headers, &host, listener.port, balancer.preserve_host);
     let uri = uri(&parts.uri, rewrites, http2.then_some((group, host.as_str())))?;
     if http2 {
         headers.remove(http::header::HOST);
