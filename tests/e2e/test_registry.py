@@ -549,7 +549,7 @@ def test_policies_and_previews_by_the_aws_cli(wharf, registry, tmp_path):
     status = eventually("the scan's end", lambda: (
         s := aws("describe-image-scan-findings", *image)["imageScanStatus"])["status"] != "IN_PROGRESS" and s)
     assert status["status"] == "FAILED" and "--osv-database" in status["description"]
-    refused = wharf.aws("ecr", "describe-pull-through-cache-rules", check=False)
+    refused = wharf.aws("ecr", "list-pull-time-update-exclusions", check=False)
     assert "UnsupportedOperationException" in refused.stderr
 
 
