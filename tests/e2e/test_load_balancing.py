@@ -306,12 +306,12 @@ def test_what_ecs_refuses(wharf):
     balancer.delete(idle)
 
 
-def connect_until(web, ended, connected):
+def connect_until(port, name, ended, connected):
     """Connects anew for each request, and notes what came of it."""
-    request = f"GET / HTTP/1.0\r\nHost: {web.dns_name}\r\n\r\n".encode()
+    request = f"GET / HTTP/1.0\r\nHost: {name}\r\n\r\n".encode()
     while not ended.is_set():
         try:
-            with socket.create_connection(("127.0.0.1", web.port), timeout=30) as connection:
+            with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
                 connection.sendall(request)
                 answer = connection.makefile("rb").read()
             connected.append("answered" if b" 200 OK" in answer else "broken")
@@ -322,6 +322,8 @@ def connect_until(web, ended, connected):
         time.sleep(0.005)
 
 
+FOUND = {"Type": "fixed-response", "FixedResponseConfig": {
+    "StatusCode": "200", "ContentType": "text/plain", "MessageBody": "found"}}
 ASK = r"""
 read name port
 set -- $(getent ahostsv4 $name)
@@ -362,8 +364,7 @@ def test_a_task_finds_a_load_balancer_that_was_made_after_it_began(wharf):
     bridged, own = [wharf.running(arn) for arn in tasks]
     details = {d["name"]: d["value"] for d in own["attachments"][0]["details"]}
     later = Balancer(wharf, "later")
-    _, port = later.listen({"Type": "fixed-response", "FixedResponseConfig": {
-        "StatusCode": "200", "ContentType": "text/plain", "MessageBody": "found"}})
+    _, port = later.listen(FOUND)
     (listed,) = [b for b in json.loads(wharf.run("lb", "ls", "--json").stdout) if b["loadBalancerName"] == "later"]
     for place in (("127.0.0.1", *host_ports(bridged)), (details["privateIPv4Address"], 8080)):
         answer = eventually("an answer", lambda: asked(place, f"{later.dns_name} {port}\n"))
@@ -388,7 +389,9 @@ def test_wharf_goes_down_with_load_balancers_and_comes_back(wharf, web):
     before = {t["taskArn"] for t in wharf.tasks("web")}
     pid = wharf.status()["balancer"]["pid"]
     ended, connected = threading.Event(), []
-    connecting = threading.Thread(target=connect_until, args=(web, ended, connected))
+    # A listener that the killed one has hardly had the time to write down.
+    fresh, port = web.listen(FOUND)
+    connecting = threading.Thread(target=connect_until, args=(port, web.dns_name, ended, connected))
     connecting.start()
     eventually("connections", lambda: len(connected) > 5)
     os.kill(pid, signal.SIGKILL)
@@ -398,6 +401,7 @@ def test_wharf_goes_down_with_load_balancers_and_comes_back(wharf, web):
     eventually("connections at the successor", lambda: len(connected) > killed + 20)
     ended.set()
     connecting.join()
+    web.elb.delete_listener(ListenerArn=fresh)
     assert "refused" not in connected, connected
     # One may have been in the killed one's hands.
     assert connected.count("broken") <= 1 and connected[-1] == "answered", connected

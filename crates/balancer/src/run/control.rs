@@ -30,6 +30,8 @@ const PERSIST_DELAY: Duration = Duration::from_millis(500);
 const DRAIN_POLL: Duration = Duration::from_millis(50);
 /// Between two tries to get a port that was taken.
 const BIND_RETRY: Duration = Duration::from_secs(2);
+/// Without a word of the server, sockets of before are kept for so long.
+const INHERITANCE: Duration = Duration::from_secs(10);
 /// It looks around at least so often.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 /// Between two reports of what was counted.
@@ -61,6 +63,8 @@ pub(super) struct Control {
     persist_at: Option<Instant>,
     retry_at: Option<Instant>,
     keep_at: Option<Instant>,
+    /// When sockets are closed that were inherited and are asked for by nobody.
+    disinherit_at: Option<Instant>,
     /// What was counted, as it was told last.
     counted: BTreeMap<MeterKey, Meter>,
     count_at: Instant,
@@ -114,6 +118,7 @@ impl Control {
             persist_at: None,
             retry_at: None,
             keep_at: None,
+            disinherit_at: None,
             counted: BTreeMap::new(),
             count_at: Instant::now() + COUNT_INTERVAL,
         };
@@ -138,7 +143,8 @@ impl Control {
             control.sockets.keep_with(keeper, kept);
         }
         control.carry_out(&Touched::new(&complete, &before, &control.configuration));
-        control.sockets.disinherit();
+        // What was asked for just before a kill isn't on disk: the server tells of it.
+        control.disinherit_at = Some(Instant::now() + INHERITANCE);
         if let Some(predecessor) = predecessor {
             handover::accept(&predecessor);
         }
@@ -250,6 +256,7 @@ impl Control {
         self.pending.revision = self.configuration.revision;
         if update.complete {
             self.pending = self.everything();
+            self.disinherit_at = Some(Instant::now());
         }
         self.persist_at.get_or_insert_with(|| Instant::now() + PERSIST_DELAY);
     }
@@ -311,7 +318,8 @@ impl Control {
         let drain = (!self.draining.is_empty()).then(|| now + DRAIN_POLL);
         // Who has nothing to count sleeps on.
         let count = (!self.balancers.is_empty()).then_some(self.count_at);
-        let others = [self.persist_at, self.retry_at, self.keep_at, drain, count];
+        let others =
+            [self.persist_at, self.retry_at, self.keep_at, self.disinherit_at, drain, count];
         others.into_iter().flatten().fold(now + LONGEST_SLEEP, Instant::min)
     }
 
@@ -334,11 +342,15 @@ impl Control {
         if self.retry_at.is_some_and(|at| at <= now) {
             self.settle_sockets(None);
         }
+        if self.disinherit_at.is_some_and(|at| at <= now) {
+            self.disinherit_at = None;
+            self.sockets.disinherit();
+        }
         if self.keep_at.is_some_and(|at| at <= now) {
             self.sockets.keep_all();
             self.keep_at = None;
         }
-        if self.sockets.is_unkept() {
+        if self.disinherit_at.is_none() && self.sockets.is_unkept() {
             self.keep_at.get_or_insert(now + BIND_RETRY);
         }
         if self.count_at <= now {

@@ -75,7 +75,7 @@ impl Sockets {
         self.inherited = inherited;
     }
 
-    /// Closes what was inherited and isn't asked for. From here on the keeper follows.
+    /// Closes what was inherited and isn't asked for, here and at the keeper.
     pub(super) fn disinherit(&mut self) {
         self.inherited.clear();
         self.keep_all();
