@@ -236,8 +236,9 @@ def test_repositories_make_themselves_as_templates_say(wharf, ecr, registry):
         resourceTags=[{"Key": "owner", "Value": "team"}], description="the team's")
     assert error_code(ecr.create_repository_creation_template, prefix="team",
                       appliedFor=["CREATE_ON_PUSH"]) == "TemplateAlreadyExistsException"
-    with pytest.raises(botocore.exceptions.ClientError, match="REPLICATION is not supported"):
-        ecr.create_repository_creation_template(prefix="ROOT", appliedFor=["REPLICATION"])
+    with pytest.raises(botocore.exceptions.ClientError, match="customRoleArn"):
+        ecr.create_repository_creation_template(prefix="ROOT", appliedFor=["REPLICATION"],
+                                                customRoleArn="arn:aws:iam::123456789012:role/maker")
     # As clients push: they ask for blobs first, and begin uploads then.
     assert registry.refused("GET", "/v2/team/web/tags/list") == (404, "NAME_UNKNOWN")
     registry.push_image("team/web", "v1", b"one")

@@ -62,7 +62,7 @@ pub enum Command {
     /// Build, load and list images.
     #[command(subcommand)]
     Image(Image),
-    /// List load balancers.
+    /// List, watch and open load balancers.
     #[command(subcommand)]
     Lb(Lb),
     /// Look after the journal.
@@ -148,7 +148,7 @@ pub struct Up {
     /// Address of this host on which internet-facing load balancers listen, beside their own.
     #[arg(long, env = "WHARF_PUBLIC_ADDRESS", value_name = "ADDRESS")]
     pub public_address: Option<IpAddr>,
-    /// Directory for load balancers' access logs; none are written unless it is given.
+    /// Directory for load balancers' access and connection logs; none are written unless it is given.
     #[arg(long, env = "WHARF_ACCESS_LOGS", value_name = "DIR")]
     pub access_logs: Option<PathBuf>,
     /// Seconds to wait until everything answers.
@@ -187,7 +187,21 @@ pub struct ServerArgs {
     #[arg(long, env = "WHARF_S3_CREDENTIALS", value_name = "FILE")]
     pub s3_credentials: Option<PathBuf>,
     #[command(flatten)]
+    pub registry: RegistryArgs,
+    #[command(flatten)]
     pub host: HostArgs,
+}
+
+/// What the image registry is to know.
+#[derive(Debug, Clone, Args)]
+pub struct RegistryArgs {
+    /// File with the registries that images may be replicated to, as ~/.aws/config: a section for each,
+    /// with aws_account_id, region, endpoint_url, aws_access_key_id and aws_secret_access_key.
+    #[arg(long, env = "WHARF_REGISTRY_PEERS", value_name = "FILE")]
+    pub registry_peers: Option<PathBuf>,
+    /// How much each repository of the registry may hold; as much as the disk does without.
+    #[arg(long, env = "WHARF_REPOSITORY_QUOTA_MIB", value_name = "MIB")]
+    pub repository_quota_mib: Option<u64>,
 }
 
 /// What wharf may change of the host, so that its names work there.
@@ -440,6 +454,26 @@ pub struct ImageBuild {
 pub enum Lb {
     /// List load balancers: URLs, addresses, healthy targets, and where they can't listen.
     Ls(OutputArgs),
+    /// Show what goes through load balancers: requests, times, answers, connections by the second.
+    Top(LbTop),
+    /// Print a load balancer's URL, and open it where a display is.
+    Open {
+        /// Name of the load balancer.
+        name: String,
+    },
+}
+
+/// `wharf lb top`.
+#[derive(Debug, Args)]
+pub struct LbTop {
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// Seconds between two looks.
+    #[arg(long, default_value_t = 1.0)]
+    pub interval: f64,
+    /// Look once and end, as without a terminal.
+    #[arg(long)]
+    pub once: bool,
 }
 
 /// `wharf journal`.
@@ -472,7 +506,10 @@ pub struct BalancerArgs {
     /// Address of this host on which internet-facing load balancers listen, beside their own.
     #[arg(long, env = "WHARF_PUBLIC_ADDRESS", value_name = "ADDRESS")]
     pub public_address: Option<IpAddr>,
-    /// Directory for access logs; none are written unless it is given.
+    /// Account id, for the ARNs in logs.
+    #[arg(long, env = "WHARF_ACCOUNT", default_value = "123456789012", value_parser = account_id)]
+    pub account: String,
+    /// Directory for access and connection logs; none are written unless it is given.
     #[arg(long, env = "WHARF_ACCESS_LOGS", value_name = "DIR")]
     pub access_logs: Option<PathBuf>,
     #[command(flatten)]

@@ -25,6 +25,7 @@ mod process;
 mod ps;
 mod registry_images;
 mod registry_names;
+mod remotes;
 mod run;
 mod s3;
 mod seal_key;

@@ -124,6 +124,7 @@ pub(crate) async fn link(
 ) -> Result<(), Option<ApiError>> {
     let now = app.now();
     let digest = digest.to_string();
+    let quotas = app.registry().quotas();
     let linked = commit(app, "link blob", |snapshot| {
         let mut transaction = Transaction::new();
         if !read_repository(snapshot, &mut transaction, repository) {
@@ -133,6 +134,8 @@ pub(crate) async fn link(
         if snapshot.repository_blob(&key).is_some() {
             return Ok((Transaction::new(), ()));
         }
+        let room = quotas.demand_room(snapshot, &repository.id, bytes);
+        room.map_err(|exceeded| LinkError(Some(exceeded.into())))?;
         let (repository, digest) = key;
         transaction.put(record(RepositoryBlob { repository, digest, bytes, since: now }));
         Ok((transaction, ()))

@@ -3,7 +3,7 @@
 //! seen to be needless while nobody could begin to need it.
 
 use super::content::{BATCH, commit};
-use super::{lifecycle, scan};
+use super::{lifecycle, replication, scan};
 use crate::app::App;
 use crate::error::ApiError;
 use std::collections::BTreeSet;
@@ -41,6 +41,7 @@ pub struct Swept {
 /// Keeps the registry in order until `shutdown`.
 pub async fn upkeep(app: Arc<App>, shutdown: CancellationToken) {
     scan::resume(&app);
+    replication::resume(&app);
     loop {
         tokio::select! {
             () = tokio::time::sleep(INTERVAL) => {}

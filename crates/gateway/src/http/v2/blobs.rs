@@ -8,7 +8,7 @@ use super::file_body::FileBody;
 use super::stream::BlobBody;
 use super::{CONTENT_DIGEST, Call};
 use crate::app::App;
-use crate::registry::{access, content, tokens};
+use crate::registry::{access, content, import, tokens};
 use http_body_util::{BodyExt, Either};
 use hyper::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderName, HeaderValue,
@@ -45,7 +45,13 @@ pub(super) async fn serve(
         };
     }
     if content::blob(&call.snapshot, &repository.id, digest).is_none() {
-        return Err(unknown(digest));
+        if let Some(coming) = import::reader(call.app, &repository.name, digest) {
+            return Ok(content_answer(call.app, call.head, coming, digest, call.limits.idle));
+        }
+        // It may have come just now.
+        if content::blob(&call.app.store().snapshot(), &repository.id, digest).is_none() {
+            return Err(unknown(digest));
+        }
     }
     call.app.registry().assert_blob(&repository.id, &digest.to_string(), call.app.now());
     let reader = call.app.registry().storage().open(digest).await?;
