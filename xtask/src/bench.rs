@@ -8,7 +8,7 @@ use std::process::Command;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No such bench.
-    #[error("usage: cargo xtask bench launch|api|placement|footprint|registry [ARGUMENT ...]")]
+    #[error("usage: cargo xtask bench launch|api|placement|footprint|registry|pull [ARGUMENT ...]")]
     Usage,
     /// A command can't be started.
     #[error("can't run {0}")]
@@ -37,7 +37,7 @@ pub fn run(root: &Path, arguments: &[String]) -> Result<(), Error> {
             program(&release.join("examples/launch"), &[])?;
             program(&release.join("launch"), &[&[wharf], rest].concat())
         }
-        "api" | "footprint" | "registry" => {
+        "api" | "footprint" | "registry" | "pull" => {
             cargo(root, &["-p", "wharf", "-p", "wharf-bench", "--bin", "wharf", "--bin", what])?;
             program(&release.join(what), &[&[wharf], rest].concat())
         }

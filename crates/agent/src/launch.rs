@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use wharf_image::Image;
 use wharf_model::log_driver::{Attributes, Driver, Files, parse_size};
+use wharf_runtime::net::nft::DNS_ADDRESS;
 use wharf_runtime::spec::{
-    ContainerResources, LogOptions, Mount, MountSource, NetworkMode, SecretText, Sharing, Storage,
-    TaskResources, VolumeFile,
+    ContainerResources, Dns, LogOptions, Mount, MountSource, NetworkMode, SecretText, Sharing,
+    Storage, TaskResources, VolumeFile,
 };
 use wharf_runtime::{ContainerSpec, SandboxSpec};
 
@@ -100,7 +101,7 @@ pub(crate) fn sandbox(task: &Task, surroundings: &Surroundings) -> SandboxSpec {
             memory_bytes: task.memory_mib.map(|mib| mib << 20),
             may_swap: task.containers.iter().any(|container| container.may_swap()),
         },
-        dns: task.dns.clone(),
+        dns: dns(task),
         sharing: Sharing { pid: task.pid, ipc: task.ipc, shm_bytes: shm },
         memory_volumes: memory_volumes(task, surroundings),
         storage: task.ephemeral_storage_gib.map(|gib| Storage {
@@ -110,6 +111,13 @@ pub(crate) fn sandbox(task: &Task, surroundings: &Surroundings) -> SandboxSpec {
         runtime_class: task.launch_type.clone(),
         labels: BTreeMap::from([("com.amazonaws.ecs.task-arn".to_owned(), task.arn.clone())]),
     }
+}
+
+/// A task with a network of its own asks the agent, unless it says whom it asks.
+fn dns(task: &Task) -> Dns {
+    let own_network = matches!(task.network, Network::Bridge | Network::Awsvpc(_));
+    let resolver = (own_network && task.dns.servers.is_empty()).then_some(DNS_ADDRESS);
+    Dns { resolver, ..task.dns.clone() }
 }
 
 /// The task's volumes in memory: where they are mounted and with which options.

@@ -1,12 +1,16 @@
-//! Access logs in the format of Application Load Balancers, one file for each load balancer and day.
+//! Access logs in the format of Application Load Balancers, one file for each load balancer and day,
+//! with a connection log beside each.
 
+use crate::connection_log;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use wharf_model::ArnScope;
 
 /// Lines that may wait to be written; more are dropped, and counted.
 const QUEUE: usize = 16 << 10;
@@ -29,9 +33,13 @@ pub(crate) struct Entry {
     pub(crate) user_agent: String,
     pub(crate) cipher: String,
     pub(crate) tls_version: &'static str,
+    /// Path of the target group.
     pub(crate) group: Option<String>,
     pub(crate) trace: String,
     pub(crate) server_name: Option<String>,
+    pub(crate) certificate: Option<Arc<str>>,
+    /// Of the connection that it came on.
+    pub(crate) connection: u128,
     pub(crate) priority: Option<u32>,
     pub(crate) started: jiff::Timestamp,
     pub(crate) ended: jiff::Timestamp,
@@ -41,11 +49,10 @@ pub(crate) struct Entry {
 
 impl Entry {
     /// The line, without its end.
-    pub(crate) fn line(&self) -> String {
+    pub(crate) fn line(&self, arns: Option<&ArnScope>) -> String {
         let dash = || "-".to_owned();
         let address = |a: Option<SocketAddr>| a.map_or_else(dash, |a| a.to_string());
         let seconds = |s: Option<f64>| s.map_or_else(|| "-1".to_owned(), |s| format!("{s:.3}"));
-        let time = |at: jiff::Timestamp| at.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string();
         let or_dash = |text: &str| if text.is_empty() { dash() } else { text.to_owned() };
         let target = address(self.target);
         let target_status = self.target_status.map_or_else(dash, |status| status.to_string());
@@ -53,7 +60,7 @@ impl Entry {
         // Writing to a String can't fail.
         let _ = write!(
             line,
-            "{} {} {} {} {} {} {} {} {} {} {} {} \"{}\" \"{}\" {} {} {} \"{}\" \"{}\" \"-\" {} {} \"{}\" \"-\" \"-\"",
+            "{} {} {} {} {} {} {} {} {} {} {} {} \"{}\" \"{}\" {} {} {} \"{}\" \"{}\" \"{}\" {} {} \"{}\" \"-\" \"-\"",
             self.kind,
             time(self.ended),
             self.balancer,
@@ -70,20 +77,36 @@ impl Entry {
             quoted(&or_dash(&self.user_agent)),
             or_dash(&self.cipher),
             or_dash(self.tls_version),
-            self.group.as_deref().unwrap_or("-"),
+            self.group.as_ref().map_or_else(dash, |path| match arns {
+                Some(arns) => arns.target_group(path),
+                None => path.clone(),
+            }),
             quoted(&or_dash(&self.trace)),
             self.server_name.as_deref().unwrap_or("-"),
+            self.certificate.as_deref().unwrap_or("-"),
             self.priority.map_or_else(|| "0".to_owned(), |priority| priority.to_string()),
             time(self.started),
             self.action,
         );
         let (class, reason) = self.classification.unwrap_or(("-", "-"));
         let _ = write!(line, " \"{target}\" \"{target_status}\" \"{class}\" \"{reason}\"");
+        // Host and path as transforms made them aren't told.
+        let _ = write!(line, " {} \"-\" \"-\" \"-\"", trace(self.connection));
         line
     }
 }
 
-fn quoted(text: &str) -> String {
+/// A time as the logs write it.
+pub(crate) fn time(at: jiff::Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
+}
+
+/// What a connection is called, in its own line and in those of its requests.
+pub(crate) fn trace(connection: u128) -> String {
+    format!("TID_{connection:032x}")
+}
+
+pub(crate) fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -102,37 +125,49 @@ fn quoted(text: &str) -> String {
 
 /// Where lines are handed to the thread that writes them.
 #[derive(Clone)]
-pub(crate) struct AccessLog(SyncSender<Entry>);
+pub(crate) struct AccessLog(SyncSender<Line>);
+
+/// A line of a log.
+pub(crate) enum Line {
+    /// Of the access log.
+    Request(Box<Entry>),
+    /// Of the connection log.
+    Connection(Box<connection_log::Entry>),
+}
 
 impl AccessLog {
     /// Writes below a directory.
-    pub(crate) fn open(directory: PathBuf) -> std::io::Result<Self> {
+    pub(crate) fn open(directory: PathBuf, arns: Option<ArnScope>) -> std::io::Result<Self> {
         std::fs::create_dir_all(&directory)?;
         let (sender, receiver) = sync_channel(QUEUE);
         std::thread::Builder::new()
             .name("access-log".into())
-            .spawn(move || write(&directory, &receiver))?;
+            .spawn(move || write(&directory, arns.as_ref(), &receiver))?;
         Ok(Self(sender))
     }
 
-    /// Takes an entry; never waits.
-    pub(crate) fn record(&self, entry: Entry) {
+    /// Takes a line; never waits.
+    pub(crate) fn record(&self, line: Line) {
         // A full queue drops the line: a slow disk must not slow requests down.
-        let _ = self.0.try_send(entry);
+        let _ = self.0.try_send(line);
     }
 }
 
-fn write(directory: &Path, entries: &Receiver<Entry>) {
+fn write(directory: &Path, arns: Option<&ArnScope>, lines: &Receiver<Line>) {
     let mut files: HashMap<PathBuf, File> = HashMap::new();
     let mut day = String::new();
-    while let Ok(entry) = entries.recv() {
-        let today = entry.ended.strftime("%Y%m%d").to_string();
+    while let Ok(line) = lines.recv() {
+        let (kind, balancer, at) = match &line {
+            Line::Request(entry) => ("", &entry.balancer, entry.ended),
+            Line::Connection(entry) => ("conn_log.", &entry.balancer, entry.at),
+        };
+        let today = at.strftime("%Y%m%d").to_string();
         if today != day {
             files.clear();
             day = today;
         }
-        let name = entry.balancer.replace('/', ".");
-        let path = directory.join(format!("{name}_{day}.log"));
+        let name = balancer.replace('/', ".");
+        let path = directory.join(format!("{kind}{name}_{day}.log"));
         if !files.contains_key(&path) {
             match File::options().append(true).create(true).open(&path) {
                 Ok(file) => drop(files.insert(path.clone(), file)),
@@ -142,7 +177,10 @@ fn write(directory: &Path, entries: &Receiver<Entry>) {
                 }
             }
         }
-        let mut line = entry.line();
+        let mut line = match &line {
+            Line::Request(entry) => entry.line(arns),
+            Line::Connection(entry) => entry.line(),
+        };
         line.push('\n');
         if let Some(file) = files.get_mut(&path)
             && let Err(error) = file.write_all(line.as_bytes())
@@ -175,10 +213,11 @@ mod tests {
             ..Entry::default()
         };
         assert_eq!(
-            entry.line(),
+            entry.line(None),
             "http 1970-01-01T00:00:00.000000Z app/a/1 192.0.2.1:1234 10.0.0.1:80 -1 0.013 -1 200 200 0 0 \
              \"GET http://a:80/\\\"x HTTP/1.1\" \"curl\" - - g/1 \"-\" \"-\" \"-\" 3 \
-             1970-01-01T00:00:00.000000Z \"forward\" \"-\" \"-\" \"10.0.0.1:80\" \"200\" \"-\" \"-\""
+             1970-01-01T00:00:00.000000Z \"forward\" \"-\" \"-\" \"10.0.0.1:80\" \"200\" \"-\" \"-\" \
+             TID_00000000000000000000000000000000 \"-\" \"-\" \"-\""
         );
     }
 }

@@ -6,6 +6,8 @@
 //! depends on this crate.
 
 pub mod client;
+pub mod containerd;
+pub mod debian_image;
 pub mod docker;
 pub mod etcd;
 pub mod hosts;

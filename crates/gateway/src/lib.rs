@@ -34,6 +34,7 @@ mod placing;
 pub mod protocol;
 mod query_services;
 pub mod registry;
+pub mod remote;
 pub mod seal;
 mod secretsmanager;
 pub mod sigv4;

@@ -43,7 +43,8 @@ pub use id::{
 };
 pub use record::{Record, RecordKey};
 pub use repository::{
-    ImageScan, ImageTag, RegistryImage, RegistrySettings, Repository, RepositoryBlob,
+    ImageScan, ImageTag, PullThroughRule, RegistryImage, RegistryKey, RegistrySettings,
+    Replication, ReplicationOutcome, ReplicationRule, Repository, RepositoryBlob,
     RepositoryTemplate, ScanOutcome, ScanRule,
 };
 pub use resources::{HostPort, ResourceAmount, TransportProtocol};

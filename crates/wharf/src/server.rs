@@ -129,7 +129,10 @@ pub async fn run(
             token_key: *seal.derive("registry tokens", &[]),
             osv_database: args.osv_database.clone(),
             public_name: name.public(),
-            quotas: Quotas::default(),
+            quotas: Quotas {
+                bytes: args.registry.repository_quota_mib.map(|mib| mib.saturating_mul(1 << 20)),
+                ..Quotas::default()
+            },
         },
         seal,
         store,

@@ -1,7 +1,7 @@
 //! A request and what became of it: counted and logged once it is over, however it ends.
 
 use super::client::{Client, Note};
-use crate::access_log::Entry;
+use crate::access_log::{Entry, Line};
 use crate::live::Listener;
 use http::{HeaderMap, Request, header};
 use hyper::body::Incoming;
@@ -21,6 +21,7 @@ pub(super) struct Exchange {
     /// What was answered; 0 before that.
     pub(super) status: u16,
     pub(super) sent_bytes: u64,
+    pub(super) received_bytes: u64,
     entry: Option<Box<Entry>>,
 }
 
@@ -33,6 +34,7 @@ impl Exchange {
             started: Instant::now(),
             status: 0,
             sent_bytes: 0,
+            received_bytes: 0,
             entry: None,
         }
     }
@@ -45,6 +47,7 @@ impl Exchange {
         host: &str,
         note: Option<Note>,
     ) {
+        self.client.is_at(&listener);
         let meter = &listener.balancer.meter;
         meter.requests.fetch_add(1, Ordering::Relaxed);
         if note.is_some_and(|note| note.reason.is_some()) {
@@ -84,15 +87,17 @@ impl Drop for Exchange {
             }
         }
         if let Some(listener) = &self.listener {
-            listener.balancer.meter.processed_bytes.fetch_add(self.sent_bytes, Ordering::Relaxed);
+            let bytes = self.sent_bytes + self.received_bytes;
+            listener.balancer.meter.processed_bytes.fetch_add(bytes, Ordering::Relaxed);
         }
         if let (Some(mut entry), Some(log)) =
             (self.entry.take(), &self.client.worker.shared.access_log)
         {
             entry.status = self.status;
             entry.sent_bytes = self.sent_bytes;
+            entry.received_bytes = self.received_bytes;
             entry.ended = jiff::Timestamp::now();
-            log.record(*entry);
+            log.record(Line::Request(entry));
         }
         self.client.state.end();
     }
@@ -132,6 +137,8 @@ fn entry(
         ),
         user_agent: text(request.headers(), header::USER_AGENT),
         cipher: client.tls.as_ref().map(|tls| tls.cipher.clone()).unwrap_or_default(),
+        certificate: client.tls.as_ref().and_then(|tls| tls.certificate.clone()),
+        connection: client.trace,
         tls_version: client.tls.as_ref().map_or("-", |tls| tls.version),
         server_name: client.tls.as_ref().and_then(|tls| tls.server_name.clone()),
         started: jiff::Timestamp::now(),
