@@ -175,11 +175,6 @@ impl App {
         &self.stopping
     }
 
-    /// Seals and opens values.
-    pub(crate) fn vault(&self) -> &Vault {
-        &self.vault
-    }
-
     /// The image registry.
     pub(crate) fn registry(&self) -> &ImageRegistry {
         &self.registry
