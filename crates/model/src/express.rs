@@ -36,7 +36,7 @@ pub struct ExpressGateway {
     pub target_group: String,
     /// Id of its own certificate.
     pub certificate: String,
-    /// Id of the security group that was made for its tasks, if they weren't given others.
+    /// Id of the security group that was made for its tasks, which lets the load balancer in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub security_group: Option<String>,
     /// API `healthCheckPath`.

@@ -70,7 +70,7 @@ pub(super) fn create(
         rule: ways.rule,
         target_group: ways.target_group.1,
         certificate: ways.certificate,
-        security_group: ways.own_group,
+        security_group: Some(ways.own_group),
         health_check_path,
         scaling_target,
         updated_at: context.now,

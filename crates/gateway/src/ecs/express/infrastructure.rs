@@ -78,9 +78,9 @@ pub(super) struct Ways {
     pub(super) target_group: (String, String),
     /// Path of the rule.
     pub(super) rule: String,
-    /// The tasks' security groups, and the one that was made.
+    /// The tasks' security groups, and the one of them that was made.
     pub(super) security_groups: Vec<String>,
-    pub(super) own_group: Option<String>,
+    pub(super) own_group: String,
 }
 
 /// Makes whatever of it isn't there.
@@ -103,13 +103,10 @@ pub(super) fn make(
         }
         None => new_load_balancer(steps, names, place, &certificate)?,
     };
-    let (security_groups, own_group) = match place.security_groups.is_empty() {
-        true => {
-            let group = tasks_group(steps, names, place, &load_balancer, port)?;
-            (vec![group.clone()], Some(group))
-        }
-        false => (place.security_groups.clone(), None),
-    };
+    let own_group = tasks_group(steps, names, place, &load_balancer, port)?;
+    // Those that are sent come beside it: else the load balancer might not get in.
+    let mut security_groups = vec![own_group.clone()];
+    security_groups.extend(place.security_groups.iter().cloned());
     let target_group = target_group(steps, place, port, health_check_path)?;
     let rule = rule(steps, names, &listener, &target_group.0)?;
     let certificate = steps.context().arns.certificate_id(&certificate).unwrap_or("").to_owned();
@@ -285,6 +282,17 @@ fn tasks_group(
     let name = format!("ecs-express-gateway-sg-{}", names.id);
     let description = "Tasks of an ECS Express service";
     let group = security_group(steps, &name, &place.vpc, description)?;
+    let_in(steps, &group, load_balancer, port)?;
+    Ok(group)
+}
+
+/// Lets a load balancer in through a service's group, at the port that its tasks listen on.
+pub(super) fn let_in(
+    steps: &mut Steps<'_>,
+    group: &str,
+    load_balancer: &str,
+    port: i32,
+) -> Result<(), ApiError> {
     let of_load_balancer = {
         let context = steps.context();
         let found = context.snapshot.load_balancer(&load_balancer.to_owned());
@@ -302,9 +310,9 @@ fn tasks_group(
             user_id_group_pairs: Some(vec![pair]),
             ..ec2_wire::types::IpPermission::default()
         };
-        allow(steps, &group, permission)?;
+        allow(steps, group, permission)?;
     }
-    Ok(group)
+    Ok(())
 }
 
 /// ARN and path of the new group.

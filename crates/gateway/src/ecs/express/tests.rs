@@ -169,8 +169,15 @@ fn an_update_is_a_new_revision_and_what_is_not_sent_stays() {
         let refused = update(&wrong).unwrap_err();
         assert!(refused.contains(expected), "{refused}");
     }
+    for port in [9090, 8080] {
+        let moved = json!({"primaryContainer": {"image": "web:2", "containerPort": port}});
+        assert!(update(&moved).is_ok());
+    }
     let record = world.snapshot.service(&key).unwrap();
-    assert_eq!((record.desired_count, record.task_definition.revision), (2, 2));
+    assert_eq!((record.desired_count, record.task_definition.revision), (2, 4));
+    let group = &record.express.as_ref().unwrap().security_group.clone().unwrap();
+    let group = world.snapshot.security_group(group).unwrap();
+    assert_eq!(group.rules.iter().filter(|rule| !rule.egress).count(), 2);
     let group = world.snapshot.target_groups().next().unwrap();
     assert_eq!(group.health_check.path.as_deref(), Some("/health?full=1"));
     assert_eq!(record.status, ServiceStatus::Active);

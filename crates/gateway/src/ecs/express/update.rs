@@ -101,6 +101,13 @@ fn service_update(
         }
     };
     let moved = container.container_port != was.container_port;
+    if let Some((group, port)) = express.security_group.as_ref().zip(container.container_port)
+        && moved
+        && !is_open(&steps.context(), group, port)
+    {
+        // Tasks of the old port go on until they are replaced.
+        infrastructure::let_in(steps, group, &express.load_balancer, port)?;
+    }
     let load_balancer = || types::LoadBalancer {
         target_group_arn: Some(steps.context().arns.target_group(&express.target_group)),
         container_name: Some(input::CONTAINER.to_owned()),
@@ -112,10 +119,19 @@ fn service_update(
         service: Some(known.name.to_string()),
         task_definition,
         desired_count: input.scaling_target.as_ref().map(|_| express.scaling_target.min_task_count),
-        network_configuration: network(&steps.context(), input, known)?,
+        network_configuration: network(&steps.context(), input, known, express)?,
         load_balancers: moved.then(|| vec![load_balancer()]),
         force_new_deployment: Some(true),
         ..types::UpdateServiceRequest::default()
+    })
+}
+
+/// Whether the service's own group lets its load balancer in at a port, as after an earlier update.
+fn is_open(context: &Context<'_>, group: &str, port: i32) -> bool {
+    let found = context.network().security_group(group);
+    found.is_some_and(|group| {
+        let mut rules = group.rules.iter().filter(|rule| !rule.egress);
+        rules.any(|rule| rule.traffic.from_port == Some(port))
     })
 }
 
@@ -125,6 +141,7 @@ fn network(
     context: &Context<'_>,
     input: &types::UpdateExpressGatewayServiceRequest,
     known: &Service,
+    express: &ExpressGateway,
 ) -> Result<Option<types::NetworkConfiguration>, ApiError> {
     let Some(sent) = &input.network_configuration else { return Ok(None) };
     infrastructure::place(context, Some(sent))?;
@@ -134,7 +151,11 @@ fn network(
         _ => was,
     };
     let subnets = or(&sent.subnets, was.subnets);
-    Ok(Some(create::network(&subnets, &or(&sent.security_groups, was.security_groups))))
+    let mut groups = or(&sent.security_groups, was.security_groups);
+    if let Some(own) = express.security_group.as_ref().filter(|own| !groups.contains(own)) {
+        groups.insert(0, own.clone());
+    }
+    Ok(Some(create::network(&subnets, &groups)))
 }
 
 fn shown(
