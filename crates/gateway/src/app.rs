@@ -145,6 +145,11 @@ impl App {
         self.remotes.as_ref()
     }
 
+    /// Seals and opens values.
+    pub(crate) fn vault(&self) -> &Vault {
+        &self.vault
+    }
+
     /// The store to read objects from.
     pub(crate) fn objects(&self) -> Option<&Arc<dyn ObjectReader>> {
         self.objects.as_ref()
