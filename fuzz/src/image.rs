@@ -1,10 +1,10 @@
-//! What must hold for any bytes given as an image's manifest, index or configuration.
+//! What must hold for any bytes given as an image's name, manifest, index or configuration.
 
 use wharf_image::config::{ConfigFile, MAX_LAYERS};
 use wharf_image::manifest::{
     DOCKER_LIST, DOCKER_MANIFEST, Document, MAX_MANIFEST_BYTES, OCI_INDEX, OCI_MANIFEST,
 };
-use wharf_image::{Platform, Reference};
+use wharf_image::{Digest, Platform, Reference};
 
 /// A body is refused, or it is one thing only, whatever it was announced as, and encodes and
 /// decodes to itself; what is chosen from an index is in it.
@@ -39,13 +39,24 @@ pub fn image_manifest(data: &[u8]) {
     assert!(manifests == 0 || indexes == 0, "a manifest to one reader and an index to another");
 }
 
+/// A text is no reference, or one that reads again as itself, also at another host and by a digest.
+pub fn image_reference(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(reference) = Reference::parse(text) else { return };
+    let again = |text: &str| Reference::parse(text).expect("what we write, we read");
+    assert_eq!(again(&reference.to_string()), reference);
+    assert!(!reference.repository().is_empty() && !reference.repository().contains(".."));
+    assert!(!reference.manifest_selector().contains('/'));
+    let moved = reference.at("localhost:5000");
+    assert_eq!(moved.registry(), "localhost:5000");
+    assert_eq!(moved.repository(), reference.repository());
+    let pinned = reference.with_digest(Digest::of(data));
+    assert_eq!(pinned.digest(), Some(&Digest::of(data)));
+    assert_eq!(again(&pinned.to_string()), pinned);
+}
+
 /// A configuration is refused, or encodes and decodes to itself, and has a chain id per layer.
 pub fn image_config(data: &[u8]) {
-    if let Ok(text) = std::str::from_utf8(data)
-        && let Ok(reference) = Reference::parse(text)
-    {
-        assert_eq!(Reference::parse(&reference.to_string()).expect("its own text"), reference);
-    }
     let Ok(file) = ConfigFile::parse(data) else { return };
     assert_eq!(file.rootfs.kind, "layers");
     assert_eq!(file.chain_ids().len(), file.rootfs.diff_ids.len());

@@ -1,8 +1,16 @@
-"""Load balancers, target groups and services behind them, by boto3."""
+"""Load balancers, target groups and services behind them, by boto3; and steady requests at them."""
 
+import contextlib
 import http.client
+import json
+import os
+import subprocess
+import time
 
-from conftest import free_port
+from conftest import BIN, free_port
+
+SOAK = bool(os.environ.get("WHARF_SOAK"))
+RATE, COUNT = (1000, 100_000) if SOAK else (400, 200)
 
 SUBNETS = ["subnet-0a77a2f000000000a", "subnet-0a77a2f000000000b"]
 APP = {"name": "app", "image": "hello:latest", "command": ["app"], "cpu": 1, "memory": 16}
@@ -75,3 +83,33 @@ def answers(port, host, path="/", address="127.0.0.1"):
     except OSError:
         return None
     return body if status == 200 else None
+
+
+class Steady:
+    """Requests at a steady rate, from entering until leaving, and COUNT of them at least."""
+
+    def __init__(self, balancer, port, trust=None):
+        self.command = [str(BIN / "steady"), f"127.0.0.1:{port}", balancer.dns_name, str(RATE), str(COUNT)]
+        self.command += [str(trust)] if trust else []
+
+    def __enter__(self):
+        self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout.readline() == "going\n"
+        self.ends = time.monotonic() + COUNT / RATE
+        return self
+
+    def goes_on(self):
+        return time.monotonic() < self.ends
+
+    def __exit__(self, *_):
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+        self.seen = json.loads(self.process.stdout.read())
+        self.process.wait()
+
+    def check(self, what):
+        """Nothing failed."""
+        seen = self.seen
+        print(f"{what}: {seen['count']} requests, {seen['failed']} failed, {seen['per_second']:.0f}/s, "
+              f"p50 {seen['p50_ms']:.2f} ms, p99 {seen['p99_ms']:.2f} ms, longest {seen['longest_ms']:.0f} ms")
+        assert seen["count"] >= COUNT and seen["failed"] == 0, (seen["count"], seen["failed"], seen["failures"])

@@ -191,10 +191,9 @@ def test_scans_find_what_is_installed_and_known(wharf, ecr, registry, database):
     assert detail["imageScanFindingsSummary"]["findingSeverityCounts"] == {"CRITICAL": 1, "MEDIUM": 1}
 
     # Asked for again, what failed is found; the lower layer's list is there in this image.
-    ecr.start_image_scan(**early)
-    ecr.get_waiter("image_scan_complete").wait(**early, WaiterConfig=LIMIT)
+    listed = json.loads(wharf.run("image", "scan", "scanned:early", "--json").stdout)
     names = {f["name"] for f in ecr.describe_image_scan_findings(**early)["imageScanFindings"]["findings"]}
-    assert names == {"CVE-2023-5363", "CVE-2021-44906", "PYSEC-1"}
+    assert names == {finding["name"] for finding in listed} == {"CVE-2023-5363", "CVE-2021-44906", "PYSEC-1"}
     # What has no package manager, what is no archive, and what is no image.
     registry.push_image("scanned", "empty", tar({"bin/app": "x"}))
     registry.push_image("scanned", "junk", os.urandom(5000))
@@ -237,8 +236,9 @@ def test_repositories_make_themselves_as_templates_say(wharf, ecr, registry):
         resourceTags=[{"Key": "owner", "Value": "team"}], description="the team's")
     assert error_code(ecr.create_repository_creation_template, prefix="team",
                       appliedFor=["CREATE_ON_PUSH"]) == "TemplateAlreadyExistsException"
-    with pytest.raises(botocore.exceptions.ClientError, match="REPLICATION is not supported"):
-        ecr.create_repository_creation_template(prefix="ROOT", appliedFor=["REPLICATION"])
+    with pytest.raises(botocore.exceptions.ClientError, match="customRoleArn"):
+        ecr.create_repository_creation_template(prefix="ROOT", appliedFor=["REPLICATION"],
+                                                customRoleArn="arn:aws:iam::123456789012:role/maker")
     # As clients push: they ask for blobs first, and begin uploads then.
     assert registry.refused("GET", "/v2/team/web/tags/list") == (404, "NAME_UNKNOWN")
     registry.push_image("team/web", "v1", b"one")

@@ -139,6 +139,12 @@ def test_a_task_writes_no_more_than_its_storage_holds(wharf):
     assert any("9663676416" in line for line in said(wharf, arn, "other"))
     assert wharf.task(arn)["ephemeralStorage"] == {"sizeInGiB": 21}
     assert len(loop_devices(wharf)) == 1
+    [instance] = wharf.client().describe_container_instances(
+        containerInstances=wharf.client().list_container_instances()["containerInstanceArns"])["containerInstances"]
+    registered, remaining = (
+        {r["name"]: r["integerValue"] for r in instance[f"{which}Resources"]} for which in ("registered", "remaining"))
+    assert registered["EPHEMERAL_STORAGE"] == shutil.disk_usage(wharf.data_dir).total >> 30
+    assert registered["EPHEMERAL_STORAGE"] - remaining["EPHEMERAL_STORAGE"] == 21
     # What the task has goes with it, also for an agent that didn't make it.
     status = wharf.status()
     os.kill(status["agent"]["pid"], signal.SIGKILL)

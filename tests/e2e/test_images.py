@@ -24,9 +24,9 @@ def answers(url):
     return False
 
 
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("registry")
+@contextlib.contextmanager
+def docker_registry(directory):
+    """Debian's registry; its address."""
     address = f"127.0.0.1:{free_port()}"
     config = {
         "version": 0.1,
@@ -45,9 +45,13 @@ def registry(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def image(tmp_path_factory):
+def registry(tmp_path_factory):
+    with docker_registry(tmp_path_factory.mktemp("registry")) as address:
+        yield address
+
+
+def archive_of_busybox(directory):
     """A docker-archive with one image of busybox, made by hand."""
-    directory = tmp_path_factory.mktemp("image")
     root = directory / "root"
     (root / "bin").mkdir(parents=True)
     shutil.copy("/bin/busybox", root / "bin/busybox")
@@ -55,6 +59,11 @@ def image(tmp_path_factory):
     archive = directory / "image.tar"
     build_docker_archive(root, archive)
     return archive
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory):
+    return archive_of_busybox(tmp_path_factory.mktemp("image"))
 
 
 def build_docker_archive(root, archive):

@@ -78,6 +78,9 @@ def test_each_driver_says_exactly_what_was_written(wharf, tmp_path):
                       fluentd_address=f"unix://{unix}"),
             container("files", script, "json-file", env="STAGE")
             | {"environment": [{"name": "STAGE", "value": "t"}]},
+            container("local", "for n in $(seq 1 60); do echo $n; sleep 0.01; done", "local",
+                      max_size="1k", max_file="3", mode="non-blocking"),
+            container("quiet", script, "none"),
         ))
         task = wharf.stopped(wharf.start(definition))
         ids = {c["name"]: c["runtimeId"] for c in task["containers"]}
@@ -118,6 +121,16 @@ def test_each_driver_says_exactly_what_was_written(wharf, tmp_path):
                for name, path in logs.items()}
     assert [line["log"] for line in written["files.log"]] == [f"{n}\n" for n in [*LINES, "bad"]]
     assert written["files.log"][0]["attrs"] == {"STAGE": "t"} and "attrs" not in written["udp.log"][0]
+    # Compressed once full, three files at most, and read as one.
+    beside = {p.name for p in logs["local.log"].parent.glob("local.*")}
+    assert beside == {"local.log", "local.log.1.gz", "local.log.2.gz"}
+    kept = wharf.run("logs", task["taskArn"], "local").stdout.splitlines()
+    assert 15 < len(kept) < 40 and kept == [str(n) for n in range(61 - len(kept), 61)]
+    assert "quiet.log" not in logs
+    refused = wharf.run("logs", task["taskArn"], "quiet", check=False)
+    assert refused.returncode != 0 and "log driver none" in refused.stderr
+    everything = wharf.run("logs", task["taskArn"])
+    assert "files | bad" in everything.stderr and "container quiet has" in everything.stderr
 
 
 def task_id(task):
@@ -227,16 +240,21 @@ def test_kill_9_of_the_agent_loses_no_line(wharf):
 
 
 def test_what_no_driver_can_do_is_refused(wharf):
-    def refused(driver, *more, **options):
+    def refused(driver, *more, requires=None, **options):
+        fargate = {"requiresCompatibilities": ["FARGATE"], "networkMode": "awsvpc", "cpu": "256", "memory": "512"}
         with pytest.raises(botocore.exceptions.ClientError) as error:
             app = container("app", "true", driver, **options) | {"essential": True}
-            wharf.register("refused", app, *more)
+            wharf.register("refused", app, *more, **(fargate if requires else {}))
         return error.value.response["Error"]["Message"]
     assert "logConfiguration.logDriver gelf" in refused("gelf")
     assert refused("syslog", foo="1") == "Log driver syslog disallows options: foo"
     assert refused("syslog", syslog_facility="x") == "Log driver syslog: invalid syslog facility"
     assert "can't evaluate field Foo" in refused("fluentd", tag="{{.Foo}}")
-    assert "options.compress" in refused("json-file", compress="true")
+    assert "options.tag" in refused("json-file", tag="x")
+    assert "max-file is less than 2" in refused("json-file", compress="true")
+    assert "when max file count is 1" in refused("local", max_file="1")
+    assert refused("none", mode="blocking") == "Log driver none disallows options: mode"
+    assert "logDriver other than" in refused("local", requires="FARGATE")
     assert "a firelens configuration object must be configured" in refused("awsfirelens", Name="null")
     router = container("router", "true") | {"firelensConfiguration": {"type": "fluentbit"}}
     assert "at least one container has to be configured" in refused("json-file", router)

@@ -1,6 +1,7 @@
 """Logs as a user meets them: tasks with the awslogs driver, read back by the stock aws CLI and boto3."""
 
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -10,6 +11,7 @@ import botocore.config
 import botocore.exceptions
 import pytest
 
+import debian
 from conftest import eventually
 
 NEEDS_SHELL = True
@@ -218,6 +220,18 @@ def test_a_live_tail_shows_what_is_put_from_now_on(wharf):
         logs.put_log_events(logGroupName="live", logStreamName=stream, logEvents=[
             {"timestamp": now, "message": line} for line in lines])
     put("a", "ERROR before")
+    hour_ago = int(time.time() * 1000) - 3_600_000
+    logs.put_log_events(logGroupName="live", logStreamName="a", logEvents=[
+        {"timestamp": hour_ago, "message": "ancient"}])
+    ticker = wharf.start(wharf.register("ticker", container(
+        "app", "n=0; while true; do n=$((n + 1)); echo tick $n; sleep 0.2; done", "live", awslogs_stream_prefix="t")))
+    eventually("a tick", lambda: logs.filter_log_events(logGroupName="live", filterPattern="tick")["events"])
+    tail = subprocess.Popen(
+        [*debian.aws_cli_2(), "--endpoint-url", wharf.env()["AWS_ENDPOINT_URL"], "logs", "tail", "live",
+         "--follow", "--since", "5m", "--format", "short"],
+        env=wharf.env() | {"PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, text=True)
+    tailed = []
+    threading.Thread(target=lambda: tailed.extend(tail.stdout), daemon=True).start()
     client = wharf.new_client("logs", config=botocore.config.Config(inject_host_prefix=False))
     answer = client.start_live_tail(
         logGroupIdentifiers=[group["logGroupArn"]], logEventFilterPattern="%ERR[A-Z]+% -skip")
@@ -246,8 +260,20 @@ def test_a_live_tail_shows_what_is_put_from_now_on(wharf):
             found += [event["message"] for event in update["sessionResults"]]
         assert found == [*(f"ERROR {n}" for n in range(1, number + 1)), "ERROR of a"]
         assert "ERROR" in shown[0] and not any("of a" in line for line in shown)
+
+        def ticks():
+            short = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d (.*)\n"
+            messages = [re.fullmatch(short, line)[1] for line in list(tailed)]
+            assert "ancient" not in messages
+            return [int(m.split()[1]) for m in messages if m.startswith("tick ")]
+        first = eventually("a tail", ticks)
+        eventually("more of it", lambda: len(ticks()) > len(first))
+        assert ticks()[:len(first) + 1] == list(range(1, len(first) + 2))
+        assert any("ERROR of a" in line for line in tailed)
     finally:
         cli.kill()
+        tail.kill()
+        wharf.client().stop_task(task=ticker)
         answer["responseStream"].close()
     with pytest.raises(botocore.exceptions.ClientError, match="does not exist"):
         client.start_live_tail(logGroupIdentifiers=[group["logGroupArn"][:-1] + "x"])

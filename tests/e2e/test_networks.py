@@ -2,11 +2,13 @@
 inside the tasks' network namespaces."""
 
 import ipaddress
+import json
 import subprocess
 
 import pytest
 from botocore.exceptions import ClientError
-from conftest import eventually, get
+from conftest import eventually, free_port, get
+from load_balancing import answers
 
 
 def block(wharf, second):
@@ -149,6 +151,59 @@ def test_security_groups_hold_between_tasks(wharf):
     bridge = f"wv-{wharf.instance}"
     listed = lambda: subprocess.check_output(["ip", "-br", "addr", "show", bridge], text=True)
     eventually("the network's end", lambda: "10.225." not in listed(), timeout=5)
+
+
+def test_security_groups_hold_for_load_balancers(wharf):
+    network = Network(wharf, 228)
+    ec2, elb = network.ec2, wharf.client("elbv2")
+    web, front = network.group("web"), network.group("front")
+    hello = {"name": "app", "image": "hello:latest", "command": ["app"], "memory": 64}
+    definition = wharf.register("member", hello, networkMode="awsvpc")
+    arns = [run(wharf, definition, network.subnets[0], groups=[web]), run(wharf, definition, network.subnets[1])]
+    server, client = [wharf.running(arn) for arn in arns]
+    (balancer,) = elb.create_load_balancer(
+        Name="held", Subnets=network.subnets, SecurityGroups=[front]
+    )["LoadBalancers"]
+    (group,) = elb.create_target_group(
+        Name="held", Protocol="HTTP", Port=8080, VpcId=network.vpc, TargetType="ip",
+        HealthCheckTimeoutSeconds=2, HealthCheckIntervalSeconds=5,
+        HealthyThresholdCount=2, UnhealthyThresholdCount=2,
+    )["TargetGroups"]
+    target, balancer = group["TargetGroupArn"], balancer["LoadBalancerArn"]
+    port = free_port()
+    elb.create_listener(
+        LoadBalancerArn=balancer, Protocol="HTTP", Port=port,
+        DefaultActions=[{"Type": "forward", "TargetGroupArn": target}],
+    )
+    elb.register_targets(TargetGroupArn=target, Targets=[{"Id": address(server), "Port": 8080}])
+
+    def health():
+        (described,) = elb.describe_target_health(TargetGroupArn=target)["TargetHealthDescriptions"]
+        return described["TargetHealth"]["State"], described["TargetHealth"].get("Reason")
+
+    (listed,) = [b for b in json.loads(wharf.run("lb", "ls", "--json").stdout) if b["loadBalancerName"] == "held"]
+    inside = f"http://{listed['taskAddress']}:{port}/"
+    # The mistake that everybody makes once: the tasks' group doesn't know the load balancer's.
+    eventually("a check that times out", lambda: health() == ("unhealthy", "Target.Timeout"), timeout=15)
+    assert not connects(wharf, client, inside)
+    ec2.authorize_security_group_ingress(GroupId=web, IpPermissions=tcp(8080, front))
+    eventually("a check that passes", lambda: health() == ("healthy", None), timeout=15)
+    # Who may speak with the load balancer is its own group's to say.
+    assert not connects(wharf, client, inside)
+    ec2.authorize_security_group_ingress(GroupId=front, IpPermissions=tcp(port, cidr=network.cidr))
+    eventually("the new rule", lambda: connects(wharf, client, inside), timeout=5)
+    assert "hello from" in answers(port, listed["dnsName"])
+
+    elb.delete_load_balancer(LoadBalancerArn=balancer)
+    elb.delete_target_group(TargetGroupArn=target)
+    for arn in arns:
+        wharf.client().stop_task(task=arn)
+    for arn in arns:
+        wharf.stopped(arn)
+    ec2.revoke_security_group_ingress(GroupId=web, IpPermissions=tcp(8080, front))
+    ec2.delete_security_group(GroupId=web)
+    ec2.delete_security_group(GroupId=front)
+    network.delete()
 
 
 def test_networks_are_refused_what_ec2_refuses(wharf):

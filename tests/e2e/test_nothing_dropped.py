@@ -4,51 +4,17 @@ A few hundred requests through each move by default, 100,000 with WHARF_SOAK=1; 
 printed. The client is a program (crates/bench/src/bin/steady.rs): it keeps its pace whatever is
 answered, tries nothing again, and takes every status but 200 for a failure."""
 
-import contextlib
-import json
 import os
 import signal
 import subprocess
 import time
 
 import pytest
-from conftest import BIN, eventually
-from load_balancing import Balancer, forward
+from conftest import eventually
+from load_balancing import SOAK, Balancer, Steady, forward
 from test_load_balancing import BRIDGE, delete, events, register
 
-SOAK = bool(os.environ.get("WHARF_SOAK"))
-RATE, COUNT = (1000, 100_000) if SOAK else (400, 200)
 MANY = 10 if SOAK else 4
-
-
-class Steady:
-    """Requests at a steady rate, from entering until leaving, and COUNT of them at least."""
-
-    def __init__(self, balancer, port, trust=None):
-        self.command = [str(BIN / "steady"), f"127.0.0.1:{port}", balancer.dns_name, str(RATE), str(COUNT)]
-        self.command += [str(trust)] if trust else []
-
-    def __enter__(self):
-        self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout.readline() == "going\n"
-        self.ends = time.monotonic() + COUNT / RATE
-        return self
-
-    def goes_on(self):
-        return time.monotonic() < self.ends
-
-    def __exit__(self, *_):
-        with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.close()
-        self.seen = json.loads(self.process.stdout.read())
-        self.process.wait()
-
-    def check(self, what):
-        """Nothing failed."""
-        seen = self.seen
-        print(f"{what}: {seen['count']} requests, {seen['failed']} failed, {seen['per_second']:.0f}/s, "
-              f"p50 {seen['p50_ms']:.2f} ms, p99 {seen['p99_ms']:.2f} ms, longest {seen['longest_ms']:.0f} ms")
-        assert seen["count"] >= COUNT and seen["failed"] == 0, (seen["count"], seen["failed"], seen["failures"])
 
 
 @pytest.fixture(scope="module")

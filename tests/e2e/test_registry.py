@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -211,6 +212,23 @@ def test_push_and_pull_by_wharf_itself(wharf, registry):
         shown = json.loads(wharf.run("image", "inspect", name).stdout)
         assert shown["manifest"] == pushed[1] and shown["config"]["Entrypoint"] == ["/hello"]
         wharf.run("image", "rm", name)
+    again = json.loads(wharf.run("image", "pull", name, "--json").stdout)
+    assert again["manifest"] == pushed[1]
+    wharf.run("image", "rm", name)
+    # And what the registry itself has.
+    rows = json.loads(wharf.run("image", "ls", "--registry", "team/app", "--json").stdout)
+    assert [row["imageDigest"] for row in rows if "hello" in row.get("imageTags", [])] == [pushed[1]]
+    assert re.search(r"team/app +\S*hello\S* +sha256:\w{12} +[0-9.]+ \w+ +20", wharf.run("image", "ls", "--registry").stdout)
+    shown = json.loads(wharf.run("image", "inspect", "--registry", f"{registry.host}/team/app:hello").stdout)
+    assert shown["imageDigest"] == pushed[1] and shown["imageManifest"]["layers"]
+    assert wharf.run("image", "rm", "--registry", "team/app:hello").stdout == "team/app:hello\n"
+    again = wharf.run("image", "rm", "--registry", "team/app:hello", check=False)
+    assert again.returncode == 1 and "team/app:hello: Requested image not found" in again.stderr
+    nowhere = wharf.run("image", "ls", "--registry", "nowhere", check=False)
+    assert nowhere.returncode == 1 and "`wharf image ls --registry` lists" in nowhere.stderr, nowhere.stderr
+    swept = json.loads(wharf.run("image", "gc", "--registry", "--json").stdout)
+    assert set(swept) == {"expiredImages", "archivedImages", "uploads", "records", "blobs"}
+    assert wharf.run("image", "gc", "--older-than", "86400", "--json").returncode == 0
     missing = wharf.run("image", "push", "hello:latest", f"{registry.host}/nowhere:1", check=False)
     assert missing.returncode == 1 and "does not exist in the registry" in missing.stderr
 
@@ -359,6 +377,54 @@ def test_immutable_tags_and_pages_of_tags(wharf, registry):
     assert json.loads(registry.call("GET", "/v2/fixed/tags/list?n=2&last=t0003")[2])["tags"] == ["t0004", "t0005"]
 
 
+def test_many_tags_cost_no_more_than_a_page(wharf, registry):
+    """10,000 tags in one repository with WHARF_SOAK=1, 200 otherwise."""
+    tags, per_image = (10_000, 500) if SOAK else (200, 20)
+    ecr = wharf.client("ecr")
+    ecr.create_repository(repositoryName="many")
+    path = "/v2/many/tags/list?n=100"
+
+    def costs():
+        """Medians of a page of tags, of images, and of a pull by tag, in seconds."""
+        def median(call):
+            times = []
+            for _ in range(9):
+                begun = time.monotonic()
+                call()
+                times.append(time.monotonic() - begun)
+            return sorted(times)[4]
+        return [median(call) for call in (
+            lambda: registry.call("GET", path),
+            lambda: ecr.describe_images(repositoryName="many", maxResults=10),
+            lambda: ecr.describe_images(repositoryName="many", imageIds=[{"imageTag": "t00007"}]),
+            lambda: registry.call("GET", "/v2/many/manifests/t00007"),
+        )]
+
+    few = None
+    for n in range(tags):
+        if n % per_image == 0:
+            digest = registry.push_image("many", f"t{n:05}", b"%d" % n)["digest"]
+            manifest = registry.call("GET", f"/v2/many/manifests/{digest}")[2]
+        else:
+            registry.push_manifest("many", f"t{n:05}", manifest)
+        if n == tags // 20:
+            few = costs()
+    many = costs()
+    print("seconds for a page of tags, of images, an image by tag, a pull by tag:",
+          f"{tags // 20} tags {few}, {tags} tags {many}")
+    # 20 times as many; what a busy machine does to milliseconds is allowed for.
+    for a, b in zip(few, many):
+        assert b < 5 * a + 0.02, (few, many)
+    page = json.loads(registry.call("GET", path)[2])["tags"]
+    assert page == [f"t{n:05}" for n in range(100)]
+    images = list(ecr.get_paginator("describe_images").paginate(
+        repositoryName="many", PaginationConfig={"PageSize": 7}).search("imageDetails[]"))
+    assert len(images) == tags // per_image and all(len(i["imageTags"]) == per_image for i in images)
+    ids = list(ecr.get_paginator("list_images").paginate(
+        repositoryName="many", PaginationConfig={"PageSize": 90}).search("imageIds[]"))
+    assert sorted(i["imageTag"] for i in ids) == [f"t{n:05}" for n in range(tags)]
+
+
 def test_hostile_requests(registry):
     image = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "layers": [],
              "config": {"mediaType": "x", "digest": digest_of(b"absent"), "size": 6}}
@@ -483,7 +549,7 @@ def test_policies_and_previews_by_the_aws_cli(wharf, registry, tmp_path):
     status = eventually("the scan's end", lambda: (
         s := aws("describe-image-scan-findings", *image)["imageScanStatus"])["status"] != "IN_PROGRESS" and s)
     assert status["status"] == "FAILED" and "--osv-database" in status["description"]
-    refused = wharf.aws("ecr", "describe-pull-through-cache-rules", check=False)
+    refused = wharf.aws("ecr", "list-pull-time-update-exclusions", check=False)
     assert "UnsupportedOperationException" in refused.stderr
 
 
@@ -560,7 +626,8 @@ def test_a_full_disk():
 
 
 def test_kill_9_during_pushes(wharf, registry):
-    """Each acknowledged push pulls back bit for bit; nothing half-written is to be seen."""
+    """Each acknowledged push pulls back bit for bit; nothing half-written is to be seen, and nothing is
+    left over after the next collection. With WHARF_SOAK=1 a thousand pushes and 50 kills."""
     wharf.client("ecr").create_repository(repositoryName="killed")
     kills, workers = (50, 8) if SOAK else (3, 4)
     acknowledged, stop, lock = {}, threading.Event(), threading.Lock()
@@ -584,8 +651,11 @@ def test_kill_9_during_pushes(wharf, registry):
     try:
         for _ in range(kills):
             until = len(acknowledged) + random.randint(5, 35 if SOAK else 8)
+            moment = random.random() * 0.05
             eventually("pushes", lambda: len(acknowledged) >= until)
+            time.sleep(moment)
             os.kill(wharf.status()["server"]["pid"], signal.SIGKILL)
+        eventually("the rest", lambda: len(acknowledged) >= (1000 if SOAK else 0), timeout=300)
     finally:
         stop.set()
         for thread in threads:
@@ -601,8 +671,17 @@ def test_kill_9_during_pushes(wharf, registry):
         with open(f"{blobs}/{name}", "rb") as file:
             assert hashlib.file_digest(file, "sha256").hexdigest() == name
     assert os.listdir(f"{wharf.data_dir}/registry/tmp") == []
-    assert len(acknowledged) >= 5 * kills
-    print(f"{kills} kills, {len(acknowledged)} acknowledged pushes, none lost")
+    assert len(acknowledged) >= (1000 if SOAK else 5 * kills)
+    # What was cut off is garbage now, and goes; what was acknowledged stays.
+    left = set(os.listdir(blobs))
+    swept = json.loads(wharf.run("image", "gc", "--registry", "--older-than", "0", "--json").stdout)
+    assert os.listdir(f"{wharf.data_dir}/registry/uploads") == []
+    kept = set(os.listdir(blobs))
+    for tag, (digest, data) in acknowledged.items():
+        assert {digest.split(":")[1], hashlib.sha256(data).hexdigest()} <= kept, tag
+    assert left - kept == set() or swept["blobs"] >= len(left - kept)
+    assert wharf.run("image", "gc", "--registry", "--older-than", "0", "--json").stdout.count(": 0") == 5
+    print(f"{kills} kills, {len(acknowledged)} acknowledged pushes, none lost; then swept {swept}")
 
 
 def answers(registry):

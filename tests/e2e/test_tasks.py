@@ -80,7 +80,7 @@ def test_host_and_none_networks(wharf):
 def test_a_fargate_task_has_its_size_and_no_host(wharf):
     arn = wharf.start(
         wharf.register(
-            "serverless", shell("app", "echo $AWS_EXECUTION_ENV; sleep 600 & wait"),
+            "serverless", shell("app", "echo $AWS_EXECUTION_ENV; df -P -k / | tail -1; sleep 600 & wait"),
             networkMode="awsvpc", requiresCompatibilities=["FARGATE"], cpu="256", memory="512",
         ),
         launchType="FARGATE", networkConfiguration=vpc(wharf, assignPublicIp="ENABLED"),
@@ -89,7 +89,9 @@ def test_a_fargate_task_has_its_size_and_no_host(wharf):
     assert "containerInstanceArn" not in task
     shown = ("launchType", "platformVersion", "platformFamily", "cpu", "memory")
     assert [task[member] for member in shown] == ["FARGATE", "1.4.0", "Linux", "256", "512"]
-    eventually("its word", lambda: output(wharf, arn).split() == ["AWS_ECS_FARGATE"])
+    assert task["ephemeralStorage"] == task["fargateEphemeralStorage"] == {"sizeInGiB": 20}
+    said = eventually("its words", lambda: len(words := output(wharf, arn).split()) == 7 and words)
+    assert said[0] == "AWS_ECS_FARGATE" and 0.97 * (20 << 20) < int(said[2]) <= 20 << 20
     explained = wharf.run("explain", arn).stdout
     assert "on FARGATE" in explained and "chosen" in explained
     size = CGROUPS.parent.joinpath

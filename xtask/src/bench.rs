@@ -9,7 +9,7 @@ use std::process::Command;
 pub enum Error {
     /// No such bench.
     #[error(
-        "usage: cargo xtask bench launch|api|balancer|placement|footprint|registry [ARGUMENT ...]"
+        "usage: cargo xtask bench launch|api|balancer|placement|footprint|registry|pull [ARGUMENT ...]"
     )]
     Usage,
     /// A command can't be started.
@@ -39,7 +39,7 @@ pub fn run(root: &Path, arguments: &[String]) -> Result<(), Error> {
             program(&release.join("examples/launch"), &[])?;
             program(&release.join("launch"), &[&[wharf], rest].concat())
         }
-        "api" | "balancer" | "footprint" | "registry" => {
+        "api" | "balancer" | "footprint" | "registry" | "pull" => {
             cargo(root, &["-p", "wharf", "-p", "wharf-bench", "--bin", "wharf", "--bin", what])?;
             program(&release.join(what), &[&[wharf], rest].concat())
         }

@@ -13,6 +13,7 @@ use crate::acs::Acs;
 use crate::api::EcsClient;
 use crate::api::register::{self, RegisterError, Registration};
 use crate::discover::Discovery;
+use crate::dns::Names;
 use crate::endpoints::{self, Endpoints};
 use crate::gpu::Gpus;
 use crate::launch::Surroundings;
@@ -200,6 +201,7 @@ async fn open_host(
         images: ImageStore::open(options.data_dir.join("images"))?,
         registry: RegistryClient::new(options.registry.clone()),
         own_registry,
+        names: Names::default(),
         surroundings: Arc::new(Surroundings {
             cluster: options.cluster.clone(),
             region: options.region.clone(),

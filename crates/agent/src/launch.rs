@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 use wharf_image::Image;
-use wharf_model::log_driver::{Attributes, Driver, parse_size};
+use wharf_model::log_driver::{Attributes, Driver, Files, parse_size};
+use wharf_runtime::net::nft::DNS_ADDRESS;
 use wharf_runtime::spec::{
-    ContainerResources, LogOptions, Mount, MountSource, NetworkMode, SecretText, Sharing, Storage,
-    TaskResources, VolumeFile,
+    ContainerResources, Dns, LogOptions, Mount, MountSource, NetworkMode, SecretText, Sharing,
+    Storage, TaskResources, VolumeFile,
 };
 use wharf_runtime::{ContainerSpec, SandboxSpec};
 
@@ -100,7 +101,7 @@ pub(crate) fn sandbox(task: &Task, surroundings: &Surroundings) -> SandboxSpec {
             memory_bytes: task.memory_mib.map(|mib| mib << 20),
             may_swap: task.containers.iter().any(|container| container.may_swap()),
         },
-        dns: task.dns.clone(),
+        dns: dns(task),
         sharing: Sharing { pid: task.pid, ipc: task.ipc, shm_bytes: shm },
         memory_volumes: memory_volumes(task, surroundings),
         storage: task.ephemeral_storage_gib.map(|gib| Storage {
@@ -110,6 +111,13 @@ pub(crate) fn sandbox(task: &Task, surroundings: &Surroundings) -> SandboxSpec {
         runtime_class: task.launch_type.clone(),
         labels: BTreeMap::from([("com.amazonaws.ecs.task-arn".to_owned(), task.arn.clone())]),
     }
+}
+
+/// A task with a network of its own asks the agent, unless it says whom it asks.
+fn dns(task: &Task) -> Dns {
+    let own_network = matches!(task.network, Network::Bridge | Network::Awsvpc(_));
+    let resolver = (own_network && task.dns.servers.is_empty()).then_some(DNS_ADDRESS);
+    Dns { resolver, ..task.dns.clone() }
 }
 
 /// The task's volumes in memory: where they are mounted and with which options.
@@ -319,16 +327,17 @@ fn log_options(
         let text = log.options.get(name);
         text.map(|size| parse_size(size).ok_or_else(|| bad(name, size))).transpose()
     };
+    let failed = |why: String| Failure::new("CannotCreateContainerError", why);
     let driver = Driver::parse(&log.driver).unwrap_or(Driver::JsonFile);
     let mut options = LogOptions::default();
     match driver {
-        Driver::JsonFile => {
-            options.max_size_bytes = size("max-size")?.unwrap_or(options.max_size_bytes);
-            if let Some(files) = log.options.get("max-file") {
-                let count = files.parse().ok().filter(|count| *count > 0);
-                options.max_files = count.ok_or_else(|| bad("max-file", files))?;
-            }
+        Driver::JsonFile | Driver::Local => {
+            let files = Files::parse(driver, &log.options).map_err(failed)?;
+            options.max_size_bytes = files.max_bytes.unwrap_or(options.max_size_bytes);
+            options.max_files = files.max_files.unwrap_or(options.max_files);
+            options.is_compressed = files.is_compressed;
         }
+        Driver::None => options.is_dropped = true,
         Driver::Awsfirelens => {
             // Docker's limit counts lines.
             let lines = log.options.get(firelens::BUFFER_LIMIT).and_then(|n| n.parse::<u64>().ok());
@@ -344,7 +353,6 @@ fn log_options(
             options.max_size_bytes = options.max_size_bytes.max(least);
         }
     }
-    let failed = |why: String| Failure::new("CannotCreateContainerError", why);
     options.attributes = Attributes::parse(&log.options).map_err(failed)?.of(labels, environment);
     let bytes: usize =
         options.attributes.iter().map(|(name, value)| name.len() + value.len()).sum();
@@ -450,6 +458,10 @@ mod tests {
         assert_eq!(options("", &[]).unwrap(), default);
         let files = options("json-file", &[("max-size", "1m"), ("max-file", "7")]).unwrap();
         assert_eq!((files.max_size_bytes, files.max_files, files.is_held), (1 << 20, 7, false));
+        let local = options("local", &[]).unwrap();
+        assert_eq!((local.max_size_bytes, local.max_files), (20 << 20, 5));
+        assert!(local.is_compressed && !local.is_dropped && !local.is_held);
+        assert!(options("none", &[]).unwrap().is_dropped);
         for (driver, option) in [
             ("awslogs", ("max-buffer-size", "25m")),
             ("syslog", ("max-buffer-size", "25m")),

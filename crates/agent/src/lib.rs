@@ -20,6 +20,7 @@ mod acs;
 pub mod agent;
 pub mod api;
 mod discover;
+mod dns;
 pub mod endpoints;
 pub mod engine;
 mod firelens;

@@ -1,9 +1,11 @@
-//! Access logs in the format of Application Load Balancers, one file for each load balancer and day.
+//! Access logs in the format of Application Load Balancers, one file for each load balancer and day,
+//! with a connection log beside each.
 //!
 //! A worker lays its lines out itself, into a sheet of its own; a thread writes sheets to the files a
 //! few times a second. So a request costs no system call, no wake-up of another thread, and nothing
 //! that one thread allocates and another frees.
 
+use crate::connection_log;
 use crate::tls::TlsFacts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Version};
@@ -15,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use wharf_model::ArnScope;
 
 /// Lines wait so long to be written, at most.
 const DELAY: Duration = Duration::from_millis(100);
@@ -23,6 +26,9 @@ const MANY: usize = 256 << 10;
 /// Bytes on a sheet, at most; further lines are dropped, and counted.
 const MOST: usize = 8 << 20;
 const DAY: u64 = 24 * 3600;
+/// What the names of files begin with.
+const ACCESS: &str = "";
+const CONNECTIONS: &str = "conn_log.";
 
 /// What was asked for.
 #[derive(Debug, Default)]
@@ -54,6 +60,8 @@ pub(crate) struct Entry {
     pub(crate) tls: Option<Arc<TlsFacts>>,
     pub(crate) group: Option<Arc<str>>,
     pub(crate) trace: Option<HeaderValue>,
+    /// Of the connection that it came on.
+    pub(crate) connection: u128,
     pub(crate) priority: Option<u32>,
     /// Since 1970, as `ended`.
     pub(crate) started: Duration,
@@ -63,8 +71,8 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// Lays the line out, without its end.
-    fn lay_out(&self, line: &mut Line<'_>) {
+    /// Lays the line out, without its end. `groups` is what ARNs of target groups begin with.
+    fn lay_out(&self, line: &mut Line<'_>, groups: &str) {
         line.text(self.kind).space().time(self.ended).space();
         line.text(&self.balancer).space().address(self.client).space();
         let target = line.0.len();
@@ -82,14 +90,20 @@ impl Entry {
         let tls = self.tls.as_deref();
         line.text(tls.map_or("-", |tls| or_dash(&tls.cipher))).space();
         line.text(tls.map_or("-", |tls| or_dash(tls.version))).space();
-        line.text(self.group.as_deref().unwrap_or("-"));
+        match &self.group {
+            Some(path) => line.text(groups).text(path),
+            None => line.text("-"),
+        };
         line.text(" \"").quoted(said(&self.trace)).text("\" \"");
         line.text(tls.and_then(|tls| tls.server_name.as_deref()).unwrap_or("-"));
-        line.text("\" \"-\" ").number(self.priority.unwrap_or(0).into());
+        line.text("\" \"").text(tls.and_then(|tls| tls.certificate.as_deref()).unwrap_or("-"));
+        line.text("\" ").number(self.priority.unwrap_or(0).into());
         line.space().time(self.started).text(" \"").text(self.action);
         let (class, reason) = self.classification.unwrap_or(("-", "-"));
         line.text("\" \"-\" \"-\" \"").again(target).text("\" \"").again(target_status);
-        line.text("\" \"").text(class).text("\" \"").text(reason).text("\"");
+        line.text("\" \"").text(class).text("\" \"").text(reason).text("\" ");
+        // Host and path as transforms made them aren't told.
+        line.trace(self.connection).text(" \"-\" \"-\" \"-\"");
     }
 }
 
@@ -115,15 +129,15 @@ impl Asked {
 }
 
 /// Where a line is laid out, and the second that was written out last.
-struct Line<'a>(&'a mut Vec<u8>, &'a mut Second);
+pub(crate) struct Line<'a>(&'a mut Vec<u8>, &'a mut Second);
 
 impl Line<'_> {
-    fn text(&mut self, text: &str) -> &mut Self {
+    pub(crate) fn text(&mut self, text: &str) -> &mut Self {
         self.0.extend_from_slice(text.as_bytes());
         self
     }
 
-    fn space(&mut self) -> &mut Self {
+    pub(crate) fn space(&mut self) -> &mut Self {
         self.0.push(b' ');
         self
     }
@@ -134,7 +148,7 @@ impl Line<'_> {
         self
     }
 
-    fn number(&mut self, number: u64) -> &mut Self {
+    pub(crate) fn number(&mut self, number: u64) -> &mut Self {
         self.digits(number, 1)
     }
 
@@ -159,7 +173,7 @@ impl Line<'_> {
     }
 
     /// To the millisecond; -1 is what there is none of.
-    fn seconds(&mut self, duration: Option<Duration>) -> &mut Self {
+    pub(crate) fn seconds(&mut self, duration: Option<Duration>) -> &mut Self {
         let Some(duration) = duration else { return self.text("-1") };
         let millis = (duration.as_micros().min(u128::from(u64::MAX - 500)) as u64 + 500) / 1000;
         self.number(millis / 1000).text(".").digits(millis % 1000, 3)
@@ -182,14 +196,21 @@ impl Line<'_> {
     }
 
     /// ISO 8601 with microseconds.
-    fn time(&mut self, at: Duration) -> &mut Self {
+    pub(crate) fn time(&mut self, at: Duration) -> &mut Self {
         let second = self.1.of(at.as_secs());
         self.0.extend_from_slice(second.as_bytes());
         self.text(".").digits(at.subsec_micros().into(), 6).text("Z")
     }
 
+    /// What a connection is called, in its own line and in those of its requests.
+    pub(crate) fn trace(&mut self, connection: u128) -> &mut Self {
+        // Writing to a Vec can't fail.
+        let _ = write!(self.0, "TID_{connection:032x}");
+        self
+    }
+
     /// What stands between quotation marks.
-    fn quoted(&mut self, text: &[u8]) -> &mut Self {
+    pub(crate) fn quoted(&mut self, text: &[u8]) -> &mut Self {
         let plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
         if text.iter().all(plain) {
             self.0.extend_from_slice(text);
@@ -228,6 +249,7 @@ impl Second {
 /// Lines of one file.
 #[derive(Debug)]
 struct Column {
+    log: &'static str,
     balancer: Arc<str>,
     day: u64,
     lines: Vec<u8>,
@@ -246,11 +268,28 @@ struct Lines {
 pub(crate) struct Sheet {
     lines: Arc<Mutex<Lines>>,
     signal: Arc<Signal>,
+    /// What ARNs of target groups begin with.
+    groups: Arc<str>,
 }
 
 impl Sheet {
-    /// Takes an entry; never waits for the disk.
+    /// Takes a request; never waits for the disk.
     pub(crate) fn record(&self, entry: &Entry) {
+        self.add(ACCESS, &entry.balancer, entry.ended, |line| entry.lay_out(line, &self.groups));
+    }
+
+    /// Takes a connection; never waits for the disk.
+    pub(crate) fn connection(&self, entry: &connection_log::Entry) {
+        self.add(CONNECTIONS, &entry.balancer, entry.at, |line| entry.lay_out(line));
+    }
+
+    fn add(
+        &self,
+        log: &'static str,
+        balancer: &Arc<str>,
+        at: Duration,
+        lay_out: impl FnOnce(&mut Line<'_>),
+    ) {
         let mut guard = lock(&self.lines);
         let lines = &mut *guard;
         if lines.bytes >= MOST {
@@ -258,16 +297,17 @@ impl Sheet {
             return;
         }
         let before = lines.bytes;
-        let day = entry.ended.as_secs() / DAY;
-        let found = lines.columns.iter().position(|c| c.day == day && c.balancer == entry.balancer);
+        let day = at.as_secs() / DAY;
+        let same = |c: &Column| c.day == day && c.log == log && c.balancer == *balancer;
+        let found = lines.columns.iter().position(same);
         let at = found.unwrap_or_else(|| {
-            let balancer = Arc::clone(&entry.balancer);
-            lines.columns.push(Column { balancer, day, lines: Vec::new() });
+            let balancer = Arc::clone(balancer);
+            lines.columns.push(Column { log, balancer, day, lines: Vec::new() });
             lines.columns.len() - 1
         });
         let Some(column) = lines.columns.get_mut(at) else { return };
         let length = column.lines.len();
-        entry.lay_out(&mut Line(&mut column.lines, &mut lines.second));
+        lay_out(&mut Line(&mut column.lines, &mut lines.second));
         column.lines.push(b'\n');
         lines.bytes += column.lines.len() - length;
         let after = lines.bytes;
@@ -323,11 +363,12 @@ pub(crate) struct AccessLog {
     sheets: Arc<Mutex<Vec<Arc<Mutex<Lines>>>>>,
     signal: Arc<Signal>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    groups: Arc<str>,
 }
 
 impl AccessLog {
     /// Writes below a directory.
-    pub(crate) fn open(directory: PathBuf) -> std::io::Result<Self> {
+    pub(crate) fn open(directory: PathBuf, arns: Option<&ArnScope>) -> std::io::Result<Self> {
         std::fs::create_dir_all(&directory)?;
         let sheets: Arc<Mutex<Vec<Arc<Mutex<Lines>>>>> = Arc::default();
         let signal = Arc::<Signal>::default();
@@ -341,14 +382,16 @@ impl AccessLog {
                 sheets.iter().for_each(|sheet| files.write(sheet));
             }
         })?;
-        Ok(Self { sheets, signal, thread: Mutex::new(Some(thread)) })
+        let groups = arns.map(|arns| arns.target_group("")).unwrap_or_default().into();
+        Ok(Self { sheets, signal, thread: Mutex::new(Some(thread)), groups })
     }
 
     /// A sheet for a worker.
     pub(crate) fn sheet(&self) -> Sheet {
         let lines = Arc::<Mutex<Lines>>::default();
         lock(&self.sheets).push(Arc::clone(&lines));
-        Sheet { lines, signal: Arc::clone(&self.signal) }
+        let (signal, groups) = (Arc::clone(&self.signal), Arc::clone(&self.groups));
+        Sheet { lines, signal, groups }
     }
 
     /// Writes what is still there; nothing is written afterwards.
@@ -402,7 +445,7 @@ impl Files {
         if column.lines.is_empty() {
             return;
         }
-        let path = path(&self.directory, &column.balancer, column.day);
+        let path = path(&self.directory, column);
         if !self.open.contains_key(&path) {
             match File::options().append(true).create(true).open(&path) {
                 Ok(file) => drop(self.open.insert(path.clone(), file)),
@@ -421,10 +464,18 @@ impl Files {
     }
 }
 
-fn path(directory: &Path, balancer: &str, day: u64) -> PathBuf {
+fn path(directory: &Path, column: &Column) -> PathBuf {
     let mut second = Second::default();
-    let day = second.of(day * DAY).get(..10).unwrap_or_default().replace('-', "");
-    directory.join(format!("{}_{day}.log", balancer.replace('/', ".")))
+    let day = second.of(column.day * DAY).get(..10).unwrap_or_default().replace('-', "");
+    directory.join(format!("{}{}_{day}.log", column.log, column.balancer.replace('/', ".")))
+}
+
+/// A line as text.
+#[cfg(test)]
+pub(crate) fn laid_out(lay_out: impl FnOnce(&mut Line<'_>)) -> String {
+    let mut line = Vec::new();
+    lay_out(&mut Line(&mut line, &mut Second::default()));
+    String::from_utf8_lossy(&line).into_owned()
 }
 
 #[cfg(test)]
@@ -451,32 +502,33 @@ mod tests {
             group: Some("g/1".into()),
             priority: Some(3),
             action: "forward",
+            connection: 11,
             ..Entry::default()
         }
     }
 
     const LINE: &str = "http 1970-01-01T00:00:00.000000Z app/a/1 192.0.2.1:1234 10.0.0.1:80 -1 0.013 -1 200 200 0 0 \
-         \"GET http://a:80/\\\"x HTTP/1.1\" \"curl\" - - g/1 \"-\" \"-\" \"-\" 3 \
-         1970-01-01T00:00:00.000000Z \"forward\" \"-\" \"-\" \"10.0.0.1:80\" \"200\" \"-\" \"-\"";
+         \"GET http://a:80/\\\"x HTTP/1.1\" \"curl\" - - arn:g/1 \"-\" \"-\" \"-\" 3 \
+         1970-01-01T00:00:00.000000Z \"forward\" \"-\" \"-\" \"10.0.0.1:80\" \"200\" \"-\" \"-\" \
+         TID_0000000000000000000000000000000b \"-\" \"-\" \"-\"";
 
     #[test]
     fn a_line_has_the_fields_of_the_service() {
-        let mut line = Vec::new();
-        entry().lay_out(&mut Line(&mut line, &mut Second::default()));
-        assert_eq!(String::from_utf8(line).unwrap(), LINE);
+        assert_eq!(laid_out(|line| entry().lay_out(line, "arn:")), LINE);
     }
 
     #[test]
     fn what_clients_say_stays_within_its_quotation_marks() {
-        let mut line = Vec::new();
-        Line(&mut line, &mut Second::default()).quoted("a\"b\\c\nd\u{e9}".as_bytes());
-        assert_eq!(String::from_utf8(line).unwrap(), "a\\\"b\\\\c\\x0ad\u{e9}");
+        let line = laid_out(|line| {
+            line.quoted("a\"b\\c\nd\u{e9}".as_bytes());
+        });
+        assert_eq!(line, "a\\\"b\\\\c\\x0ad\u{e9}");
     }
 
     #[test]
     fn every_line_is_in_its_days_file_when_the_log_is_closed() {
         let directory = tempfile::tempdir().unwrap();
-        let log = AccessLog::open(directory.path().to_owned()).unwrap();
+        let log = AccessLog::open(directory.path().to_owned(), None).unwrap();
         let sheet = log.sheet();
         for second in [1, 2, DAY + 1, 3] {
             sheet.record(&Entry { ended: Duration::from_secs(second), ..entry() });
@@ -491,7 +543,8 @@ mod tests {
 
     #[test]
     fn a_sheet_that_nobody_takes_away_stays_bounded() {
-        let sheet = Sheet { lines: Arc::default(), signal: Arc::default() };
+        let (lines, signal, groups) = (Arc::default(), Arc::default(), "".into());
+        let sheet = Sheet { lines, signal, groups };
         let entry = entry();
         while lock(&sheet.lines).dropped == 0 {
             sheet.record(&entry);

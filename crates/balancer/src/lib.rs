@@ -9,6 +9,7 @@
 //! [`Report`]: wharf_model::load_balancing::Report
 
 mod access_log;
+mod connection_log;
 mod flow;
 pub mod forwarded;
 pub mod head;
@@ -21,4 +22,4 @@ mod run;
 pub mod targets;
 mod tls;
 
-pub use run::{Error, Options, run};
+pub use run::{Error, Options, keeper, run};

@@ -1,114 +1,53 @@
-//! Metrics by the names of CloudWatch's `AWS/ApplicationELB`, by the minute, in memory.
+//! What is counted, by the names of CloudWatch's `AWS/ApplicationELB` and `AWS/NetworkELB`. A request
+//! costs a few additions; the server is told of sums now and then, and keeps them by the minute.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-
-/// Minutes that are kept.
-const KEPT_MINUTES: usize = 180;
-/// Buckets of a histogram: four of each power of two of microseconds.
-const BUCKETS: usize = 160;
+use wharf_model::load_balancing::{Counts, Distribution, Meter, MeterKey};
 
 /// A distribution of durations.
 struct Histogram {
-    buckets: [AtomicU64; BUCKETS],
+    buckets: [AtomicU64; Distribution::BUCKETS],
     sum_us: AtomicU64,
 }
 
 impl Default for Histogram {
     fn default() -> Self {
-        Self { buckets: [const { AtomicU64::new(0) }; BUCKETS], sum_us: AtomicU64::new(0) }
+        let buckets = [const { AtomicU64::new(0) }; Distribution::BUCKETS];
+        Self { buckets, sum_us: AtomicU64::new(0) }
     }
 }
 
 impl Histogram {
     fn add(&self, duration: Duration) {
+        self.buckets[Distribution::bucket(duration)].fetch_add(1, Ordering::Relaxed);
         let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX).max(1);
-        let power = us.ilog2() as usize;
-        let quarter = if power < 2 { 0 } else { (us >> (power - 2)) as usize & 3 };
-        self.buckets[(power * 4 + quarter).min(BUCKETS - 1)].fetch_add(1, Ordering::Relaxed);
         self.sum_us.fetch_add(us, Ordering::Relaxed);
     }
 
-    fn take(&self) -> Latency {
-        let counts = self.buckets.iter().map(|bucket| bucket.swap(0, Ordering::Relaxed)).collect();
-        Latency { counts, sum_us: self.sum_us.swap(0, Ordering::Relaxed) }
-    }
-}
-
-/// A distribution of durations over a minute.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Latency {
-    counts: Vec<u64>,
-    sum_us: u64,
-}
-
-impl Latency {
-    /// How many there were.
-    pub fn count(&self) -> u64 {
-        self.counts.iter().sum()
-    }
-
-    /// Their sum in seconds.
-    pub fn sum_seconds(&self) -> f64 {
-        Duration::from_micros(self.sum_us).as_secs_f64()
-    }
-
-    /// The duration in seconds that a part (0 to 1) of them didn't exceed, to within a quarter of a
-    /// power of two; none if there were none.
-    pub fn quantile(&self, part: f64) -> Option<f64> {
-        let count = self.count();
-        if count == 0 {
-            return None;
+    fn read(&self) -> Distribution {
+        let counts = (0..).zip(self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)));
+        Distribution {
+            buckets: counts.filter(|(_, count)| *count != 0).collect(),
+            sum_us: self.sum_us.load(Ordering::Relaxed),
         }
-        #[expect(
-            clippy::cast_precision_loss,
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss
-        )]
-        let rank = ((count as f64 * part).ceil() as u64).clamp(1, count);
-        let mut seen = 0;
-        let index = self.counts.iter().position(|bucket| {
-            seen += bucket;
-            seen >= rank
-        })?;
-        let low = 1_u64.checked_shl(u32::try_from(index / 4).ok()?)?;
-        let upper = low.saturating_add((low / 4).saturating_mul(index as u64 % 4 + 1));
-        Some(Duration::from_micros(upper).as_secs_f64())
     }
 }
 
 macro_rules! counters {
-    ($(#[$meta:meta])* $name:ident, [$(($field:ident, $metric:literal)),* $(,)?]) => {
+    ($(#[$meta:meta])* $name:ident, [$(($field:ident, $metric:literal)),* $(,)?]
+     $(, $more:ident: $type:ty)*) => {
         $(#[$meta])*
         #[derive(Default)]
         pub struct $name {
             $(pub(crate) $field: AtomicU64,)*
-            latency: Histogram,
-            minutes: Mutex<VecDeque<Minute>>,
+            $($more: $type,)*
         }
 
         impl $name {
-            fn roll(&self, at: u64) {
-                let counts = BTreeMap::from([
-                    $(($metric, self.$field.swap(0, Ordering::Relaxed)),)*
-                ]);
-                let minute = Minute { at, counts, latency: self.latency.take() };
-                let mut minutes = self.minutes.lock().unwrap_or_else(PoisonError::into_inner);
-                if minutes.len() >= KEPT_MINUTES {
-                    minutes.pop_front();
-                }
-                minutes.push_back(minute);
-            }
-
-            /// The minutes that are over, oldest first.
-            pub fn minutes(&self) -> Vec<Minute> {
-                let minutes = self.minutes.lock().unwrap_or_else(PoisonError::into_inner);
-                minutes.iter().cloned().collect()
-            }
-
-            /// What has been counted since the last full minute.
+            /// What has been counted since the balancer began.
             pub fn current(&self) -> BTreeMap<&'static str, u64> {
                 BTreeMap::from([$(($metric, self.$field.load(Ordering::Relaxed)),)*])
             }
@@ -116,36 +55,28 @@ macro_rules! counters {
     };
 }
 
-/// What was counted in a minute.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Minute {
-    /// Its end, in seconds since 1970.
-    pub at: u64,
-    /// Counts by metric.
-    pub counts: BTreeMap<&'static str, u64>,
-    /// TargetResponseTime.
-    pub latency: Latency,
-}
-
 counters!(
     /// What is counted of a load balancer.
     BalancerMeter, [
     (requests, "RequestCount"),
     (new_connections, "NewConnectionCount"),
+    (active_connections, "ActiveConnectionCount"),
     (processed_bytes, "ProcessedBytes"),
-    (rejected, "RejectedConnectionCount"),
     (tls_errors, "ClientTLSNegotiationErrorCount"),
-    (rule_evaluations, "RuleEvaluations"),
     (redirects, "HTTP_Redirect_Count"),
     (fixed, "HTTP_Fixed_Response_Count"),
     (elb_3xx, "HTTPCode_ELB_3XX_Count"),
     (elb_4xx, "HTTPCode_ELB_4XX_Count"),
     (elb_5xx, "HTTPCode_ELB_5XX_Count"),
+    (elb_500, "HTTPCode_ELB_500_Count"),
     (elb_502, "HTTPCode_ELB_502_Count"),
     (elb_503, "HTTPCode_ELB_503_Count"),
     (elb_504, "HTTPCode_ELB_504_Count"),
     (new_flows, "NewFlowCount"),
+    (active_flows, "ActiveFlowCount"),
+    (rejected_flows, "RejectedFlowCount"),
     (client_resets, "TCP_Client_Reset_Count"),
+    (own_resets, "TCP_ELB_Reset_Count"),
     (target_resets, "TCP_Target_Reset_Count"),
     (desync, "DesyncMitigationMode_NonCompliant_Request_Count"),
 ]);
@@ -161,7 +92,7 @@ counters!(
     (connection_errors, "TargetConnectionErrorCount"),
     (healthy_hosts, "HealthyHostCount"),
     (unhealthy_hosts, "UnHealthyHostCount"),
-]);
+], response_time: Histogram, load_balancer: Mutex<Option<String>>);
 
 impl BalancerMeter {
     /// Counts an answer of the load balancer itself.
@@ -174,6 +105,7 @@ impl BalancerMeter {
         };
         class.fetch_add(1, Ordering::Relaxed);
         match status {
+            500 => drop(self.elb_500.fetch_add(1, Ordering::Relaxed)),
             502 => drop(self.elb_502.fetch_add(1, Ordering::Relaxed)),
             503 => drop(self.elb_503.fetch_add(1, Ordering::Relaxed)),
             504 => drop(self.elb_504.fetch_add(1, Ordering::Relaxed)),
@@ -181,9 +113,8 @@ impl BalancerMeter {
         }
     }
 
-    /// Counts the time that a target took to answer.
-    pub(crate) fn count_latency(&self, duration: Duration) {
-        self.latency.add(duration);
+    fn read(&self) -> Meter {
+        Meter { counts: Counts::new(self.current()), ..Meter::default() }
     }
 }
 
@@ -191,7 +122,7 @@ impl GroupMeter {
     /// Counts an answer of a target.
     pub(crate) fn count(&self, status: u16, duration: Duration) {
         self.requests.fetch_add(1, Ordering::Relaxed);
-        self.latency.add(duration);
+        self.response_time.add(duration);
         let class = match status {
             200..=299 => &self.target_2xx,
             300..=399 => &self.target_3xx,
@@ -200,6 +131,54 @@ impl GroupMeter {
             _ => return,
         };
         class.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It is behind a load balancer.
+    pub(crate) fn is_behind(&self, load_balancer: &str) {
+        let mut now = self.load_balancer.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.as_deref() != Some(load_balancer) {
+            *now = Some(load_balancer.to_owned());
+        }
+    }
+
+    fn read(&self) -> Meter {
+        let load_balancer = self.load_balancer.lock().unwrap_or_else(PoisonError::into_inner);
+        Meter {
+            load_balancer: load_balancer.clone(),
+            counts: Counts::new(self.current()),
+            response_time: self.response_time.read(),
+        }
+    }
+}
+
+/// A connection or flow that is there: counted as new, and as active until it is dropped.
+pub(crate) struct Active {
+    meter: Arc<BalancerMeter>,
+    of: fn(&BalancerMeter) -> &AtomicU64,
+}
+
+impl Active {
+    /// A client's connection.
+    pub(crate) fn connection(meter: &Arc<BalancerMeter>) -> Self {
+        meter.new_connections.fetch_add(1, Ordering::Relaxed);
+        Self::begin(meter, |meter| &meter.active_connections)
+    }
+
+    /// A flow of a Network Load Balancer.
+    pub(crate) fn flow(meter: &Arc<BalancerMeter>) -> Self {
+        meter.new_flows.fetch_add(1, Ordering::Relaxed);
+        Self::begin(meter, |meter| &meter.active_flows)
+    }
+
+    fn begin(meter: &Arc<BalancerMeter>, of: fn(&BalancerMeter) -> &AtomicU64) -> Self {
+        of(meter).fetch_add(1, Ordering::Relaxed);
+        Self { meter: Arc::clone(meter), of }
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        (self.of)(&self.meter).fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -236,25 +215,14 @@ impl Metrics {
         self.balancers.lock().unwrap_or_else(PoisonError::into_inner).remove(path);
     }
 
-    /// Closes a minute that ends at `at`, in seconds since 1970.
-    pub(crate) fn roll(&self, at: u64) {
-        for meter in self.balancers.lock().unwrap_or_else(PoisonError::into_inner).values() {
-            meter.roll(at);
-        }
-        for meter in self.groups.lock().unwrap_or_else(PoisonError::into_inner).values() {
-            meter.roll(at);
-        }
-    }
-
-    /// Everything by path: load balancers, then target groups.
-    #[expect(clippy::type_complexity)]
-    pub fn all(&self) -> (Vec<(String, Arc<BalancerMeter>)>, Vec<(String, Arc<GroupMeter>)>) {
+    /// Everything as it stands.
+    pub(crate) fn read(&self) -> BTreeMap<MeterKey, Meter> {
         let balancers = self.balancers.lock().unwrap_or_else(PoisonError::into_inner);
         let groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
-        (
-            balancers.iter().map(|(path, meter)| (path.clone(), Arc::clone(meter))).collect(),
-            groups.iter().map(|(path, meter)| (path.clone(), Arc::clone(meter))).collect(),
-        )
+        let balancers =
+            balancers.iter().map(|(path, m)| (MeterKey::LoadBalancer(path.clone()), m.read()));
+        let groups = groups.iter().map(|(path, m)| (MeterKey::TargetGroup(path.clone()), m.read()));
+        balancers.chain(groups).collect()
     }
 }
 
@@ -263,29 +231,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quantiles_are_within_a_quarter_of_a_power_of_two() {
-        let histogram = Histogram::default();
-        for ms in 1..=100 {
-            histogram.add(Duration::from_millis(ms));
-        }
-        let latency = histogram.take();
-        assert_eq!(latency.count(), 100);
-        let (p50, p99) = (latency.quantile(0.5).unwrap(), latency.quantile(0.99).unwrap());
-        assert!((0.05..0.063).contains(&p50), "{p50}");
-        assert!((0.099..0.124).contains(&p99), "{p99}");
-        assert_eq!(histogram.take().quantile(0.5), None);
-    }
-
-    #[test]
-    fn a_minute_takes_what_was_counted() {
+    fn sums_are_read_as_they_stand() {
         let metrics = Metrics::default();
-        metrics.group("g/1").count(404, Duration::from_millis(3));
-        metrics.balancer("app/a/1").count_own(503);
-        metrics.roll(60);
-        let minute = &metrics.group("g/1").minutes()[0];
-        assert_eq!((minute.at, minute.counts["HTTPCode_Target_4XX_Count"]), (60, 1));
-        assert_eq!(metrics.group("g/1").current()["RequestCount"], 0);
-        let minute = &metrics.balancer("app/a/1").minutes()[0];
-        assert_eq!(minute.counts["HTTPCode_ELB_503_Count"], 1);
+        let group = metrics.group("g/1");
+        group.count(404, Duration::from_millis(3));
+        group.is_behind("app/a/1");
+        let balancer = metrics.balancer("app/a/1");
+        balancer.count_own(503);
+        let flow = Active::flow(&balancer);
+        let read = metrics.read();
+        let of_group = &read[&MeterKey::TargetGroup("g/1".into())];
+        assert_eq!(of_group.counts.get("HTTPCode_Target_4XX_Count"), 1);
+        assert_eq!(of_group.load_balancer.as_deref(), Some("app/a/1"));
+        assert_eq!((of_group.response_time.count(), of_group.response_time.sum_us), (1, 3000));
+        let of_balancer = |metrics: &Metrics| {
+            metrics.read()[&MeterKey::LoadBalancer("app/a/1".into())].counts.clone()
+        };
+        assert_eq!(of_balancer(&metrics).get("HTTPCode_ELB_503_Count"), 1);
+        assert_eq!(of_balancer(&metrics).get("ActiveFlowCount"), 1);
+        drop(flow);
+        let counts = of_balancer(&metrics);
+        assert_eq!((counts.get("ActiveFlowCount"), counts.get("NewFlowCount")), (0, 1));
     }
 }

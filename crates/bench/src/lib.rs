@@ -7,6 +7,8 @@
 
 pub mod balancer;
 pub mod client;
+pub mod containerd;
+pub mod debian_image;
 pub mod docker;
 pub mod etcd;
 pub mod hosts;

@@ -44,8 +44,8 @@ impl Wharf {
     }
 }
 
-/// nginx with one worker that serves `directory/body` from a file, its access log on as by
-/// default (wharf's is on too).
+/// nginx with one worker that serves `directory/body` from a file, by sendfile as Debian's configuration
+/// has it, its access log on as by default (wharf's is on too).
 ///
 /// # Errors
 /// If it isn't installed.
@@ -56,7 +56,7 @@ pub fn nginx(directory: &Path, body: &[u8]) -> Result<(Process, String)> {
     let config = format!(
         "daemon off; master_process off; worker_processes 1; user root; pid {at}/nginx.pid;\n\
          error_log stderr; events {{ worker_connections 1024; }}\n\
-         http {{ access_log {at}/access.log; default_type application/x-amz-json-1.1;\n\
+         http {{ sendfile on; access_log {at}/access.log; default_type application/x-amz-json-1.1;\n\
          keepalive_requests 1000000000; client_body_temp_path {at}; proxy_temp_path {at};\n\
          fastcgi_temp_path {at}; uwsgi_temp_path {at}; scgi_temp_path {at};\n\
          server {{ listen {address}; root {at}; }} }}\n"

@@ -25,7 +25,7 @@ mod services;
 mod sessions;
 pub mod tcs;
 
-pub use balancing::{Balancers, OpenCertificate};
+pub use balancing::{Balancers, Metered, Minute, OpenCertificate};
 pub use history::{SERVICE_EVENT, SERVICE_REPORT, TASK_STATUS, TaskStatusEntry};
 pub use sessions::{InstanceHealth, Sessions};
 

@@ -1,10 +1,12 @@
-//! What a host's agent is told of networks and security groups.
+//! What a host's agent is told of networks, security groups and names.
 
+use wharf_model::load_balancing::LoadBalancer;
 use wharf_model::network::resource::{Peer, SecurityGroup, SecurityGroupRule};
 use wharf_model::network::{BuiltinVpc, Network};
 use wharf_model::{NetworkInterface, Snapshot};
 use wharf_wire::acs::{
-    NetworkPolicyMessage, PolicyGroup, PolicyInterface, PolicyNetwork, PolicyRule,
+    NetworkPolicyMessage, PolicyGroup, PolicyInterface, PolicyLoadBalancer, PolicyNetwork,
+    PolicyRule,
 };
 
 /// What has changed since `earlier`, or everything; none if nothing has.
@@ -20,12 +22,14 @@ pub(crate) fn message(
             networks: Some(networks(&network)),
             groups: Some(groups(&network)),
             interfaces: Some(snapshot.interfaces().map(interface).collect()),
+            load_balancers: Some(load_balancers(snapshot)),
             ..NetworkPolicyMessage::default()
         });
     };
     let same = snapshot.networks_unchanged_since(earlier);
+    let same_balancers = snapshot.load_balancers_unchanged_since(earlier);
     let (new, gone) = snapshot.interfaces_since(earlier);
-    if same && new.is_empty() && gone.is_empty() {
+    if same && same_balancers && new.is_empty() && gone.is_empty() {
         return None;
     }
     Some(NetworkPolicyMessage {
@@ -34,6 +38,7 @@ pub(crate) fn message(
         groups: (!same).then(|| groups(&network)),
         interfaces: Some(new.into_iter().map(interface).collect()),
         removed_addresses: Some(gone.iter().map(ToString::to_string).collect()),
+        load_balancers: (!same_balancers).then(|| load_balancers(snapshot)),
         ..NetworkPolicyMessage::default()
     })
 }
@@ -92,6 +97,17 @@ fn interface(interface: &NetworkInterface) -> PolicyInterface {
     }
 }
 
+fn load_balancers(snapshot: &Snapshot) -> Vec<PolicyLoadBalancer> {
+    let one = |balancer: &std::sync::Arc<LoadBalancer>| {
+        Some(PolicyLoadBalancer {
+            name: Some(balancer.dns_name.clone()),
+            address: Some(balancer.task_address?.to_string()),
+            groups: Some(balancer.security_groups.clone()),
+        })
+    };
+    snapshot.load_balancers().filter_map(one).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,6 +124,7 @@ mod tests {
         let networks = first.networks.unwrap();
         assert_eq!(networks[0].cidr.as_deref(), Some("10.113.0.0/16"));
         assert_eq!(networks[0].internet_cidrs.as_ref().unwrap().len(), 3);
+        assert_eq!(first.load_balancers, Some(Vec::new()));
         assert_eq!(first.groups.unwrap()[0].id.as_deref(), Some(DEFAULT_SECURITY_GROUP_ID));
         assert_eq!(message(&before, Some(&before), &vpc), None);
 
@@ -117,11 +134,29 @@ mod tests {
         let mut after = before.clone();
         after.apply(Revision(1), &[Write::Put(group.into())]);
         let second = message(&after, Some(&before), &vpc).unwrap();
-        assert_eq!(second.complete, Some(false));
+        assert_eq!((second.complete, second.load_balancers), (Some(false), None));
         let groups = second.groups.unwrap();
         assert_eq!(groups.len(), 2);
         assert_eq!(groups[0].ingress.as_ref().map(Vec::len), Some(0));
         assert_eq!(groups[0].egress.as_ref().map(Vec::len), Some(1));
         assert_eq!(message(&after, Some(&after.clone()), &vpc), None);
+
+        // A load balancer is a name for tasks, and one of its groups, as soon as it is there.
+        let before = after.clone();
+        let balancer: LoadBalancer = serde_json::from_value(serde_json::json!({
+            "kind": "network", "name": "a", "id": "1", "scheme": "internal", "dns_name": "a.test",
+            "created_at": 0, "vpc_id": "vpc", "subnets": [], "ip_address_type": "ipv4",
+            "host_address": "127.80.1.0", "task_address": "10.113.0.4", "security_groups": ["sg-1"],
+        }))
+        .unwrap();
+        after.apply(Revision(2), &[Write::Put(balancer.into())]);
+        let third = message(&after, Some(&before), &vpc).unwrap();
+        let text = |t: &str| Some(t.to_owned());
+        let told = PolicyLoadBalancer {
+            name: text("a.test"),
+            address: text("10.113.0.4"),
+            groups: Some(vec!["sg-1".to_owned()]),
+        };
+        assert_eq!((third.load_balancers, third.groups), (Some(vec![told]), None));
     }
 }

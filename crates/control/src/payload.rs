@@ -14,6 +14,7 @@ use wharf_model::task_definition::{
     ContainerDefinition, EnvironmentFile, HealthCheck, RestartPolicy,
 };
 use wharf_model::{ArnScope, NetworkInterface, NetworkMode, Snapshot, Task, TaskStatus};
+use wharf_scheduler::task::storage_gib;
 use wharf_wire::acs::{self, docker};
 
 const MIB: i64 = 1024 * 1024;
@@ -61,11 +62,7 @@ pub fn task(
         task_cluster_arn: Some(arns.cluster(&task.cluster)),
         containers: Some(containers.collect()),
         associations: some(gpus(task)),
-        ephemeral_storage_gib: task
-            .overrides
-            .ephemeral_storage_gib
-            .or(definition.ephemeral_storage_gib)
-            .map(i64::from),
+        ephemeral_storage_gib: storage_gib(snapshot, task, definition).map(i64::from),
         #[allow(clippy::cast_precision_loss)] // CPU units are far below 2^52
         cpu: cpu.map(|units| units as f64 / 1024.0),
         memory: task.overrides.memory.or(definition.memory),

@@ -197,7 +197,7 @@ impl Connectivity for Sessions {
     }
 }
 
-/// True for a write that every agent should hear of.
+/// True for a write that every agent should hear of, by what it is told of networks and names.
 fn of_networks(write: &Write) -> bool {
     matches!(
         write.key(),
@@ -206,6 +206,8 @@ fn of_networks(write: &Write) -> bool {
             | RecordKey::SecurityGroup(_)
             | RecordKey::InternetGateway(_)
             | RecordKey::RouteTable(_)
+            // Tasks find them by name, and their groups say who reaches whom.
+            | RecordKey::LoadBalancer(_)
     )
 }
 

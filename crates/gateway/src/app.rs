@@ -8,6 +8,7 @@ use crate::metrics::Metrics;
 use crate::outside::{CertificateAuthority, ObjectReader};
 use crate::placing::Placing;
 use crate::registry::{ImageRegistry, RegistryParts};
+use crate::remote::RemoteRegistries;
 use crate::seal::SealKey;
 use crate::sigv4::{Clock, Gate, KeySource};
 use crate::vault::Vault;
@@ -87,6 +88,7 @@ pub struct App {
     placing: Placing,
     objects: Option<Arc<dyn ObjectReader>>,
     authority: Option<Arc<dyn CertificateAuthority>>,
+    remotes: Option<Arc<dyn RemoteRegistries>>,
     stopping: CancellationToken,
 }
 
@@ -118,6 +120,7 @@ impl App {
             placing: Placing::default(),
             objects: None,
             authority: None,
+            remotes: None,
             stopping: CancellationToken::new(),
         }
     }
@@ -130,6 +133,21 @@ impl App {
     /// The same with an authority that signs certificates.
     pub fn with_authority(self, authority: Arc<dyn CertificateAuthority>) -> Self {
         Self { authority: Some(authority), ..self }
+    }
+
+    /// The same with a way to other registries.
+    pub fn with_remotes(self, remotes: Arc<dyn RemoteRegistries>) -> Self {
+        Self { remotes: Some(remotes), ..self }
+    }
+
+    /// The way to other registries.
+    pub(crate) fn remotes(&self) -> Option<&Arc<dyn RemoteRegistries>> {
+        self.remotes.as_ref()
+    }
+
+    /// Seals and opens values.
+    pub(crate) fn vault(&self) -> &Vault {
+        &self.vault
     }
 
     /// The store to read objects from.

@@ -11,7 +11,7 @@ use crate::seal::SealKey;
 use crate::vault::Vault;
 use serde_json::value::RawValue;
 use std::sync::Arc;
-use wharf_model::load_balancing::{ListenerStatus, TargetHealth, TargetKey};
+use wharf_model::load_balancing::{ListenerStatus, Meter, MeterKey, TargetHealth, TargetKey};
 use wharf_model::network::{BuiltinVpc, Ipv4Range, Network};
 use wharf_model::{
     ArnScope, ContainerInstanceKey, IdSource, ServiceKey, Snapshot, Timestamp, Transaction,
@@ -93,6 +93,22 @@ pub trait SoftState: Connectivity + Send + Sync {
     fn target_health(&self, _: &TargetKey) -> Option<TargetHealth> {
         None
     }
+
+    /// What balancers have counted of load balancers and target groups.
+    fn meters(&self) -> Vec<Counted> {
+        Vec::new()
+    }
+}
+
+/// What was counted of a load balancer or a target group.
+#[derive(Debug, Clone)]
+pub struct Counted {
+    /// Whose it is.
+    pub key: MeterKey,
+    /// All of it.
+    pub total: Meter,
+    /// What came in the last minute that is over.
+    pub minute: Meter,
 }
 
 impl SoftState for wharf_scheduler::AllConnected {

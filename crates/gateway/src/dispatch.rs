@@ -102,7 +102,7 @@ impl Call<'_> {
 }
 
 /// The input, valid by the model.
-fn typed_input<O: OperationShape>(
+pub(crate) fn typed_input<O: OperationShape>(
     app: &App,
     identity: &Verified,
     input: Document,

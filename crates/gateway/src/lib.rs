@@ -12,7 +12,7 @@
 //!
 //! The crate keeps no state of its own and does no I/O inside an operation.
 
-mod acm;
+pub mod acm;
 pub mod agent_sessions;
 pub mod app;
 mod authorize;
@@ -34,6 +34,7 @@ mod placing;
 pub mod protocol;
 mod query_services;
 pub mod registry;
+pub mod remote;
 pub mod seal;
 mod secretsmanager;
 pub mod sigv4;

@@ -1,7 +1,11 @@
 //! The front's counters, in Prometheus' text format at `/metrics`.
 
+mod load_balancers;
+
+use crate::context::Counted;
+use load_balancers::LoadBalancers;
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -158,12 +162,16 @@ impl Metrics {
         &self.connections
     }
 
-    /// All metrics in Prometheus' text format.
-    pub fn text(&self) -> String {
+    /// All metrics in Prometheus' text format, with what balancers of a zone counted.
+    pub fn text(&self, counted: Vec<Counted>, zone: String) -> String {
         let mut text = String::new();
+        let mut balancers = Registry::with_prefix("wharf_elb");
+        balancers.register_collector(Box::new(LoadBalancers { counted, zone }));
         let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         // Writing to a String doesn't fail.
-        let _ = encode(&mut text, &registry);
+        let _ = encode_registry(&mut text, &registry)
+            .and_then(|()| encode_registry(&mut text, &balancers))
+            .and_then(|()| encode_eof(&mut text));
         text
     }
 }

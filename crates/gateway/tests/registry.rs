@@ -112,7 +112,7 @@ async fn what_isnt_built_says_so() {
     let golden = std::fs::read_to_string(path).unwrap();
     assert_eq!(list, golden, "run with UPDATE_EXPECT=1 to accept the list as it is");
     let fixture = Fixture::start().await;
-    let reply = fixture.ecr(ROOT, "PutReplicationConfiguration", json!({})).await;
+    let reply = fixture.ecr(ROOT, "PutSigningConfiguration", json!({})).await;
     assert_eq!((reply.status, reply.code().as_str()), (400, "UnsupportedOperationException"));
 }
 

@@ -31,5 +31,5 @@ pub use progress::{NoProgress, Progress};
 pub use pull::{PullError, PullOptions};
 pub use push::PushError;
 pub use reference::Reference;
-pub use registry::{Credentials, RegistryClient, RegistryOptions};
+pub use registry::{Credentials, RegistryClient, RegistryOptions, Remote};
 pub use store::{CleanupPolicy, CleanupReport, Image, ImageStore, ImageSummary, Source};

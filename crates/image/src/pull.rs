@@ -25,7 +25,8 @@ use crate::platform::Platform;
 use crate::progress::Progress;
 use crate::reference::{self, Reference};
 use crate::registry::{self, Credentials, DockerConfigError, FetchedManifest, RegistryClient};
-use crate::store::{self, Image, ImageStore, Source};
+use crate::store::arrivals::Arrivals;
+use crate::store::{self, Image, ImageStore, ImportGuard, Source};
 
 /// Docker's default.
 const MAX_DOWNLOADS: usize = 3;
@@ -240,6 +241,15 @@ impl Retry {
     }
 }
 
+/// Ends the wait for blobs when the downloads have ended, in whatever way.
+struct Arriving(Arc<Arrivals>);
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
 /// One pull's companions.
 #[derive(Clone)]
 struct Pull {
@@ -289,15 +299,49 @@ impl Pull {
         let top = self.fetch_manifest(None).await?;
         let repo_digest = top.digest;
         let (digest, manifest) = self.manifest(top).await?;
-        self.blobs(&manifest).await?;
-        let image = blocking(move || {
-            let (name, progress) = (&self.reference, self.progress.as_ref());
-            let (source, repo) = (Source::Pulled, Some(repo_digest));
-            let image =
-                self.store.commit_unpacked(&guard, name, &digest, repo, source, progress)?;
+        let guard = self.blobs_and_layers(guard, digest, &manifest).await?;
+        let named = blocking(move || {
+            let name = self.reference.to_string();
+            let image = self.store.commit(&name, &digest, Some(repo_digest), Source::Pulled)?;
+            drop(guard);
             Ok(image)
         });
-        image.await.map_err(|cause: Cause| cause.once(Phase::Content))
+        named.await.map_err(|cause: Cause| cause.once(Phase::Content))
+    }
+
+    /// Fetches the blobs, and unpacks each layer when it is here, while the others come.
+    async fn blobs_and_layers(
+        &self,
+        guard: ImportGuard,
+        digest: Digest,
+        manifest: &Manifest,
+    ) -> Result<ImportGuard, PullError> {
+        let arrivals = Arc::new(Arrivals::default());
+        let arriving = Arriving(Arc::clone(&arrivals));
+        let (pull, known) = (self.clone(), Arc::clone(&arrivals));
+        let unpacked = blocking(move || {
+            pull.store.unpack_arriving(&guard, &digest, &known, pull.progress.as_ref())?;
+            Ok(guard)
+        });
+        let unpacked = tokio::spawn(unpacked);
+        let mut unpacked = std::pin::pin!(unpacked);
+        let mut blobs = std::pin::pin!(self.blobs(manifest, &arrivals));
+        let failed = |cause: Cause| cause.once(Phase::Content);
+        let ended = |ended: Result<_, _>| ended.unwrap_or(Err(Cause::Cancelled)).map_err(failed);
+        tokio::select! {
+            // A download's failure is what a missing blob comes from.
+            biased;
+            fetched = &mut blobs => {
+                drop(arriving);
+                fetched?;
+                ended(unpacked.await)
+            }
+            // Before everything is here: it was refused, or all was here already.
+            done = &mut unpacked => {
+                let guard = ended(done)?;
+                blobs.await.map(|()| guard)
+            }
+        }
     }
 
     /// A HEAD request tells whether what is here is still what the registry has; Docker Hub
@@ -364,7 +408,7 @@ impl Pull {
     }
 
     /// Fetches configuration and layers.
-    async fn blobs(&self, manifest: &Manifest) -> Result<(), PullError> {
+    async fn blobs(&self, manifest: &Manifest, arrivals: &Arc<Arrivals>) -> Result<(), PullError> {
         let check = |blob: &Descriptor, limit: u64| match blob.size > limit {
             true => {
                 let (digest, size) = (blob.digest, blob.size);
@@ -386,9 +430,12 @@ impl Pull {
                 continue;
             }
             let (pull, blob, slots) = (self.clone(), blob.clone(), Arc::clone(&slots));
+            let arrivals = Arc::clone(arrivals);
             downloads.spawn(async move {
                 let _slot = slots.acquire_owned().await;
-                pull.blob(&blob).await
+                pull.blob(&blob).await?;
+                arrivals.arrived(&blob.digest);
+                Ok(())
             });
         }
         // The first failure drops the set and with it the other downloads.

@@ -83,7 +83,7 @@ impl ImageStore {
             None => reference.clone(),
         };
         let credentials = credentials.as_ref();
-        let destination = Destination { client, reference: &asked, credentials };
+        let destination = Destination { client, reference: &asked, credentials, headers: &[] };
         let push = Push { store: self, reference: &reference, destination, progress };
         push.blobs(&manifest).await?;
         let media_type = manifest.media_type.as_deref().unwrap_or(OCI_MANIFEST);

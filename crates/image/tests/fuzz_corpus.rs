@@ -13,6 +13,11 @@ mod layer;
 use corpus::replay;
 
 #[test]
+fn references() {
+    replay("image_reference", 1, image::image_reference);
+}
+
+#[test]
 fn manifests_and_indexes() {
     replay("image_manifest", 7, image::image_manifest);
 }

@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod container_instance;
 pub mod container_settings;
 pub mod cql;
+pub mod express;
 pub mod iam;
 pub mod id;
 pub mod load_balancing;
@@ -42,7 +43,8 @@ pub use id::{
 };
 pub use record::{Record, RecordKey};
 pub use repository::{
-    ImageScan, ImageTag, RegistryImage, RegistrySettings, Repository, RepositoryBlob,
+    ImageScan, ImageTag, PullThroughRule, RegistryImage, RegistryKey, RegistrySettings,
+    Replication, ReplicationOutcome, ReplicationRule, Repository, RepositoryBlob,
     RepositoryTemplate, ScanOutcome, ScanRule,
 };
 pub use resources::{HostPort, ResourceAmount, TransportProtocol};

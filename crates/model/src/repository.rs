@@ -88,6 +88,9 @@ pub struct RegistryImage {
     /// Its last scan.
     #[serde(rename = "v", default, skip_serializing_if = "Option::is_none")]
     pub scan: Option<ImageScan>,
+    /// Its ways to other registries.
+    #[serde(rename = "e", default, skip_serializing_if = "Vec::is_empty")]
+    pub replications: Vec<Replication>,
 }
 
 /// An image's scan for vulnerabilities.
@@ -134,6 +137,81 @@ pub struct RegistrySettings {
     /// Templates of repositories, by prefix.
     #[serde(default)]
     pub templates: BTreeMap<String, RepositoryTemplate>,
+    /// The registry's policy, as it was put.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// Rules of pull-through caches, by prefix.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub pull_through: BTreeMap<String, PullThroughRule>,
+    /// Where images are replicated to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replication: Vec<ReplicationRule>,
+}
+
+/// Whose images appear below a prefix when they are pulled.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PullThroughRule {
+    /// API `upstreamRegistryUrl`: `host[:port]`.
+    pub upstream: String,
+    /// API `upstreamRegistry`, for the registries that have such a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// API `upstreamRepositoryPrefix`.
+    pub upstream_prefix: String,
+    /// ARN of the secret with a name and a token for the upstream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential_arn: Option<String>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+}
+
+/// A rule of the registry's replication.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReplicationRule {
+    /// Where to.
+    pub destinations: Vec<RegistryKey>,
+    /// What the names of the repositories begin with; none means all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prefixes: Vec<String>,
+}
+
+/// Another registry.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RegistryKey {
+    /// Its account.
+    #[serde(rename = "a")]
+    pub account: String,
+    /// Its region.
+    #[serde(rename = "g")]
+    pub region: String,
+}
+
+/// An image's way to another registry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replication {
+    /// Where to.
+    #[serde(flatten)]
+    pub to: RegistryKey,
+    /// Since when it is wanted there as it is now.
+    #[serde(rename = "s")]
+    pub since: Timestamp,
+    /// What came of it; none while it is on its way.
+    #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<ReplicationOutcome>,
+}
+
+/// What came of a replication.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReplicationOutcome {
+    /// It is there.
+    Complete,
+    /// It was given up.
+    Failed {
+        /// Why: an error code.
+        code: String,
+    },
 }
 
 /// A rule of the registry's scanning configuration.
@@ -192,6 +270,9 @@ pub struct ImageTag {
     /// Digest of the manifest that it names.
     #[serde(rename = "d")]
     pub digest: String,
+    /// When a pull-through cache last asked its upstream for it; none for a tag that was pushed.
+    #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
+    pub checked_at: Option<Timestamp>,
 }
 
 /// A blob that a repository has: whoever may read the repository may read it.

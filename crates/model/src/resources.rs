@@ -1,7 +1,10 @@
-//! Amounts of CPU, memory, ports and interfaces.
+//! Amounts of CPU, memory, ports, interfaces and storage.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+
+/// The name of the resource that says how many GiB of ephemeral storage a host has: wharf's own.
+pub const STORAGE: &str = "EPHEMERAL_STORAGE";
 
 /// Transport protocol of a port (ECS API `TransportProtocol`).
 #[derive(
@@ -53,11 +56,23 @@ pub struct ResourceAmount {
     /// GPUs.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub gpus: u32,
+    /// GiB of ephemeral storage: what a task definition or an override says, and what the host's file
+    /// system holds. None if it isn't said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_gib: Option<u32>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde passes a reference
 fn is_zero(n: &u32) -> bool {
     *n == 0
+}
+
+/// What isn't said is nothing, and stays unsaid.
+fn sum(one: Option<u32>, other: Option<u32>, with: fn(u32, u32) -> u32) -> Option<u32> {
+    match (one, other) {
+        (one, None) => one,
+        (one, Some(other)) => Some(with(one.unwrap_or(0), other)),
+    }
 }
 
 impl ResourceAmount {
@@ -67,6 +82,7 @@ impl ResourceAmount {
         self.memory_mib += other.memory_mib;
         self.network_interfaces += other.network_interfaces;
         self.gpus += other.gpus;
+        self.storage_gib = sum(self.storage_gib, other.storage_gib, u32::saturating_add);
         self.ports.extend(other.ports.iter().copied());
     }
 
@@ -76,6 +92,7 @@ impl ResourceAmount {
         self.memory_mib -= other.memory_mib;
         self.network_interfaces = self.network_interfaces.saturating_sub(other.network_interfaces);
         self.gpus = self.gpus.saturating_sub(other.gpus);
+        self.storage_gib = sum(self.storage_gib, other.storage_gib, u32::saturating_sub);
         for port in &other.ports {
             self.ports.remove(port);
         }

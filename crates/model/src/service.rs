@@ -1,6 +1,7 @@
 //! Services, their deployments, and the records of service deployments and revisions.
 
 use crate::cluster::CapacityProviderStrategyItem;
+use crate::express::ExpressGateway;
 use crate::id::{ClusterName, ServiceKey, ServiceName, TaskDefinitionKey, TaskId};
 use crate::network::AwsVpcConfiguration;
 use crate::snapshot::Snapshot;
@@ -220,6 +221,9 @@ pub struct Service {
     /// Tags.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<Tag>,
+    /// What ECS made for it, if it is an Express Gateway service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub express: Option<ExpressGateway>,
 }
 
 impl Service {

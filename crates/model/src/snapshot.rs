@@ -103,6 +103,7 @@ pub struct Snapshot {
     service_tasks: OrdMap<ServiceKey, OrdSet<TaskId>>,
     addresses: OrdMap<Ipv4Addr, TaskKey>,
     load_balancer_addresses: OrdMap<Ipv4Addr, String>,
+    tags_of_images: OrdMap<(String, String), OrdSet<String>>,
 }
 
 macro_rules! lookups {
@@ -457,7 +458,11 @@ impl Snapshot {
             Record::RegistryImage(r) => {
                 insert!(registry_images, (r.repository.clone(), r.digest.clone()), r);
             }
-            Record::ImageTag(r) => insert!(image_tags, (r.repository.clone(), r.tag.clone()), r),
+            Record::ImageTag(r) => {
+                let key = (r.repository.clone(), r.tag.clone());
+                self.reindex_tag(&key, Some(r));
+                insert!(image_tags, key, r);
+            }
             Record::RepositoryBlob(r) => {
                 insert!(repository_blobs, (r.repository.clone(), r.digest.clone()), r);
             }
@@ -514,7 +519,10 @@ impl Snapshot {
             RecordKey::InstanceProfile(k) => drop(self.instance_profiles.remove(k)),
             RecordKey::Repository(k) => drop(self.repositories.remove(k)),
             RecordKey::RegistryImage(k) => drop(self.registry_images.remove(k)),
-            RecordKey::ImageTag(k) => drop(self.image_tags.remove(k)),
+            RecordKey::ImageTag(k) => {
+                self.reindex_tag(k, None);
+                self.image_tags.remove(k);
+            }
             RecordKey::RepositoryBlob(k) => drop(self.repository_blobs.remove(k)),
             RecordKey::RegistrySettings(k) => drop(self.registry_settings.remove(k)),
             RecordKey::LoadBalancer(k) => {

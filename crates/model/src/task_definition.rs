@@ -449,7 +449,8 @@ pub struct TaskDefinition {
     /// Volumes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<Volume>,
-    /// What a task may write, GiB (`ephemeralStorage.sizeInGiB`); unlimited unless sent.
+    /// What a task may write, GiB (`ephemeralStorage.sizeInGiB`); on FARGATE 20 unless sent, elsewhere
+    /// as much as there is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ephemeral_storage_gib: Option<u32>,
     /// Members that were sent with a value that asks for nothing, described as they were sent.
@@ -504,7 +505,19 @@ impl TaskDefinition {
             ports: self.fixed_host_ports(),
             network_interfaces: u32::from(self.effective_network_mode() == NetworkMode::Awsvpc),
             gpus: self.containers.iter().map(|c| self.gpus(c, overrides)).sum(),
+            storage_gib: self.stated_storage_gib(overrides),
         }
+    }
+
+    /// What a task of it may write as somebody stated it, GiB.
+    pub fn stated_storage_gib(&self, overrides: &TaskOverride) -> Option<u32> {
+        overrides.ephemeral_storage_gib.or(self.ephemeral_storage_gib)
+    }
+
+    /// What a task may write where nobody stated it, GiB (ECS API `EphemeralStorage`: 20 on FARGATE).
+    /// Placement doesn't count it: it takes no room before it is written to, and few tasks come near it.
+    pub fn default_storage_gib(launch_type: LaunchType) -> Option<u32> {
+        (launch_type == LaunchType::Fargate).then_some(20)
     }
 
     /// How many GPUs one of its containers gets.

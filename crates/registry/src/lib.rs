@@ -23,4 +23,4 @@ pub use digest::Digest;
 pub use local::LocalStorage;
 pub use storage::{BlobReader, Error, Storage, UploadInfo};
 pub use token::Tokens;
-pub use uploads::{UploadError, UploadWriter, Uploads};
+pub use uploads::{UPLOAD_LIFE, UploadError, UploadWriter, Uploads};

@@ -9,7 +9,9 @@
 //!
 //! A blob appears by a rename of bytes that were synced before, and its directory is synced before
 //! anybody is told. What a process leaves that is killed lies in `tmp/`, which is emptied when the
-//! store is opened, or among the uploads, which expire. Files belong to their owner alone.
+//! store is opened, or among the uploads, which expire. Once a blob has its
+//! name its file is never written to or cut, only unlinked: it is sent from a mapping, and others
+//! have hard links to it. Files belong to their owner alone.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -173,6 +175,10 @@ struct LocalBlob {
 impl BlobReader for LocalBlob {
     fn size(&self) -> u64 {
         self.size
+    }
+
+    fn file(&self) -> Option<Arc<File>> {
+        Some(Arc::clone(&self.file))
     }
 
     async fn read(&self, offset: u64, length: usize) -> Result<Bytes, Error> {

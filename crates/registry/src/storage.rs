@@ -1,6 +1,8 @@
 //! Where blobs lie: a narrow interface, so that another store than the local file system can stand
 //! behind a registry.
 
+use std::fs::File;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
@@ -50,6 +52,12 @@ impl Error {
 pub trait BlobReader: Send + Sync {
     /// Its size in bytes.
     fn size(&self) -> u64;
+
+    /// The blob's file, where there is one: whoever sends it as it is need not read it. It is never
+    /// written to or cut, only unlinked.
+    fn file(&self) -> Option<Arc<File>> {
+        None
+    }
 
     /// Up to `length` bytes from `offset` on; fewer only at the end.
     ///

@@ -194,6 +194,14 @@ impl Uploads {
     /// # Errors
     /// If the store fails.
     pub async fn expire(&self, now: SystemTime) -> Result<usize, Error> {
+        self.expire_after(now, UPLOAD_LIFE).await
+    }
+
+    /// Forgets the uploads that have rested for longer than `life` at `now`; how many there were.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn expire_after(&self, now: SystemTime, life: Duration) -> Result<usize, Error> {
         let mut gone = 0;
         for upload in self.storage.uploads().await? {
             let rested = now.duration_since(upload.touched).unwrap_or_default();
@@ -204,7 +212,7 @@ impl Uploads {
                 // One without a file is about to begin, or about to be a blob.
                 entry.is_some_and(busy) || (entry.is_some() && upload.owner.is_empty())
             };
-            if kept || rested < UPLOAD_LIFE {
+            if kept || rested < life {
                 continue;
             }
             self.entries().remove(&upload.id);

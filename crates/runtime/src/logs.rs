@@ -1,19 +1,24 @@
-//! Reading what containers wrote: the shim's json-file logs, rotated ones first.
+//! Reading what containers wrote: the shim's json-file logs, rotated ones (which may be compressed)
+//! first.
 //!
 //! A reader holds the file that it reads open, so that a rotation in between loses nothing as
 //! long as it is not lapped by `max-file` rotations.
 
+mod source;
+
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{self, SeekFrom};
-use std::os::unix::fs::MetadataExt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::fs::File;
-use tokio::io::{AsyncBufReadExt, AsyncSeekExt, BufReader};
 
 use crate::shim::rotated;
+use source::{Identity, Source};
+
+#[cfg(test)]
+pub(crate) use source::content;
+pub(crate) use source::{compress, compressed};
 
 /// How often a follower looks for more.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -65,8 +70,8 @@ pub struct LogReader {
     /// Where reading goes on, a partial line included.
     at: Option<Position>,
     /// Files that come after the current one.
-    older: VecDeque<File>,
-    current: Option<BufReader<File>>,
+    older: VecDeque<Source>,
+    current: Option<Source>,
     partial: Vec<u8>,
 }
 
@@ -80,24 +85,24 @@ impl LogReader {
     /// line that is left.
     pub async fn open_at(path: impl Into<PathBuf>, position: Option<Position>) -> io::Result<Self> {
         let path = path.into();
-        let is_place = |inode, length| {
-            position.is_some_and(|at: Position| at.inode == inode && at.offset <= length)
+        let is_place = |of: Identity, length: Option<u64>| {
+            let place = position.zip(length);
+            place.is_some_and(|(at, length)| at.inode == of.inode && at.offset <= length)
         };
         let (older, is_found) = files_from(&path, is_place).await?;
         let mut reader = Self { path, at: None, older, current: None, partial: Vec::new() };
         let start = position.filter(|_| is_found).map_or(0, |at| at.offset);
         if let Some(mut file) = reader.older.pop_front() {
-            file.seek(SeekFrom::Start(start)).await?;
-            reader.take(file, start).await?;
+            file.seek(start).await?;
+            reader.take(file, start);
         }
         Ok(reader)
     }
 
-    async fn take(&mut self, file: File, offset: u64) -> io::Result<()> {
-        self.at = Some(Position { inode: file.metadata().await?.ino(), offset });
-        self.current = Some(BufReader::new(file));
+    fn take(&mut self, file: Source, offset: u64) {
+        self.at = Some(Position { inode: file.identity.inode, offset });
+        self.current = Some(file);
         self.partial.clear();
-        Ok(())
     }
 
     /// The place behind the last line that was read; none while there is no file.
@@ -170,15 +175,15 @@ impl LogReader {
     /// Goes on to the next file; false when this is the newest.
     async fn advance(&mut self) -> io::Result<bool> {
         if let Some(next) = self.older.pop_front() {
-            self.take(next, 0).await?;
+            self.take(next, 0);
             return Ok(true);
         }
         let Some(current) = &mut self.current else {
             (self.older, _) = files_from(&self.path, |_, _| false).await?;
             return Ok(!self.older.is_empty());
         };
-        let inode = current.get_ref().metadata().await?.ino();
-        let (mut newer, is_found) = files_from(&self.path, |other, _| other == inode).await?;
+        let identity = current.identity;
+        let (mut newer, is_found) = files_from(&self.path, |other, _| other == identity).await?;
         if is_found {
             newer.pop_front();
         }
@@ -186,9 +191,7 @@ impl LogReader {
             return Ok(false);
         }
         // It was rotated away; what was written to it before that is read first.
-        let position = current.stream_position().await?;
-        if position < current.get_ref().metadata().await?.len() {
-            current.seek(SeekFrom::Start(position)).await?;
+        if current.has_more().await? {
             return Ok(true);
         }
         self.older = newer;
@@ -196,19 +199,19 @@ impl LogReader {
     }
 }
 
-/// The log's files, oldest first, from the one by inode and length that is looked for (and whether it
-/// was found) or else from the oldest on.
+/// The log's files, oldest first, from the one by identity and length that is looked for (and whether
+/// it was found) or else from the oldest on.
 async fn files_from(
     path: &Path,
-    is_first: impl Fn(u64, u64) -> bool,
-) -> io::Result<(VecDeque<File>, bool)> {
+    is_first: impl Fn(Identity, Option<u64>) -> bool,
+) -> io::Result<(VecDeque<Source>, bool)> {
     let mut files = VecDeque::new();
     // From the newest back: a rotation while we open shows a file twice rather than never.
     let mut seen = Vec::new();
     let mut missing = 0;
     for number in 0.. {
         let name = if number == 0 { path.to_owned() } else { rotated(path, number) };
-        let file = match File::open(&name).await {
+        let file = match Source::open(&name).await {
             Ok(file) => file,
             // A rotation, which renames the oldest first, leaves one gap at a time.
             Err(error) if error.kind() == io::ErrorKind::NotFound && missing == 0 => {
@@ -219,13 +222,12 @@ async fn files_from(
             Err(error) => return Err(error),
         };
         missing = 0;
-        let metadata = file.metadata().await?;
-        let inode = metadata.ino();
-        if !seen.contains(&inode) {
-            seen.push(inode);
+        let (identity, length) = (file.identity, file.length().await?);
+        if !seen.contains(&identity) {
+            seen.push(identity);
             files.push_front(file);
         }
-        if is_first(inode, metadata.len()) {
+        if is_first(identity, length) {
             return Ok((files, true));
         }
     }
@@ -307,5 +309,38 @@ mod tests {
         let mut tail = LogReader::open_tail(&path, 2).await.unwrap();
         assert_eq!(tail.next().await.unwrap().unwrap().log, "six\n");
         assert_eq!(containers_with_logs(directory.path()).await.unwrap(), ["app"]);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_compressed_meanwhile_is_read_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("app.log");
+        std::fs::write(&path, line("one") + &line("two")).unwrap();
+        let mut reader = LogReader::open(&path).await.unwrap();
+        assert_eq!(reader.next().await.unwrap().unwrap().log, "one\n");
+        let mut late = LogReader::open(&path).await.unwrap();
+        while late.next().await.unwrap().is_some() {}
+        let rotate = |next: &str| {
+            std::fs::rename(&path, rotated(&path, 1)).unwrap();
+            std::fs::write(&path, line(next)).unwrap();
+            compress(&rotated(&path, 1)).unwrap();
+            assert!(!rotated(&path, 1).exists());
+        };
+        rotate("three");
+        for (reader, expected) in [(&mut reader, vec!["two", "three"]), (&mut late, vec!["three"])]
+        {
+            for text in expected {
+                assert_eq!(reader.next().await.unwrap().unwrap().log, format!("{text}\n"));
+            }
+            assert_eq!(reader.next().await.unwrap(), None);
+        }
+        std::fs::rename(compressed(&rotated(&path, 1)), compressed(&rotated(&path, 2))).unwrap();
+        rotate("four");
+        assert_eq!(reader.next().await.unwrap().unwrap().log, "four\n");
+        let mut all = LogReader::open(&path).await.unwrap();
+        for text in ["one", "two", "three", "four"] {
+            assert_eq!(all.next().await.unwrap().unwrap().log, format!("{text}\n"));
+        }
+        assert_eq!(all.next().await.unwrap(), None);
     }
 }

@@ -146,7 +146,7 @@ impl Runtime {
         self.inner.bridges.gateway
     }
 
-    /// Leads 169.254.170.2:80 and 169.254.170.4:80 from tasks to these ports of
+    /// Leads 169.254.170.2:80, 169.254.170.4:80 and 169.254.169.253:53 from tasks to these ports of
     /// [`Runtime::gateway`]; from network mode none nothing leads anywhere.
     pub async fn set_task_endpoints(&self, endpoints: TaskEndpoints) -> Result<(), Error> {
         let published: Vec<Publication> = self

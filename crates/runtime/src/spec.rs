@@ -364,6 +364,12 @@ pub struct LogOptions {
     /// [`crate::logs::shipped`].
     #[serde(default)]
     pub is_held: bool,
+    /// Full files are compressed (`compress`).
+    #[serde(default)]
+    pub is_compressed: bool,
+    /// Nothing is kept.
+    #[serde(default)]
+    pub is_dropped: bool,
     /// What goes with each line: labels and variables of the container.
     #[serde(default)]
     pub attributes: BTreeMap<String, String>,
@@ -372,7 +378,14 @@ pub struct LogOptions {
 impl Default for LogOptions {
     /// 20 MiB in 3 files; docker's own default never rotates, which fills disks.
     fn default() -> Self {
-        Self { max_size_bytes: 20 << 20, max_files: 3, is_held: false, attributes: BTreeMap::new() }
+        Self {
+            max_size_bytes: 20 << 20,
+            max_files: 3,
+            is_held: false,
+            is_compressed: false,
+            is_dropped: false,
+            attributes: BTreeMap::new(),
+        }
     }
 }
 

@@ -195,7 +195,7 @@ async fn serve_endpoints(host: &Host, metadata: &'static str, api: &'static str)
     let bind = || std::net::TcpListener::bind((host.runtime.gateway(), 0)).unwrap();
     let port = |listener: &std::net::TcpListener| listener.local_addr().unwrap().port();
     let (agent, forwarder) = (bind(), bind());
-    let endpoints = TaskEndpoints { metadata: port(&agent), api: port(&forwarder) };
+    let endpoints = TaskEndpoints { metadata: port(&agent), api: port(&forwarder), dns: None };
     answering(agent, metadata);
     answering(forwarder, api);
     host.runtime.set_task_endpoints(endpoints).await.unwrap();

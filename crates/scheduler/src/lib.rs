@@ -7,6 +7,7 @@
 
 pub mod connectivity;
 pub mod expiry;
+pub mod express;
 pub mod load_balancing;
 pub mod placement;
 pub mod service;

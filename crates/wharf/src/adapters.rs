@@ -3,10 +3,12 @@
 use async_trait::async_trait;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use wharf_control::{Balancers, SERVICE_EVENT, Sessions};
+use wharf_control::{Balancers, Metered, SERVICE_EVENT, Sessions};
 use wharf_gateway::agent_sessions::{AgentSessions, AgentStream, SessionRequest};
 use wharf_gateway::app::HistoryWriter;
-use wharf_gateway::context::{HistoryEntry, HistoryReader, RecentEntry, ServiceEvent, SoftState};
+use wharf_gateway::context::{
+    Counted, HistoryEntry, HistoryReader, RecentEntry, ServiceEvent, SoftState,
+};
 use wharf_journal::{Event, History};
 use wharf_model::load_balancing::{ListenerStatus, TargetHealth, TargetKey};
 use wharf_model::network::Ipv4Range;
@@ -44,6 +46,15 @@ impl SoftState for ControlSessions {
 
     fn target_health(&self, target: &TargetKey) -> Option<TargetHealth> {
         self.balancers.target_health(target)
+    }
+
+    fn meters(&self) -> Vec<Counted> {
+        let now = u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0);
+        let counted = |(key, known): (_, Metered)| {
+            let minute = known.last_minute(now).map(|minute| minute.counted.clone());
+            Counted { key, total: known.total, minute: minute.unwrap_or_default() }
+        };
+        self.balancers.meters().into_iter().map(counted).collect()
     }
 
     fn routed(&self) -> Vec<Ipv4Range> {

@@ -62,7 +62,7 @@ pub enum Command {
     /// Build, load and list images.
     #[command(subcommand)]
     Image(Image),
-    /// List load balancers.
+    /// List, watch and open load balancers.
     #[command(subcommand)]
     Lb(Lb),
     /// Look after the journal.
@@ -148,7 +148,7 @@ pub struct Up {
     /// Address of this host on which internet-facing load balancers listen, beside their own.
     #[arg(long, env = "WHARF_PUBLIC_ADDRESS", value_name = "ADDRESS")]
     pub public_address: Option<IpAddr>,
-    /// Directory for load balancers' access logs; none are written unless it is given.
+    /// Directory for load balancers' access and connection logs; none are written unless it is given.
     #[arg(long, env = "WHARF_ACCESS_LOGS", value_name = "DIR")]
     pub access_logs: Option<PathBuf>,
     /// Seconds to wait until everything answers.
@@ -187,7 +187,21 @@ pub struct ServerArgs {
     #[arg(long, env = "WHARF_S3_CREDENTIALS", value_name = "FILE")]
     pub s3_credentials: Option<PathBuf>,
     #[command(flatten)]
+    pub registry: RegistryArgs,
+    #[command(flatten)]
     pub host: HostArgs,
+}
+
+/// What the image registry is to know.
+#[derive(Debug, Clone, Args)]
+pub struct RegistryArgs {
+    /// File with the registries that images may be replicated to, as ~/.aws/config: a section for each,
+    /// with aws_account_id, region, endpoint_url, aws_access_key_id and aws_secret_access_key.
+    #[arg(long, env = "WHARF_REGISTRY_PEERS", value_name = "FILE")]
+    pub registry_peers: Option<PathBuf>,
+    /// How much each repository of the registry may hold; as much as the disk does without.
+    #[arg(long, env = "WHARF_REPOSITORY_QUOTA_MIB", value_name = "MIB")]
+    pub repository_quota_mib: Option<u64>,
 }
 
 /// What wharf may change of the host, so that its names work there.
@@ -331,23 +345,63 @@ pub enum Image {
         #[arg(long)]
         name: Option<String>,
     },
-    /// List images.
-    Ls(OutputArgs),
-    /// Everything that is known of an image on this host, as JSON.
+    /// List images: of this host, or with --registry of this wharf's registry.
+    #[command(after_help = "Examples:\n  wharf image ls\n  wharf image ls --registry\n  \
+        wharf image ls --registry app --json")]
+    Ls {
+        /// The registry's images; of one repository, if one is named.
+        #[arg(long, value_name = "REPOSITORY", num_args = 0..=1, default_missing_value = "")]
+        registry: Option<String>,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Everything that is known of an image, as JSON: on this host, or with --registry in this wharf's
+    /// registry.
     Inspect {
         /// Its name.
         name: String,
+        /// Look in the registry.
+        #[arg(long)]
+        registry: bool,
     },
-    /// Remove images.
+    /// Remove images: from this host, or with --registry from this wharf's registry.
+    #[command(after_help = "Examples:\n  wharf image rm hello:latest\n  \
+        wharf image rm --registry app:1 app@sha256:…")]
     Rm {
-        /// Names.
+        /// Names; in the registry REPOSITORY:TAG or REPOSITORY@DIGEST.
         #[arg(required = true)]
         names: Vec<String>,
+        /// Remove from the registry. A tag is removed, and with its last tag the image.
+        #[arg(long)]
+        registry: bool,
+    },
+    /// Remove what nothing needs: pulled images of this host that no container uses, or with --registry
+    /// what no image of this wharf's registry refers to.
+    Gc {
+        /// Sweep the registry: expired images, uploads at rest, blobs that no image has.
+        #[arg(long)]
+        registry: bool,
+        /// Only what has rested for so long; 3600 unless given, and for the registry's uploads a day. A blob
+        /// of a push that is still under way has rested, too.
+        #[arg(long, value_name = "SECONDS")]
+        older_than: Option<u32>,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Scan an image of this wharf's registry, and list what was found.
+    Scan {
+        /// REPOSITORY:TAG or REPOSITORY@DIGEST.
+        name: String,
+        #[command(flatten)]
+        output: OutputArgs,
     },
     /// Pull an image from its registry.
     Pull {
         /// Reference.
         reference: String,
+        /// Print the image as JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Look whether the blobs of this wharf's registry are still what they should be: reads all of them,
     /// changes nothing, and may run beside the server. Fails if one is damaged.
@@ -361,6 +415,9 @@ pub enum Image {
         name: String,
         /// Where to push it and how to call it there; its own name unless given.
         target: Option<String>,
+        /// Print name and digest as JSON.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -397,6 +454,26 @@ pub struct ImageBuild {
 pub enum Lb {
     /// List load balancers: URLs, addresses, healthy targets, and where they can't listen.
     Ls(OutputArgs),
+    /// Show what goes through load balancers: requests, times, answers, connections by the second.
+    Top(LbTop),
+    /// Print a load balancer's URL, and open it where a display is.
+    Open {
+        /// Name of the load balancer.
+        name: String,
+    },
+}
+
+/// `wharf lb top`.
+#[derive(Debug, Args)]
+pub struct LbTop {
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// Seconds between two looks.
+    #[arg(long, default_value_t = 1.0)]
+    pub interval: f64,
+    /// Look once and end, as without a terminal.
+    #[arg(long)]
+    pub once: bool,
 }
 
 /// `wharf journal`.
@@ -429,7 +506,10 @@ pub struct BalancerArgs {
     /// Address of this host on which internet-facing load balancers listen, beside their own.
     #[arg(long, env = "WHARF_PUBLIC_ADDRESS", value_name = "ADDRESS")]
     pub public_address: Option<IpAddr>,
-    /// Directory for access logs; none are written unless it is given.
+    /// Account id, for the ARNs in logs.
+    #[arg(long, env = "WHARF_ACCOUNT", default_value = "123456789012", value_parser = account_id)]
+    pub account: String,
+    /// Directory for access and connection logs; none are written unless it is given.
     #[arg(long, env = "WHARF_ACCESS_LOGS", value_name = "DIR")]
     pub access_logs: Option<PathBuf>,
     #[command(flatten)]

@@ -3,13 +3,14 @@
 use crate::credentials::{self, Credentials};
 use crate::data_dir::DataDir;
 use crate::history;
+use serde_json::Value;
 use wharf_agent::api::EcsClient;
 use wharf_agent::task::Secret;
 use wharf_agent::{AgentCredentials, AgentOptions, OwnRegistry};
 use wharf_image::PullOptions;
 use wharf_runtime::Zygote;
-use wharf_wire::OperationShape;
 use wharf_wire::ecs::{operation, types};
+use wharf_wire::{OperationShape, json};
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +97,26 @@ impl Client {
     pub async fn get(&self, what: &'static str, path: &str) -> Result<Vec<u8>, Error> {
         let body = self.ecs.get(what, path).await.map_err(|error| self.failed(error))?;
         Ok(body.to_vec())
+    }
+
+    /// POSTs to a path of wharf's own; the answer's body.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn post(&self, what: &'static str, path: &str) -> Result<Vec<u8>, Error> {
+        let body = self.ecs.post(what, path).await.map_err(|error| self.failed(error))?;
+        Ok(body.to_vec())
+    }
+
+    /// Calls an operation of ECR with an input in the API's JSON; so is the output.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn ecr<O: OperationShape>(&self, input: &Value) -> Result<Value, Error> {
+        let input = json::from_slice(input.to_string().as_bytes());
+        let input = input.map_err(|error| Error::NotFound(error.to_string()))?;
+        let output = self.ecs.call_ecr::<O>(input).await.map_err(|error| self.failed(error))?;
+        Ok(serde_json::from_slice(&json::to_vec(output)).unwrap_or_default())
     }
 
     fn failed(&self, error: wharf_agent::api::Error) -> Error {

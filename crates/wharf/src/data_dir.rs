@@ -69,6 +69,8 @@ paths! {
     agent_credentials = "agent/credentials";
     /// The balancer's key, mode 0600.
     balancer_credentials = "balancer/credentials";
+    /// Where the supervisor keeps the balancer's sockets.
+    socket_keeper = "run/keeper.sock";
     /// What the balancer keeps for itself.
     balancer = "balancer";
     /// The server's own key, which seals secrets, sessions and users' access keys, mode 0600.

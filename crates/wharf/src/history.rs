@@ -96,6 +96,7 @@ pub fn other_hosts(report: &Value) -> Option<String> {
         "port" => format!("{count} whose host port is taken"),
         "networkInterfaces" => format!("{count} without a free network interface"),
         "gpus" => format!("{count} with too few GPUs"),
+        "storage" => format!("{count} with too little ephemeral storage"),
         "addresses" => format!("{count} without a free address"),
         other => format!("{count} {other}"),
     });
@@ -130,6 +131,7 @@ fn verdict(verdict: &Value) -> String {
         "cpu" => format!("{wanted} CPU units wanted, {free} free"),
         "memory" => format!("{wanted} MiB of memory wanted, {free} free"),
         "gpus" => format!("{wanted} GPUs wanted, {free} free"),
+        "storage" => format!("{wanted} GiB of ephemeral storage wanted, {free} free"),
         "port" => {
             let port = members.get("port").unwrap_or(&Value::Null);
             let number = port.get("port").map(Value::to_string).unwrap_or_default();

@@ -1,17 +1,21 @@
-//! `wharf image`: builds, loads, pulls, pushes, lists and removes images of this host's store.
+//! `wharf image`: builds, loads, pulls, pushes, lists and removes images of this host's store; what it does
+//! to this wharf's registry stands in `registry_images`.
 
 use crate::cli::{self, Format};
 use crate::client::{self, Client};
 use crate::data_dir::DataDir;
 use crate::output::{Listing, spinner};
+use crate::registry_images;
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 use wharf_image::{
-    BuildOptions, Digest, Image, ImageStore, Progress, PullOptions, RegistryClient, RegistryOptions,
+    BuildOptions, CleanupPolicy, Digest, Image, ImageStore, Progress, PullOptions, RegistryClient,
+    RegistryOptions,
 };
 
 use wharf_registry::scrub;
@@ -46,6 +50,9 @@ pub enum Error {
          have them again"
     )]
     Damaged(usize),
+    /// The registry's images.
+    #[error(transparent)]
+    Registry(#[from] registry_images::Error),
     /// Standard input can't be kept.
     #[error("can't keep standard input in a file")]
     Stdin(#[source] std::io::Error),
@@ -64,28 +71,53 @@ pub async fn run(data_dir: &DataDir, command: cli::Image) -> Result<(), Error> {
                 built(&image);
             }
         }
-        cli::Image::Ls(output) => list(&store, output.format())?,
-        cli::Image::Inspect { name } => println!("{:#}", inspect(&store, &name)?),
-        cli::Image::Rm { names } => {
+        cli::Image::Ls { registry: None, output } => list(&store, output.format())?,
+        cli::Image::Ls { registry: Some(repository), output } => {
+            registry_images::list(data_dir, &repository, output.format()).await?;
+        }
+        cli::Image::Inspect { name, registry: false } => println!("{:#}", inspect(&store, &name)?),
+        cli::Image::Inspect { name, registry: true } => {
+            println!("{:#}", registry_images::inspect(data_dir, &name).await?);
+        }
+        cli::Image::Rm { names, registry: false } => {
             for name in names {
                 store.remove(&name)?;
                 println!("{name}");
             }
         }
-        cli::Image::Pull { reference } => {
+        cli::Image::Rm { names, registry: true } => {
+            registry_images::remove(data_dir, &names).await?;
+        }
+        cli::Image::Gc { registry: false, older_than, output } => {
+            collect(&store, older_than, output.format())?;
+        }
+        cli::Image::Gc { registry: true, older_than, output } => {
+            registry_images::collect(data_dir, older_than, output.format()).await?;
+        }
+        cli::Image::Scan { name, output } => {
+            registry_images::scan(data_dir, &name, output.format()).await?;
+        }
+        cli::Image::Pull { reference, json } => {
             let client = RegistryClient::new(RegistryOptions::default());
             let progress = Arc::new(Bars::default());
             let options = own_options(data_dir, &reference).await?;
-            built(&store.pull(&client, &reference, &options, progress).await?);
+            let image = store.pull(&client, &reference, &options, progress).await?;
+            match json {
+                true => println!("{:#}", shown(&image)),
+                false => built(&image),
+            }
         }
         cli::Image::Scrub(output) => scrub(data_dir, output.format())?,
-        cli::Image::Push { name, target } => {
+        cli::Image::Push { name, target, json } => {
             let target = target.unwrap_or_else(|| name.clone());
             let client = RegistryClient::new(RegistryOptions::default());
             let progress = Arc::new(Bars::default());
             let options = own_options(data_dir, &target).await?;
             let digest = store.push(&client, &name, &target, &options, progress).await?;
-            println!("{target} {digest}");
+            match json {
+                true => println!("{:#}", json!({ "name": target, "digest": digest })),
+                false => println!("{target} {digest}"),
+            }
         }
     }
     Ok(())
@@ -95,17 +127,45 @@ pub async fn run(data_dir: &DataDir, command: cli::Image) -> Result<(), Error> {
 fn inspect(store: &ImageStore, name: &str) -> Result<serde_json::Value, Error> {
     let image = store.resolve(name)?;
     let image = image.ok_or_else(|| wharf_image::store::Error::NoSuchImage(name.to_owned()))?;
-    Ok(json!({
+    Ok(shown(&image))
+}
+
+fn shown(image: &Image) -> serde_json::Value {
+    json!({
         "name": image.name,
         "id": image.id,
         "manifest": image.manifest,
-        "repo_digest": image.repo_digest.map(|reference| reference.to_string()),
+        "repo_digest": image.repo_digest.as_ref().map(ToString::to_string),
         "source": image.source,
         "size_bytes": image.size_bytes,
         "platform": image.platform,
         "config": image.config,
         "layers": image.layers,
-    }))
+    })
+}
+
+/// Removes what no container of this host uses.
+fn collect(store: &ImageStore, older_than: Option<u32>, format: Format) -> Result<(), Error> {
+    let default = CleanupPolicy::default();
+    let minimum_age = older_than.map_or(default.minimum_age, |s| Duration::from_secs(s.into()));
+    let policy = CleanupPolicy { minimum_age, images_per_cycle: usize::MAX, ..default };
+    let bar = spinner("removing images");
+    let report = store.gc(&BTreeSet::new(), &policy, SystemTime::now());
+    bar.finish_and_clear();
+    let report = report?;
+    let json = json!({
+        "names": report.names,
+        "layers": report.layers,
+        "blobs": report.blobs,
+        "blobBytes": report.blob_bytes,
+    });
+    let rows = report.names.iter().map(|name| vec![name.clone()]).collect();
+    Listing { columns: vec!["REMOVED"], rows, json }.print(format);
+    eprintln!("{} blobs, {}", report.blobs, HumanBytes(report.blob_bytes));
+    if report.content_deferred {
+        eprintln!("wharf: an image is being pulled: content stays until the next time");
+    }
+    Ok(())
 }
 
 /// How an image of this wharf's own registry is reached; for all others docker's configuration says so.

@@ -1,4 +1,7 @@
-//! `wharf lb`: the load balancers, where they listen, and how their targets are.
+//! `wharf lb`: the load balancers, where they listen, how their targets are, and what goes through.
+
+mod open;
+mod top;
 
 use crate::cli::{Lb, OutputArgs};
 use crate::client::{Client, Error};
@@ -7,7 +10,7 @@ use crate::output::Listing;
 use serde::Deserialize;
 
 /// The server's answer, as far as the table shows it.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Answer {
     load_balancers: Vec<LoadBalancer>,
@@ -50,14 +53,20 @@ struct TargetGroup {
 pub async fn run(data_dir: &DataDir, command: Lb) -> Result<(), Error> {
     match command {
         Lb::Ls(output) => list(data_dir, &output).await,
+        Lb::Top(arguments) => top::run(data_dir, &arguments).await,
+        Lb::Open { name } => open::run(data_dir, &name).await,
     }
+}
+
+async fn fetch(client: &Client) -> Result<serde_json::Value, Error> {
+    let body = client.get("the load balancers", "/wharf/v1/load-balancers").await?;
+    Ok(serde_json::from_slice(&body).unwrap_or_default())
 }
 
 async fn list(data_dir: &DataDir, output: &OutputArgs) -> Result<(), Error> {
     let client = Client::new(data_dir, "default")?;
-    let body = client.get("the load balancers", "/wharf/v1/load-balancers").await?;
-    let json: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
-    let answer = serde_json::from_value(json.clone()).unwrap_or(Answer { load_balancers: vec![] });
+    let json = fetch(&client).await?;
+    let answer: Answer = serde_json::from_value(json.clone()).unwrap_or_default();
     let rows = answer.load_balancers.iter().map(row).collect();
     let columns = vec!["NAME", "TYPE", "URL", "ADDRESS", "HEALTHY TARGETS"];
     Listing { columns, rows, json: json["loadBalancers"].clone() }.print(output.format());

@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 use wharf_runtime::logs::{LogLine, LogReader};
+use wharf_wire::ecs::{operation, types};
 
 /// How often following looks whether the task has stopped.
 const POLL: Duration = Duration::from_millis(500);
@@ -31,8 +32,17 @@ pub async fn run(data_dir: &DataDir, args: Logs) -> Result<(), Error> {
         return Err(Error::NotFound(format!("task {} has no container {wanted}", id_of(&arn))));
     }
     let label = names.len() > 1;
+    let unkept = unkept(&client, &task).await;
     let mut readers = Vec::new();
     for name in names {
+        if unkept.contains(&name) {
+            let text = format!("container {name} has the log driver none: its output isn't kept");
+            if !label {
+                return Err(Error::NotFound(text));
+            }
+            eprintln!("{text}");
+            continue;
+        }
         let path = path(data_dir, &arn, &name);
         let reader = match args.tail {
             Some(count) => LogReader::open_tail(path, count).await,
@@ -53,6 +63,25 @@ pub async fn run(data_dir: &DataDir, args: Logs) -> Result<(), Error> {
         }
         tokio::time::sleep(POLL).await;
     }
+}
+
+/// The containers whose output goes nowhere.
+async fn unkept(client: &Client, task: &types::Task) -> Vec<String> {
+    let input = types::DescribeTaskDefinitionRequest {
+        task_definition: task.task_definition_arn.clone(),
+        ..Default::default()
+    };
+    // One that was deleted since says nothing any more.
+    let Ok(output) = client.call::<operation::DescribeTaskDefinition>(input).await else {
+        return Vec::new();
+    };
+    let containers = output.task_definition.and_then(|d| d.container_definitions);
+    let is_unkept = |container: &types::ContainerDefinition| {
+        let log = container.log_configuration.as_ref();
+        log.is_some_and(|log| log.log_driver == Some(types::LogDriver::None))
+    };
+    let containers = containers.into_iter().flatten().filter(is_unkept);
+    containers.filter_map(|container| container.name).collect()
 }
 
 /// Where the runtime keeps a container's log.

@@ -23,18 +23,19 @@ impl Listing {
         let text = match format {
             Format::Json => format!("{:#}\n", self.json),
             Format::Tsv => self.rows.iter().map(|row| row.join("\t") + "\n").collect(),
-            Format::Table => self.table(),
+            Format::Table => table(&self.columns, self.rows.clone()),
         };
         let _ = std::io::stdout().lock().write_all(text.as_bytes());
     }
+}
 
-    fn table(&self) -> String {
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-        table.set_header(&self.columns);
-        table.add_rows(&self.rows);
-        table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
-    }
+/// Rows as a table for people.
+pub fn table(columns: &[&str], rows: Vec<Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(columns);
+    table.add_rows(rows);
+    table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
 }
 
 /// Whether stderr gets colour.

@@ -1,9 +1,10 @@
-//! What the API needs from outside of the state: the operator's object store, and the authority that
-//! signs certificates.
+//! What the API needs from outside of the state: the operator's object store, other registries, and the
+//! authority that signs certificates.
 
 use crate::authority::Authority;
 use crate::cli::ServerArgs;
 use crate::data_dir::DataDir;
+use crate::remotes::{self, Remotes};
 use crate::s3;
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -21,17 +22,22 @@ pub enum Error {
     /// Its endpoint.
     #[error("can't use the object store")]
     Endpoint(#[from] wharf_agent::api::Error),
+    /// The registry's peers.
+    #[error(transparent)]
+    Peers(#[from] remotes::Error),
 }
 
 /// Gives the front what there is.
 ///
 /// # Errors
-/// If the object store's endpoint or key can't be used.
+/// If the object store's endpoint or key can't be used, or the registry's peers.
 pub fn join(app: App, data_dir: &DataDir, args: &ServerArgs) -> Result<App, Error> {
     let app = match s3::store(args.s3_endpoint.as_ref(), args.s3_credentials.as_ref())? {
         Some(store) => app.with_objects(Arc::new(Objects(Reader::new(&store, &args.region)?))),
         None => app,
     };
+    let remotes = Remotes::open(args.registry.registry_peers.as_ref())?;
+    let app = app.with_remotes(Arc::new(remotes));
     Ok(match Authority::load_or_create(data_dir, Timestamp::now()) {
         Ok(authority) => app.with_authority(Arc::new(LocalAuthority(authority))),
         Err(error) => {

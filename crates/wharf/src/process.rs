@@ -4,8 +4,17 @@ use crate::data_dir::{self, DataDir};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::OwnedFd;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
+
+/// Lets this process open as many files as it may; the limits that it had before.
+pub fn raise_open_files() -> Rlimit {
+    let before = getrlimit(Resource::Nofile);
+    // Where it can't be raised it stays as it is.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: before.maximum, ..before });
+    before
+}
 
 /// A process file below `run/`: enough to find the process and to know that it is the same one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

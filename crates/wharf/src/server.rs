@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use wharf_control::{Control, OpenCertificate, Options as ControlOptions, roles};
+use wharf_gateway::acm;
 use wharf_gateway::credentials::{Keys, task_credentials};
 use wharf_gateway::http::{Options as HttpOptions, Server};
 use wharf_gateway::iam::first_start;
@@ -128,7 +129,10 @@ pub async fn run(
             token_key: *seal.derive("registry tokens", &[]),
             osv_database: args.osv_database.clone(),
             public_name: name.public(),
-            quotas: Quotas::default(),
+            quotas: Quotas {
+                bytes: args.registry.repository_quota_mib.map(|mib| mib.saturating_mul(1 << 20)),
+                ..Quotas::default()
+            },
         },
         seal,
         store,
@@ -150,9 +154,10 @@ pub async fn run(
     // On the runtime's workers: waking this thread for each change would cost more than the work.
     let control = tokio::spawn(control.run(shutdown.clone()));
     let expiry = tokio::spawn(expire_logs(logs, shutdown.clone()));
+    let renewal = tokio::spawn(acm::keep_renewed(Arc::clone(&app), shutdown.clone()));
     let upkeep = tokio::spawn(registry::upkeep(app, shutdown.clone()));
     let server = tokio::spawn(server.run(shutdown));
-    let ended = tokio::try_join!(control, server, expiry, upkeep);
+    let ended = tokio::try_join!(control, server, expiry, renewal, upkeep);
     registry_names::withdraw(data_dir, &args.host.etc);
     ended?;
     Ok(())

@@ -7,6 +7,7 @@
 use crate::cli::{HostArgs, Up};
 use crate::data_dir::{self, DataDir, Lock};
 use crate::process::{self, ProcessFile};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -58,6 +59,11 @@ pub fn run(data_dir: &DataDir, up: &Up) -> Result<(), Error> {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
     ProcessFile::of_this_process("supervisor", Vec::new()).write(data_dir)?;
+    let limit = process::raise_open_files();
+    // A balancer that is killed leaves its listening sockets open here: nobody is refused.
+    if let Err(error) = wharf_balancer::keeper::serve(&data_dir.socket_keeper()) {
+        tracing::warn!(%error, "a balancer that is killed takes its listening sockets along");
+    }
     let mut processes = vec![
         Supervised::new("server", server_arguments(data_dir, up)),
         Supervised::new("balancer", balancer_arguments(data_dir, up)),
@@ -69,7 +75,7 @@ pub fn run(data_dir: &DataDir, up: &Up) -> Result<(), Error> {
     std::env::set_current_dir("/")?;
     while !stop.load(Ordering::Relaxed) {
         for process in &mut processes {
-            process.look(data_dir)?;
+            process.look(data_dir, &limit)?;
         }
         std::thread::sleep(TICK);
     }
@@ -96,7 +102,7 @@ impl Supervised {
     }
 
     /// Starts the process unless it runs, be it as our child or adopted.
-    fn look(&mut self, data_dir: &DataDir) -> Result<(), Error> {
+    fn look(&mut self, data_dir: &DataDir, limit: &Rlimit) -> Result<(), Error> {
         if let Some(child) = &mut self.child {
             let Some(status) = child.try_wait()? else { return Ok(()) };
             self.child = None;
@@ -116,12 +122,12 @@ impl Supervised {
             return Ok(());
         }
         if Instant::now() >= self.not_before {
-            self.start(data_dir)?;
+            self.start(data_dir, limit)?;
         }
         Ok(())
     }
 
-    fn start(&mut self, data_dir: &DataDir) -> Result<(), Error> {
+    fn start(&mut self, data_dir: &DataDir, limit: &Rlimit) -> Result<(), Error> {
         data_dir::make_private_dir(&data_dir.log())?;
         let log = std::fs::OpenOptions::new()
             .create(true)
@@ -131,6 +137,7 @@ impl Supervised {
         command.args(&self.arguments).stdin(Stdio::null());
         command.stdout(log.try_clone()?).stderr(log);
         in_own_session(&mut command);
+        with_limit(&mut command, limit);
         let child = command.spawn()?;
         tracing::info!(process = self.name, pid = child.id(), "started");
         self.child = Some(child);
@@ -145,6 +152,17 @@ pub fn in_own_session(command: &mut Command) {
     // SAFETY: setsid is async-signal-safe and touches no memory of the parent.
     unsafe {
         command.pre_exec(|| rustix::process::setsid().map(|_| ()).map_err(Into::into));
+    }
+}
+
+/// Lets the command's process have the limit of open files that this one had at first: containers have
+/// it from the agent.
+#[allow(unsafe_code)]
+fn with_limit(command: &mut Command, limit: &Rlimit) {
+    let limit = *limit;
+    // SAFETY: setrlimit is async-signal-safe and touches no memory of the parent.
+    unsafe {
+        command.pre_exec(move || setrlimit(Resource::Nofile, limit).map_err(Into::into));
     }
 }
 
@@ -169,6 +187,12 @@ fn server_arguments(data_dir: &DataDir, up: &Up) -> Vec<OsString> {
     if let Some(file) = &server.s3_credentials {
         arguments.extend(["--s3-credentials".into(), absolute(file)]);
     }
+    if let Some(file) = &server.registry.registry_peers {
+        arguments.extend(["--registry-peers".into(), absolute(file)]);
+    }
+    if let Some(quota) = server.registry.repository_quota_mib {
+        arguments.extend(["--repository-quota-mib".into(), quota.to_string().into()]);
+    }
     arguments.extend(host_arguments(&server.host));
     arguments
 }
@@ -191,6 +215,7 @@ fn balancer_arguments(data_dir: &DataDir, up: &Up) -> Vec<OsString> {
     for (name, value) in [
         ("--server", format!("http://{}", up.server.listen)),
         ("--region", up.server.region.clone()),
+        ("--account", up.server.account.clone()),
     ] {
         arguments.extend([name.into(), value.into()]);
     }

@@ -122,7 +122,8 @@ impl Model {
                 continue;
             }
             let raw = &raw["shapes"][&name];
-            let shape = Shape::parse(raw).map_err(|text| fail(format!("{name}: {text}")))?;
+            let mut shape = Shape::parse(raw).map_err(|text| fail(format!("{name}: {text}")))?;
+            shape.extend(service.name, &name);
             pending.extend(shape.targets());
             model.shapes.insert(name, shape);
         }
@@ -152,7 +153,16 @@ impl Model {
     }
 }
 
+/// Words beyond an enum's that are taken and carried out: clients send them unhindered.
+const OWN_WORDS: &[(&str, &str, &[&str])] = &[("ecs", "LogDriver", &["local", "none"])];
+
 impl Shape {
+    fn extend(&mut self, service: &str, name: &str) {
+        let Kind::Enum(values) = &mut self.kind else { return };
+        let own = OWN_WORDS.iter().filter(|(of, shape, _)| (*of, *shape) == (service, name));
+        values.extend(own.flat_map(|(_, _, words)| *words).map(|word| (*word).to_owned()));
+    }
+
     fn parse(raw: &Value) -> Result<Shape, String> {
         let kind = match raw["type"].as_str().unwrap_or_default() {
             "structure" if raw["document"].as_bool() == Some(true) => Kind::Document,

@@ -45,6 +45,7 @@ impl Acs {
             AcsMessage::NetworkPolicyMessage(message) => {
                 let runtime = &self.tasks.host().runtime;
                 runtime.change_policy(|known| super::policy::apply(known, &message));
+                self.tasks.host().names.apply(&message);
                 Vec::new()
             }
             other => {

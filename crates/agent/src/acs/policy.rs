@@ -1,9 +1,13 @@
 //! A message about networks and security groups, in the runtime's terms.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use wharf_runtime::net::policy::{Group, GroupId, Network, Peer, Policy, Rule, Traffic};
-use wharf_wire::acs::{NetworkPolicyMessage, PolicyGroup, PolicyNetwork, PolicyRule};
+use wharf_wire::acs::{
+    NetworkPolicyMessage, PolicyGroup, PolicyInterface, PolicyLoadBalancer, PolicyNetwork,
+    PolicyRule,
+};
 
 /// Lays a message over what is known. What can't be understood allows nothing.
 pub(super) fn apply(policy: &mut Policy, message: &NetworkPolicyMessage) {
@@ -21,12 +25,22 @@ pub(super) fn apply(policy: &mut Policy, message: &NetworkPolicyMessage) {
             policy.interfaces.remove(&address);
         }
     }
-    for interface in message.interfaces.iter().flatten() {
-        let address = interface.address.as_deref().and_then(|a| a.parse::<Ipv4Addr>().ok());
-        let Some(address) = address else { continue };
-        let groups = interface.groups.iter().flatten().filter_map(|id| GroupId::new(id));
-        policy.interfaces.insert(address, groups.collect());
+    policy.interfaces.extend(message.interfaces.iter().flatten().filter_map(interface));
+    if let Some(balancers) = &message.load_balancers {
+        policy.load_balancers = balancers.iter().filter_map(load_balancer).collect();
     }
+}
+
+fn interface(wire: &PolicyInterface) -> Option<(Ipv4Addr, BTreeSet<GroupId>)> {
+    Some((wire.address.as_deref()?.parse().ok()?, groups(wire.groups.as_ref())))
+}
+
+fn load_balancer(wire: &PolicyLoadBalancer) -> Option<(Ipv4Addr, BTreeSet<GroupId>)> {
+    Some((wire.address.as_deref()?.parse().ok()?, groups(wire.groups.as_ref())))
+}
+
+fn groups(ids: Option<&Vec<String>>) -> BTreeSet<GroupId> {
+    ids.into_iter().flatten().filter_map(|id| GroupId::new(id)).collect()
 }
 
 fn network(wire: &PolicyNetwork) -> Option<Network> {
@@ -62,7 +76,6 @@ fn rule(wire: &PolicyRule) -> Option<Rule> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wharf_wire::acs::PolicyInterface;
 
     #[test]
     fn messages_are_laid_over_what_is_known() {
@@ -93,6 +106,10 @@ mod tests {
                 egress: None,
             }]),
             interfaces: Some(vec![interface("10.0.0.4", &["sg-a"])]),
+            load_balancers: Some(vec![PolicyLoadBalancer {
+                address: text("10.0.0.9"),
+                ..PolicyLoadBalancer::default()
+            }]),
             ..NetworkPolicyMessage::default()
         };
         let mut policy = Policy::default();
@@ -111,5 +128,7 @@ mod tests {
         assert_eq!(policy.groups.len(), 1);
         let addresses: Vec<String> = policy.interfaces.keys().map(ToString::to_string).collect();
         assert_eq!(addresses, ["10.0.0.5"]);
+        // What isn't said of load balancers hasn't changed.
+        assert_eq!(policy.load_balancers.len(), 1);
     }
 }

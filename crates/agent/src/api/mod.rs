@@ -174,12 +174,33 @@ impl EcsClient {
     /// GETs a path with its query, signed as any operation; the whole answer's body. `operation`
     /// names the call in errors.
     pub async fn get(&self, operation: &'static str, path_and_query: &str) -> Result<Bytes, Error> {
+        self.bare(http::Method::GET, operation, path_and_query).await
+    }
+
+    /// POSTs nothing to a path with its query; otherwise as [`EcsClient::get`].
+    ///
+    /// # Errors
+    /// What the server or the connection answers.
+    pub async fn post(
+        &self,
+        operation: &'static str,
+        path_and_query: &str,
+    ) -> Result<Bytes, Error> {
+        self.bare(http::Method::POST, operation, path_and_query).await
+    }
+
+    async fn bare(
+        &self,
+        method: http::Method,
+        operation: &'static str,
+        path_and_query: &str,
+    ) -> Result<Bytes, Error> {
         let bad = || Error::Endpoint(self.endpoint.to_string());
         let mut parts = self.endpoint.clone().into_parts();
         parts.path_and_query = Some(path_and_query.parse().map_err(|_| bad())?);
         let uri = http::Uri::from_parts(parts).map_err(|_| bad())?;
-        let mut request =
-            http::Request::get(uri).body(Full::new(Bytes::new())).map_err(|_| bad())?;
+        let request = http::Request::builder().method(method).uri(uri);
+        let mut request = request.body(Full::new(Bytes::new())).map_err(|_| bad())?;
         self.signer.sign(&mut request, b"")?;
         self.exchange(operation, request).await
     }

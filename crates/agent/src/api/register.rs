@@ -1,5 +1,6 @@
 //! RegisterContainerInstance: what this host is and offers.
 
+use wharf_model::resources::STORAGE;
 use wharf_model::task_definition::EPHEMERAL_STORAGE;
 use wharf_wire::ecs::types::{
     Attribute, PlatformDevice, PlatformDeviceType, RegisterContainerInstanceRequest, Resource,
@@ -21,6 +22,8 @@ const CAPABILITIES: &[&str] = &[
     "ecs.capability.pid-ipc-namespace-sharing",
     "com.amazonaws.ecs.capability.privileged-container",
     "com.amazonaws.ecs.capability.logging-driver.json-file",
+    "com.amazonaws.ecs.capability.logging-driver.local",
+    "com.amazonaws.ecs.capability.logging-driver.none",
     "com.amazonaws.ecs.capability.logging-driver.awslogs",
     "com.amazonaws.ecs.capability.logging-driver.awsfirelens",
     "com.amazonaws.ecs.capability.logging-driver.syslog",
@@ -61,7 +64,7 @@ pub enum RegisterError {
     #[error(transparent)]
     Api(#[from] Error),
     /// The host's resources couldn't be read.
-    #[error("reading the host's memory: {0}")]
+    #[error("reading the host's memory and disk: {0}")]
     Host(std::io::Error),
     /// The answer doesn't hold an attribute as it was sent: Amazon's agent ends here, too.
     #[error("the control plane didn't take the attribute {0}")]
@@ -182,12 +185,23 @@ fn resources(options: &AgentOptions) -> std::io::Result<Vec<Resource>> {
         string_set_value: Some(ports.iter().map(u16::to_string).collect()),
         ..Default::default()
     };
-    Ok(vec![
+    let mut all = vec![
         integer("CPU", cpus as u64 * 1024),
         integer("MEMORY", memory),
         ports("PORTS", &options.reserved_ports),
         ports("PORTS_UDP", &options.reserved_ports_udp),
-    ])
+    ];
+    if wharf_runtime::can_limit_storage() {
+        all.push(integer(STORAGE, file_system_gib(&options.data_dir)?));
+    }
+    Ok(all)
+}
+
+/// What the file system of tasks' files holds, whether free or not: files of others come and go, and
+/// tasks seldom fill what they were promised.
+fn file_system_gib(path: &std::path::Path) -> std::io::Result<u64> {
+    let of = rustix::fs::statvfs(path)?;
+    Ok(of.f_blocks.saturating_mul(of.f_frsize) >> 30)
 }
 
 /// `MemTotal` of /proc/meminfo in MiB.

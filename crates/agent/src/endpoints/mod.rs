@@ -1,7 +1,8 @@
 //! What the agent serves: metadata, credentials and the way to the API to tasks, introspection to
 //! the host's root.
 //!
-//! Tasks reach it at 169.254.170.2:80 and 169.254.170.4:80, which the runtime leads to ports on the
+//! Tasks reach it at 169.254.170.2:80 and 169.254.170.4:80, and its name server at 169.254.169.253,
+//! which the runtime leads to ports on the
 //! bridge's own address; it never listens on all addresses. Introspection is a unix socket in the agent's
 //! directory. Credentials answer only to the task that they belong to: to its address, in network mode
 //! host to its processes.
@@ -32,10 +33,13 @@ use tokio_util::sync::CancellationToken;
 use wharf_runtime::net::nft::TaskEndpoints;
 
 use crate::api::EcsClient;
+use crate::dns::Resolver;
 use crate::options::AgentOptions;
 use crate::stats::Sampler;
 use crate::tasks::{Tasks, locked};
 
+/// Where the host's name servers stand.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// The most connections at once.
 const MAX_CONNECTIONS: usize = 512;
 /// The longest body that a request may have.
@@ -104,6 +108,7 @@ impl Endpoints {
         let ports = TaskEndpoints {
             metadata: tcp.local_addr().map_err(at_gateway())?.port(),
             api: api.local_addr().map_err(at_gateway())?.port(),
+            dns: Some(name_server(&tasks, stop.clone()).await.map_err(at_gateway())?),
         };
         let path = options.data_dir.join("agent/introspection.sock");
         let place = path.display().to_string();
@@ -143,6 +148,13 @@ impl Endpoints {
             instance.availability_zone = Some(zone.to_owned());
         }
     }
+}
+
+/// Starts the name server of tasks; its port.
+async fn name_server(tasks: &Tasks, stop: CancellationToken) -> std::io::Result<u16> {
+    let host = tasks.host();
+    let resolver = Resolver::new(host.names.clone(), RESOLV_CONF.into());
+    resolver.start(host.runtime.gateway(), stop).await
 }
 
 /// Takes connections until `stop`, and lets `serve` have each on a task of its own.

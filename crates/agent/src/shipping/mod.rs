@@ -96,7 +96,7 @@ fn settings(
     let log = &container.log;
     let messages = |settings: Result<messages::Settings, String>| settings.map(Settings::Messages);
     let parsed = match Driver::parse(&log.driver)? {
-        Driver::JsonFile => return None,
+        Driver::JsonFile | Driver::Local | Driver::None => return None,
         Driver::Awslogs => awslogs::Settings::parse(&log.options).map(Settings::Awslogs),
         Driver::Syslog => messages(Syslog::parse(&log.options).map(messages::Settings::Syslog)),
         Driver::Journald => messages(Tag::of(&log.options).map(messages::Settings::Journald)),
@@ -275,8 +275,9 @@ impl Shipping {
     ) {
         let task = &machine.task;
         for (container, state) in machine.containers() {
-            let is_shipped = matches!(Driver::parse(&container.log.driver),
-                Some(driver) if driver != Driver::JsonFile);
+            let is_shipped = Driver::parse(&container.log.driver).is_some_and(|driver| {
+                !matches!(driver, Driver::JsonFile | Driver::Local | Driver::None)
+            });
             let Some(id) = state.runtime_id.as_ref().filter(|_| is_shipped) else { continue };
             let log = log(&container.name);
             if cursor::Cursor::read(&log).is_done {

@@ -235,6 +235,7 @@ fn dns(wire: &acs::Task) -> Dns {
         servers: servers.iter().filter_map(|server| server.parse().ok()).collect(),
         search: list(interface.and_then(|i| i.domain_name.as_ref())),
         options: Vec::new(),
+        resolver: None,
     }
 }
 

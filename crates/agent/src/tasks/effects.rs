@@ -11,6 +11,7 @@ use wharf_image::{Image, ImageStore, NoProgress, PullError, PullOptions, Registr
 use wharf_runtime::{ContainerInfo, ContainerSpec, ContainerStatus, Runtime, SandboxId};
 
 use super::listening;
+use crate::dns::Names;
 use crate::engine::{Failure, Input};
 use crate::firelens;
 use crate::launch::{self, Surroundings};
@@ -42,6 +43,7 @@ pub(crate) struct Host {
     pub(crate) images: ImageStore,
     pub(crate) registry: RegistryClient,
     pub(crate) own_registry: OwnRegistry,
+    pub(crate) names: Names,
     pub(crate) surroundings: Arc<Surroundings>,
 }
 

@@ -2,7 +2,8 @@
 
 use super::proxy_protocol;
 use crate::live::{Group, Lease, Listener, ListenerCell};
-use crate::proxy::{Dialed, dial, relay};
+use crate::metrics::{Active, BalancerMeter};
+use crate::proxy::{Broken, Dialed, Passed, dial, relay};
 use crate::run::Worker;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -58,7 +59,7 @@ async fn flow(stream: TcpStream, client: SocketAddr, cell: Arc<ListenerCell>) {
     let _ = stream.set_nodelay(true);
     let Some(listener) = cell.load() else { return };
     let Ok(to) = stream.local_addr() else { return };
-    listener.balancer.meter.new_flows.fetch_add(1, Ordering::Relaxed);
+    let _active = Active::flow(&listener.balancer.meter);
     match &listener.tls {
         None => through(stream, client, to, &listener).await,
         Some(Ok(tls)) => {
@@ -82,7 +83,7 @@ async fn through(
     let cell = choice.and_then(|choice| choice.pick(fastrand::u64(..)));
     let Some(group) = cell.and_then(|cell| cell.load()) else { return };
     let Some((lease, mut target)) = connect(&group, client).await else {
-        listener.balancer.meter.rejected.fetch_add(1, Ordering::Relaxed);
+        listener.balancer.meter.rejected_flows.fetch_add(1, Ordering::Relaxed);
         return;
     };
     if group.settings.proxy_protocol {
@@ -94,15 +95,33 @@ async fn through(
     let gone = lease.target().gone.clone();
     let ill = lease.target().ill();
     let (cut, cut_ill) = (group.settings.cut_when_gone, group.settings.cut_when_ill);
-    tokio::select! {
-        relayed = relay(stream, target, listener.flow_idle) => {
-            if let Ok((up, down)) = relayed {
-                let bytes = &listener.balancer.meter.processed_bytes;
-                bytes.fetch_add(up + down, Ordering::Relaxed);
-            }
-        }
-        () = gone.cancelled(), if cut => {}
-        () = ill.cancelled(), if cut_ill => {}
+    let passed = Passed::default();
+    // Bytes count and the flow is over however it ends, also if it is cut off from outside.
+    let _counted = Counted { meter: &listener.balancer.meter, passed: &passed };
+    let ended = tokio::select! {
+        relayed = relay(stream, target, listener.flow_idle, &passed) => relayed,
+        () = gone.cancelled(), if cut => Err(Broken::Silence),
+        () = ill.cancelled(), if cut_ill => Err(Broken::Silence),
+    };
+    let meter = &listener.balancer.meter;
+    let resets = match ended {
+        Ok(()) => return,
+        Err(Broken::Client) => &meter.client_resets,
+        Err(Broken::Target) => &meter.target_resets,
+        Err(Broken::Silence) => &meter.own_resets,
+    };
+    resets.fetch_add(1, Ordering::Relaxed);
+}
+
+struct Counted<'a> {
+    meter: &'a BalancerMeter,
+    passed: &'a Passed,
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        let bytes = self.passed.up() + self.passed.down();
+        self.meter.processed_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 
@@ -113,7 +132,7 @@ async fn connect(group: &Group, client: SocketAddr) -> Option<(Lease, Dialed)> {
         let salt = u16::try_from(attempt).unwrap_or(0).wrapping_mul(7919);
         let lease =
             group.pick_flow(client.ip().to_canonical(), client.port().wrapping_add(salt))?;
-        match dial(lease.target().address, tls, false).await {
+        match dial(lease.target().address, lease.target().source(), tls, false).await {
             Ok(dialed) => return Some((lease, dialed)),
             Err(error) => {
                 let target = lease.target().address;

@@ -1,6 +1,7 @@
 //! UDP flows: a socket to a target for each client, for as long as something is said.
 
 use crate::live::{Lease, ListenerCell, uptime_ms};
+use crate::metrics::{Active, BalancerMeter};
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -23,6 +24,8 @@ struct Flow {
     lease: Arc<Lease>,
     last_ms: Arc<AtomicU64>,
     stop: CancellationToken,
+    meter: Arc<BalancerMeter>,
+    _active: Active,
 }
 
 impl Drop for Flow {
@@ -69,6 +72,7 @@ pub(crate) async fn datagrams(
                 }
                 if let Some(flow) = flows.get(&client) {
                     flow.last_ms.store(uptime_ms(), Ordering::Relaxed);
+                    count(&flow.meter, length);
                     // What can't be sent is lost, as datagrams are.
                     let _ = flow.socket.try_send(&buffer[..length]);
                 }
@@ -77,26 +81,32 @@ pub(crate) async fn datagrams(
     }
 }
 
+fn count(meter: &BalancerMeter, bytes: usize) {
+    meter.processed_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+}
+
 async fn open(cell: &ListenerCell, client: SocketAddr, answers: &Arc<UdpSocket>) -> Option<Flow> {
     let listener = cell.load()?;
     let group = listener.rules.default_choice()?.pick(fastrand::u64(..))?.load()?;
     let lease = Arc::new(group.pick_flow(client.ip().to_canonical(), client.port())?);
     let target = lease.target().address;
-    let any: SocketAddr = if target.is_ipv4() {
-        (Ipv4Addr::UNSPECIFIED, 0).into()
-    } else {
-        (Ipv6Addr::UNSPECIFIED, 0).into()
+    let source: SocketAddr = match lease.target().source() {
+        Some(source) => (source, 0).into(),
+        None if target.is_ipv4() => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        None => (Ipv6Addr::UNSPECIFIED, 0).into(),
     };
-    let socket = Arc::new(UdpSocket::bind(any).await.ok()?);
+    let socket = Arc::new(UdpSocket::bind(source).await.ok()?);
     socket.connect(target).await.ok()?;
     socket.writable().await.ok()?;
-    listener.balancer.meter.new_flows.fetch_add(1, Ordering::Relaxed);
     let flow = Flow {
         socket: Arc::clone(&socket),
         lease: Arc::clone(&lease),
         last_ms: Arc::new(AtomicU64::new(uptime_ms())),
         stop: CancellationToken::new(),
+        meter: Arc::clone(&listener.balancer.meter),
+        _active: Active::flow(&listener.balancer.meter),
     };
+    let meter = Arc::clone(&flow.meter);
     let (stop, last_ms, answers) =
         (flow.stop.clone(), Arc::clone(&flow.last_ms), Arc::clone(answers));
     tokio::spawn(async move {
@@ -109,6 +119,7 @@ async fn open(cell: &ListenerCell, client: SocketAddr, answers: &Arc<UdpSocket>)
             match received {
                 Ok(length) => {
                     last_ms.store(uptime_ms(), Ordering::Relaxed);
+                    count(&meter, length);
                     let _ = answers.send_to(&buffer[..length], client).await;
                 }
                 // Nobody is there: the next datagram looks for another target.

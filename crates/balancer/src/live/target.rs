@@ -1,8 +1,8 @@
 //! A target, and what is under way to it.
 
 use crate::targets::Load;
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -15,6 +15,8 @@ pub(crate) struct TargetState {
     pub(crate) key: TargetKey,
     pub(crate) address: SocketAddr,
     pub(crate) zone: Option<String>,
+    /// The address that connections to it come from, in bits; 0 if the host chooses.
+    source: AtomicU32,
     /// What cookies call it.
     pub(crate) mark: [u8; 16],
     /// It is no longer registered, and its time to drain is over.
@@ -34,6 +36,7 @@ impl TargetState {
             key: target.key.clone(),
             address: SocketAddr::new(target.address, target.key.port),
             zone: target.zone.clone(),
+            source: AtomicU32::new(0),
             mark,
             gone: CancellationToken::new(),
             draining: AtomicBool::new(target.deregistered_at.is_some()),
@@ -41,6 +44,17 @@ impl TargetState {
             outstanding: AtomicUsize::new(0),
             healthy_since_ms: AtomicU64::new(0),
         })
+    }
+
+    /// The address that connections to it come from; none if the host chooses.
+    pub(crate) fn source(&self) -> Option<Ipv4Addr> {
+        let bits = self.source.load(Ordering::Relaxed);
+        (bits != 0).then(|| Ipv4Addr::from_bits(bits))
+    }
+
+    /// Connections to it come from this address from now on.
+    pub(crate) fn set_source(&self, source: Option<Ipv4Addr>) {
+        self.source.store(source.map_or(0, Ipv4Addr::to_bits), Ordering::Relaxed);
     }
 
     /// It gets nothing new, or does again.

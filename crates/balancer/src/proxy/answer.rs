@@ -74,8 +74,7 @@ impl Drop for FromTarget {
             self.finish();
         }
         if let Some(transfer) = &self.transfer {
-            let bytes = transfer.bytes();
-            self.exchange.log(|entry| entry.received_bytes = bytes);
+            self.exchange.received_bytes = transfer.bytes();
         }
     }
 }

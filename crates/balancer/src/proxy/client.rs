@@ -1,15 +1,18 @@
 //! A client's connection, as everything on it sees it.
 
+use crate::connection_log;
 use crate::forwarded::ForwardedFor;
 use crate::head::Class;
-use crate::live::{Endpoint, ListenerCell, uptime_ms};
+use crate::live::{Endpoint, Listener, ListenerCell, uptime_ms};
+use crate::metrics::Active;
 use crate::run::Worker;
 use crate::tls::TlsFacts;
 use futures_util::task::AtomicWaker;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// Requests that a client may take back within a second, before it is taken for an attacker.
@@ -34,6 +37,10 @@ pub(super) struct Client {
     /// As targets are told of it.
     pub(super) forwarded_for: ForwardedFor,
     pub(super) http2: bool,
+    /// What the logs call it.
+    pub(super) trace: u128,
+    /// Counted at the load balancer that it is for, once that is known.
+    counted: OnceLock<Active>,
     /// It is to be closed, whatever is under way.
     pub(super) abuse: CancellationToken,
     pub(super) state: Arc<State>,
@@ -116,10 +123,36 @@ impl Client {
             tls: tls.map(Arc::new),
             forwarded_for: ForwardedFor::new(address),
             http2,
+            trace: fastrand::u128(..),
+            counted: OnceLock::new(),
             abuse: CancellationToken::new(),
             state,
             resets: Mutex::new((0, 0)),
         })
+    }
+
+    /// It is for a listener: counted and logged, the first time.
+    pub(super) fn is_at(&self, listener: &Listener) {
+        if self.counted.get().is_some() {
+            return;
+        }
+        let mut first = false;
+        self.counted.get_or_init(|| {
+            first = true;
+            Active::connection(&listener.balancer.meter)
+        });
+        if let (true, None, Some(log)) = (first, &self.tls, &self.worker.access_log) {
+            let entry = connection_log::Entry::new(listener, self.address, self.trace);
+            log.connection(&entry);
+        }
+    }
+
+    /// Logs that its TLS stands.
+    pub(super) fn log_handshake(&self, listener: &Listener, took: Duration) {
+        if let (Some(tls), Some(log)) = (&self.tls, &self.worker.access_log) {
+            let entry = connection_log::Entry::new(listener, self.address, self.trace);
+            log.connection(&entry.secured(tls, took));
+        }
     }
 
     /// A request was taken back before it was answered.

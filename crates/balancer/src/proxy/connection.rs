@@ -3,6 +3,8 @@
 use super::client::Client;
 use super::guard::Guarded;
 use super::service::serve;
+use crate::access_log::Sheet;
+use crate::connection_log;
 use crate::head::{MAX_HEAD, MAX_HEADERS};
 use crate::live::{Endpoint, Listener, ListenerCell, uptime_ms};
 use crate::run::Worker;
@@ -15,7 +17,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::LazyConfigAcceptor;
@@ -78,22 +80,28 @@ async fn connection(
         Endpoint::Own(cell) => cell.load(),
         Endpoint::Shared(_) => None,
     };
-    if let Some(listener) = &own {
-        listener.balancer.meter.new_connections.fetch_add(1, Ordering::Relaxed);
-    }
     let tls = match (&endpoint, &own) {
         (Endpoint::Own(_), own) => own.as_ref().is_some_and(|listener| listener.is_tls()),
         (Endpoint::Shared(front), _) => front.load().any_tls() && begins_tls(&stream).await,
     };
     if !tls {
         let client = Client::new(worker, endpoint, None, address, None, false);
+        if let Some(listener) = &own {
+            client.is_at(listener);
+        }
         return http1(stream, client, own.as_deref(), &gone).await;
     }
-    let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake(stream, &endpoint)).await;
-    let Ok(Some((stream, facts, cell))) = handshake else { return };
+    let log = worker.access_log.clone();
+    let handshake = handshake(stream, &endpoint, address, log.as_ref());
+    let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await;
+    let Ok(Some((stream, facts, cell, took))) = handshake else { return };
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let listener = cell.load();
     let client = Client::new(worker, endpoint, Some(cell), address, Some(facts), http2);
+    if let Some(listener) = &listener {
+        client.is_at(listener);
+        client.log_handshake(listener, took);
+    }
     if http2 {
         serve_http2(stream, client, listener.as_deref(), &gone).await;
     } else {
@@ -112,7 +120,10 @@ type Secured = tokio_rustls::server::TlsStream<TcpStream>;
 async fn handshake(
     stream: TcpStream,
     endpoint: &Endpoint,
-) -> Option<(Secured, TlsFacts, Arc<ListenerCell>)> {
+    client: SocketAddr,
+    log: Option<&Sheet>,
+) -> Option<(Secured, TlsFacts, Arc<ListenerCell>, Duration)> {
+    let began = Instant::now();
     let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await.ok()?;
     let cell = match endpoint {
         Endpoint::Own(cell) => Arc::clone(cell),
@@ -125,12 +136,16 @@ async fn handshake(
     let tls = listener.tls.as_ref()?.as_ref().ok()?;
     match hello.into_stream(Arc::clone(&tls.config)).await {
         Ok(stream) => {
-            let facts = TlsFacts::new(stream.get_ref().1, tls.passthrough);
-            Some((stream, facts, cell))
+            let facts = TlsFacts::new(stream.get_ref().1, tls);
+            Some((stream, facts, cell, began.elapsed()))
         }
         Err(error) => {
             tracing::debug!(%error, "a TLS handshake failed");
             listener.balancer.meter.tls_errors.fetch_add(1, Ordering::Relaxed);
+            if let Some(log) = log {
+                let entry = connection_log::Entry::new(&listener, client, fastrand::u128(..));
+                log.connection(&entry.failed(&error));
+            }
             None
         }
     }

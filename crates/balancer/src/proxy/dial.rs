@@ -4,12 +4,12 @@ use super::pieces;
 use crate::tls;
 use rustls_pki_types::ServerName;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -24,19 +24,29 @@ pub(crate) enum Dialed {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// Connects to a target.
-pub(crate) async fn dial(address: SocketAddr, tls: bool, http2: bool) -> io::Result<Dialed> {
+/// Connects to a target from `source`, or from what the host chooses.
+pub(crate) async fn dial(
+    address: SocketAddr,
+    source: Option<Ipv4Addr>,
+    tls: bool,
+    http2: bool,
+) -> io::Result<Dialed> {
     if !permitted(address.ip()) {
         let text = format!("{address} is no address that a target can have");
         return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, text));
     }
-    tokio::time::timeout(CONNECT_TIMEOUT, connect(address, tls, http2))
+    tokio::time::timeout(CONNECT_TIMEOUT, connect(address, source, tls, http2))
         .await
         .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
-async fn connect(address: SocketAddr, tls: bool, http2: bool) -> io::Result<Dialed> {
-    let stream = TcpStream::connect(address).await?;
+async fn connect(
+    address: SocketAddr,
+    source: Option<Ipv4Addr>,
+    tls: bool,
+    http2: bool,
+) -> io::Result<Dialed> {
+    let stream = open(address, source).await?;
     stream.set_nodelay(true)?;
     if !tls {
         return Ok(Dialed::Plain(stream));
@@ -45,6 +55,14 @@ async fn connect(address: SocketAddr, tls: bool, http2: bool) -> io::Result<Dial
     let name = ServerName::IpAddress(address.ip().into());
     // Large, and rare: boxed, so that the state of every request is small.
     Ok(Dialed::Tls(Box::new(Box::pin(connector.connect(name, stream)).await?)))
+}
+
+/// A connection over TCP.
+pub(crate) async fn open(address: SocketAddr, source: Option<Ipv4Addr>) -> io::Result<TcpStream> {
+    let Some(source) = source else { return TcpStream::connect(address).await };
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((source, 0).into())?;
+    socket.connect(address).await
 }
 
 /// Link-local addresses are those of metadata services, and nobody's service.

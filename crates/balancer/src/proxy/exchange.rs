@@ -21,6 +21,7 @@ pub(super) struct Exchange {
     /// What was answered; 0 before that.
     pub(super) status: u16,
     pub(super) sent_bytes: u64,
+    pub(super) received_bytes: u64,
     entry: Option<Box<Entry>>,
 }
 
@@ -33,6 +34,7 @@ impl Exchange {
             started: Instant::now(),
             status: 0,
             sent_bytes: 0,
+            received_bytes: 0,
             entry: None,
         }
     }
@@ -45,6 +47,7 @@ impl Exchange {
         host: &str,
         note: Option<Note>,
     ) {
+        self.client.is_at(&listener);
         let meter = &listener.balancer.meter;
         meter.requests.fetch_add(1, Ordering::Relaxed);
         if note.is_some_and(|note| note.reason.is_some()) {
@@ -86,11 +89,13 @@ impl Drop for Exchange {
             }
         }
         if let Some(listener) = &self.listener {
-            listener.balancer.meter.processed_bytes.fetch_add(self.sent_bytes, Ordering::Relaxed);
+            let bytes = self.sent_bytes + self.received_bytes;
+            listener.balancer.meter.processed_bytes.fetch_add(bytes, Ordering::Relaxed);
         }
         if let (Some(mut entry), Some(log)) = (self.entry.take(), &self.client.worker.access_log) {
             entry.status = self.status;
             entry.sent_bytes = self.sent_bytes;
+            entry.received_bytes = self.received_bytes;
             entry.ended = entry.started + self.started.elapsed();
             log.record(&entry);
         }
@@ -127,6 +132,7 @@ fn entry(
         },
         user_agent: request.headers().get(header::USER_AGENT).cloned(),
         tls: client.tls.clone(),
+        connection: client.trace,
         started: since_epoch(),
         action: "-",
         classification: note.and_then(|note| Some((note.class.as_str(), note.reason?))),

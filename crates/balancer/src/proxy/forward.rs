@@ -4,7 +4,7 @@ use super::answer::{Answer, FromTarget};
 use super::exchange::Exchange;
 use super::service::own;
 use super::transfer::{RequestBody, Transfer};
-use super::tunnel::relay;
+use super::tunnel::{Passed, relay};
 use crate::forwarded;
 use crate::live::{Group, GroupCell, Lease, Listener, TargetState, unix_seconds, uptime_ms};
 use crate::pages;
@@ -151,9 +151,6 @@ async fn answer(
     };
     let status = response.status();
     group.meter.count(status.as_u16(), took);
-    if let Some(listener) = &exchange.listener {
-        listener.balancer.meter.count_latency(took);
-    }
     exchange.log(|entry| {
         entry.target_status = Some(status.as_u16());
         entry.target_time = Some(took);
@@ -224,10 +221,12 @@ async fn tunnel(
     };
     let gone = lease.target().gone.clone();
     let ending = exchange.client.worker.shared.ending.clone();
-    let relayed = relay(TokioIo::new(client), TokioIo::new(upstream), idle);
+    let passed = Passed::default();
+    let relayed = relay(TokioIo::new(client), TokioIo::new(upstream), idle, &passed);
     tokio::select! {
-        bytes = relayed => exchange.sent_bytes = bytes.map_or(0, |(_, sent)| sent),
+        _ = relayed => {}
         () = gone.cancelled() => {}
         () = ending.cancelled() => {}
     }
+    (exchange.received_bytes, exchange.sent_bytes) = (passed.up(), passed.down());
 }

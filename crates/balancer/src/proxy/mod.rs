@@ -14,6 +14,6 @@ mod transfer;
 mod tunnel;
 
 pub(crate) use connection::accept;
-pub(crate) use dial::{Dialed, dial};
+pub(crate) use dial::{Dialed, dial, open};
 pub(crate) use pool::Pool;
-pub(crate) use tunnel::relay;
+pub(crate) use tunnel::{Broken, Passed, relay};

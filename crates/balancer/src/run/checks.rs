@@ -87,7 +87,7 @@ async fn check(
     loop {
         let outcome = {
             let Ok(_permit) = checker.at_once.acquire().await else { return };
-            probe(&checking.plan, target.address).await
+            probe(&checking.plan, &target).await
         };
         let verdict = machine.take(&outcome, &checking.thresholds);
         if verdict.health != told {

@@ -19,8 +19,8 @@ use wharf_model::load_balancing::{
 pub(super) struct GroupEntry {
     pub(super) cell: Arc<GroupCell>,
     pub(super) known: Option<KnownGroup>,
-    /// Listeners that forward to it.
-    pub(super) users: usize,
+    /// Paths of the listeners that forward to it.
+    pub(super) users: BTreeSet<String>,
 }
 
 /// A target group that has a record.
@@ -212,7 +212,7 @@ impl Control {
         self.groups.entry(path.to_owned()).or_insert_with(|| GroupEntry {
             cell: GroupCell::new(stamp.mark(path)),
             known: None,
-            users: 0,
+            users: BTreeSet::new(),
         })
     }
 
@@ -320,11 +320,15 @@ impl Control {
         let cell = Arc::clone(&entry.cell);
         for gone in before.difference(&groups) {
             let entry = self.group_entry(gone);
-            entry.users = entry.users.saturating_sub(1);
+            entry.users.remove(path);
             dirty.insert(gone.clone());
         }
         for new in groups.difference(&before) {
-            self.group_entry(new).users += 1;
+            let entry = self.group_entry(new);
+            entry.users.insert(path.to_owned());
+            if let (Some(known), Some((balancer, _))) = (&entry.known, path.rsplit_once('/')) {
+                known.meter.is_behind(balancer);
+            }
             dirty.insert(new.clone());
         }
         if compiled.is_none() {
@@ -367,9 +371,14 @@ impl Control {
             entry.cell.store(None);
             return;
         };
-        let in_use = entry.users > 0;
+        let in_use = !entry.users.is_empty();
+        // A group serves one load balancer.
+        let user = entry.users.first().and_then(|listener| listener.rsplit_once('/'));
+        let balancer = user.and_then(|(path, _)| self.configuration.load_balancers.get(path));
         let (mut healthy, mut unhealthy) = (0, 0);
         for (key, target) in targets_of(&mut self.targets, &known.id) {
+            let address = target.state.address.ip();
+            target.state.set_source(balancer.and_then(|b| b.source_for(address)));
             let draining = target.state.is_draining();
             let checking = known.checking.as_ref().filter(|_| in_use && !draining);
             match (checking, &target.check) {
@@ -419,7 +428,7 @@ impl Control {
 
     /// Groups that are nowhere any more.
     fn forget(&mut self) {
-        self.groups.retain(|_, entry| entry.known.is_some() || entry.users > 0);
+        self.groups.retain(|_, entry| entry.known.is_some() || !entry.users.is_empty());
     }
 }
 

@@ -3,12 +3,13 @@
 use super::checks::{Change, Checker};
 use super::compile::{GroupEntry, ListenerEntry, TargetEntry, Touched, behind};
 use super::handover;
+use super::keeper::Keeper;
 use super::persist::Directory;
 use super::sockets::{Answerer, Place, Sockets};
 use super::worker::{Running, Shared};
 use super::{Error, Options};
 use crate::access_log::AccessLog;
-use crate::live::{Balancer, Endpoint, Front, FrontCell, ListenerCell, unix_seconds};
+use crate::live::{Balancer, Endpoint, Front, FrontCell, ListenerCell};
 use crate::targets::Stamp;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -19,7 +20,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wharf_model::load_balancing::{
-    Configuration, Listener, ListenerStatus, LoadBalancer, Protocol, Report, TargetKey, Update,
+    Configuration, Listener, ListenerStatus, LoadBalancer, Meter, MeterKey, Protocol, Report,
+    TargetKey, Update,
 };
 
 /// After a change, until it is written down: many come together.
@@ -28,6 +30,12 @@ const PERSIST_DELAY: Duration = Duration::from_millis(500);
 const DRAIN_POLL: Duration = Duration::from_millis(50);
 /// Between two tries to get a port that was taken.
 const BIND_RETRY: Duration = Duration::from_secs(2);
+/// Without a word of the server, sockets of before are kept for so long.
+const INHERITANCE: Duration = Duration::from_secs(10);
+/// It looks around at least so often.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+/// Between two reports of what was counted.
+const COUNT_INTERVAL: Duration = Duration::from_secs(1);
 /// What is under way at the end may take so long.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 /// With a successor there is no hurry: connections end when they do.
@@ -54,7 +62,12 @@ pub(super) struct Control {
     changes: mpsc::UnboundedReceiver<Change>,
     persist_at: Option<Instant>,
     retry_at: Option<Instant>,
-    minute: u64,
+    keep_at: Option<Instant>,
+    /// When sockets are closed that were inherited and are asked for by nobody.
+    disinherit_at: Option<Instant>,
+    /// What was counted, as it was told last.
+    counted: BTreeMap<MeterKey, Meter>,
+    count_at: Instant,
 }
 
 impl Control {
@@ -63,7 +76,7 @@ impl Control {
         let secret = directory.secret()?;
         let access_log = match &options.access_logs {
             Some(path) => Some(
-                AccessLog::open(path.clone())
+                AccessLog::open(path.clone(), options.arns.as_ref())
                     .map_err(|source| Error::Directory { path: path.clone(), source })?,
             ),
             None => None,
@@ -104,20 +117,34 @@ impl Control {
             changes,
             persist_at: None,
             retry_at: None,
-            minute: unix_seconds() / 60,
+            keep_at: None,
+            disinherit_at: None,
+            counted: BTreeMap::new(),
+            count_at: Instant::now() + COUNT_INTERVAL,
         };
         let complete = Update { complete: true, ..Update::default() };
         let path = control.options.directory.clone();
-        let asked = tokio::task::spawn_blocking(move || handover::ask(&path)).await;
+        let mut keeper = Keeper::new(control.options.keeper.clone());
+        let asked = tokio::task::spawn_blocking(move || {
+            let predecessor = handover::ask(&path);
+            let kept = keeper.ask();
+            (predecessor, keeper, kept)
+        })
+        .await;
         // What the predecessor was told last is on disk once it has answered.
         let before = std::mem::take(&mut control.configuration);
         control.configuration = control.directory.configuration();
-        let predecessor = asked.ok().flatten().map(|(inherited, stream)| {
-            control.sockets.inherit(inherited);
-            stream
-        });
+        let mut predecessor = None;
+        if let Ok((handed_over, keeper, kept)) = asked {
+            predecessor = handed_over.map(|(inherited, stream)| {
+                control.sockets.inherit(inherited);
+                stream
+            });
+            control.sockets.keep_with(keeper, kept);
+        }
         control.carry_out(&Touched::new(&complete, &before, &control.configuration));
-        control.sockets.disinherit();
+        // What was asked for just before a kill isn't on disk: the server tells of it.
+        control.disinherit_at = Some(Instant::now() + INHERITANCE);
         if let Some(predecessor) = predecessor {
             handover::accept(&predecessor);
         }
@@ -229,6 +256,7 @@ impl Control {
         self.pending.revision = self.configuration.revision;
         if update.complete {
             self.pending = self.everything();
+            self.disinherit_at = Some(Instant::now());
         }
         self.persist_at.get_or_insert_with(|| Instant::now() + PERSIST_DELAY);
     }
@@ -241,6 +269,7 @@ impl Control {
             health: targets.clone().map(|(key, t)| (key.clone(), t.health.clone())).collect(),
             drained: targets.filter(|(_, t)| t.drained).map(|(key, _)| key.clone()).collect(),
             listeners: self.statuses.values().cloned().collect(),
+            meters: self.options.metrics.read().into_iter().collect(),
         }
     }
 
@@ -251,6 +280,7 @@ impl Control {
             || !pending.health.is_empty()
             || !pending.drained.is_empty()
             || !pending.listeners.is_empty()
+            || !pending.meters.is_empty()
     }
 
     fn report(&mut self) -> Report {
@@ -260,6 +290,8 @@ impl Control {
         let mut last: BTreeMap<TargetKey, _> = BTreeMap::new();
         last.extend(std::mem::take(&mut report.health));
         report.health = last.into_iter().collect();
+        let counted: BTreeMap<_, _> = std::mem::take(&mut report.meters).into_iter().collect();
+        report.meters = counted.into_iter().collect();
         report
     }
 
@@ -283,10 +315,12 @@ impl Control {
 
     fn next_wake(&self) -> Instant {
         let now = Instant::now();
-        let minute = Duration::from_secs(60 - unix_seconds() % 60);
         let drain = (!self.draining.is_empty()).then(|| now + DRAIN_POLL);
-        let others = [self.persist_at, self.retry_at, drain];
-        others.into_iter().flatten().fold(now + minute, Instant::min)
+        // Who has nothing to count sleeps on.
+        let count = (!self.balancers.is_empty()).then_some(self.count_at);
+        let others =
+            [self.persist_at, self.retry_at, self.keep_at, self.disinherit_at, drain, count];
+        others.into_iter().flatten().fold(now + LONGEST_SLEEP, Instant::min)
     }
 
     async fn tick(&mut self) {
@@ -308,11 +342,29 @@ impl Control {
         if self.retry_at.is_some_and(|at| at <= now) {
             self.settle_sockets(None);
         }
-        let minute = unix_seconds() / 60;
-        if minute != self.minute {
-            self.minute = minute;
-            self.options.metrics.roll(minute * 60);
+        if self.disinherit_at.is_some_and(|at| at <= now) {
+            self.disinherit_at = None;
+            self.sockets.disinherit();
         }
+        if self.keep_at.is_some_and(|at| at <= now) {
+            self.sockets.keep_all();
+            self.keep_at = None;
+        }
+        if self.disinherit_at.is_none() && self.sockets.is_unkept() {
+            self.keep_at.get_or_insert(now + BIND_RETRY);
+        }
+        if self.count_at <= now {
+            self.count_at = now + COUNT_INTERVAL;
+            self.tell_counts();
+        }
+    }
+
+    /// Tells what was counted, of those where that changed.
+    fn tell_counts(&mut self) {
+        let now = self.options.metrics.read();
+        let changed = now.iter().filter(|(key, meter)| self.counted.get(key) != Some(*meter));
+        self.pending.meters.extend(changed.map(|(key, meter)| (key.clone(), meter.clone())));
+        self.counted = now;
     }
 
     async fn persist(&mut self) {

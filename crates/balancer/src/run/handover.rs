@@ -20,9 +20,9 @@ use std::time::Duration;
 /// Bytes of a message.
 const MESSAGE: usize = 64;
 /// The last message.
-const END: &str = "end";
+pub(super) const END: &str = "end";
 /// Either side waits so long for the other.
-const TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
 /// The socket's name.
 const NAME: &str = "handover.sock";
 
@@ -57,42 +57,65 @@ pub(super) fn listen(directory: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-fn receive(stream: &UnixStream) -> io::Result<Inherited> {
+/// Sockets, until the message that ends them.
+pub(super) fn receive(stream: &UnixStream) -> io::Result<Inherited> {
     stream.set_read_timeout(Some(TIMEOUT))?;
     let mut inherited = Inherited::new();
     loop {
-        let mut message = [0; MESSAGE];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let received = recvmsg(
-            stream,
-            &mut [IoSliceMut::new(&mut message)],
-            &mut control,
-            RecvFlags::CMSG_CLOEXEC | RecvFlags::WAITALL,
-        )?;
-        if received.bytes != MESSAGE {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        let text = String::from_utf8_lossy(&message);
-        let text = text.trim_end_matches('\0');
+        let Message { text, descriptor } = receive_one(stream)?;
         if text == END {
             return Ok(inherited);
         }
-        let descriptors = control.drain().filter_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
-            _ => None,
-        });
-        let descriptor = descriptors.flatten().next();
-        match (parse(text), descriptor) {
+        match (Place::parse(&text), descriptor) {
             (Some(place), Some(descriptor)) => drop(inherited.insert(place, descriptor)),
             _ => return Err(io::ErrorKind::InvalidData.into()),
         }
     }
 }
 
-fn parse(text: &str) -> Option<Place> {
-    let (kind, address) = text.split_once(' ')?;
-    Some(Place { address: address.parse().ok()?, udp: kind == "udp" })
+/// A message, with the descriptor that came with it.
+pub(super) struct Message {
+    pub(super) text: String,
+    pub(super) descriptor: Option<OwnedFd>,
+}
+
+pub(super) fn receive_one(stream: &UnixStream) -> io::Result<Message> {
+    let mut message = [0; MESSAGE];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let received = recvmsg(
+        stream,
+        &mut [IoSliceMut::new(&mut message)],
+        &mut control,
+        RecvFlags::CMSG_CLOEXEC | RecvFlags::WAITALL,
+    )?;
+    if received.bytes != MESSAGE {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let descriptors = control.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
+        _ => None,
+    });
+    let descriptor = descriptors.flatten().next();
+    let text = String::from_utf8_lossy(&message);
+    Ok(Message { text: text.trim_end_matches('\0').to_owned(), descriptor })
+}
+
+/// A place, as messages write it.
+pub(super) fn name_of(place: Place) -> String {
+    format!("{} {}", if place.udp { "udp" } else { "tcp" }, place.address)
+}
+
+impl Place {
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (kind, address) = text.split_once(' ')?;
+        let udp = match kind {
+            "udp" => true,
+            "tcp" => false,
+            _ => return None,
+        };
+        Some(Self { address: address.parse().ok()?, udp })
+    }
 }
 
 /// Hands sockets to a successor; whether it has taken them.
@@ -101,8 +124,7 @@ pub(super) fn give(stream: &UnixStream, sockets: &Inherited) -> io::Result<bool>
     stream.set_write_timeout(Some(TIMEOUT))?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     for (place, descriptor) in sockets {
-        let kind = if place.udp { "udp" } else { "tcp" };
-        send(stream, &format!("{kind} {}", place.address), Some(descriptor.as_fd()))?;
+        send(stream, &name_of(*place), Some(descriptor.as_fd()))?;
     }
     send(stream, END, None)?;
     let mut taken = [0];
@@ -110,7 +132,11 @@ pub(super) fn give(stream: &UnixStream, sockets: &Inherited) -> io::Result<bool>
     Ok(reader.read(&mut taken)? == 1)
 }
 
-fn send(stream: &UnixStream, text: &str, descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
+pub(super) fn send(
+    stream: &UnixStream,
+    text: &str,
+    descriptor: Option<BorrowedFd<'_>>,
+) -> io::Result<()> {
     let mut message = [0; MESSAGE];
     message[..text.len()].copy_from_slice(text.as_bytes());
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];

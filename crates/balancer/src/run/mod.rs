@@ -5,6 +5,7 @@ mod checks;
 mod compile;
 mod control;
 mod handover;
+pub mod keeper;
 mod persist;
 mod probe;
 mod sockets;
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use wharf_model::ArnScope;
 use wharf_model::load_balancing::{Report, Update};
 
 /// How a balancer is run.
@@ -36,6 +38,10 @@ pub struct Options {
     /// Where access logs go; none are written without. Those of load balancers that have them off
     /// are written too: here they cost nothing, and nobody is billed for a bucket.
     pub access_logs: Option<PathBuf>,
+    /// The scope of ARNs in them.
+    pub arns: Option<ArnScope>,
+    /// Socket of a process that keeps the listening sockets open when this one is killed.
+    pub keeper: Option<PathBuf>,
     /// Where it counts.
     pub metrics: Arc<Metrics>,
 }
@@ -50,6 +56,8 @@ impl Options {
             public_address: None,
             zone: None,
             access_logs: None,
+            arns: None,
+            keeper: None,
             metrics: Arc::default(),
         }
     }

@@ -1,5 +1,6 @@
 //! One health check of one target.
 
+use crate::live::TargetState;
 use crate::proxy::Dialed;
 use crate::targets::{Matcher, Outcome};
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use http::{HeaderValue, Method, Request, Response, Version};
 use http_body_util::{BodyExt as _, Empty, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use wharf_model::load_balancing::{HealthCheck, Protocol, ProtocolVersion, TargetGroup};
 
@@ -44,24 +45,27 @@ impl Plan {
 }
 
 /// Checks a target.
-pub(super) async fn probe(plan: &Plan, target: SocketAddr) -> Outcome {
-    let address = SocketAddr::new(target.ip(), plan.port.unwrap_or(target.port()));
-    match tokio::time::timeout(plan.timeout, attempt(plan, address)).await {
+pub(super) async fn probe(plan: &Plan, target: &TargetState) -> Outcome {
+    let port = plan.port.unwrap_or(target.address.port());
+    let address = SocketAddr::new(target.address.ip(), port);
+    match tokio::time::timeout(plan.timeout, attempt(plan, address, target.source())).await {
         Ok(outcome) => outcome,
         Err(_) => Outcome::TimedOut,
     }
 }
 
-async fn attempt(plan: &Plan, address: SocketAddr) -> Outcome {
+async fn attempt(plan: &Plan, address: SocketAddr, source: Option<Ipv4Addr>) -> Outcome {
     if !plan.protocol.is_http() {
-        return match tokio::net::TcpStream::connect(address).await {
+        return match crate::proxy::open(address, source).await {
             Ok(_) => Outcome::Passed,
             Err(_) => Outcome::Failed,
         };
     }
     let http2 = plan.version != ProtocolVersion::Http1;
     let tls = plan.protocol == Protocol::Https;
-    let Ok(dialed) = crate::proxy::dial(address, tls, http2).await else { return Outcome::Failed };
+    let Ok(dialed) = crate::proxy::dial(address, source, tls, http2).await else {
+        return Outcome::Failed;
+    };
     let answer = if http2 {
         over_http2(plan, address, dialed).await
     } else {

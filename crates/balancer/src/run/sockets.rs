@@ -1,6 +1,7 @@
 //! Listening sockets: which ones the configuration asks for, and those that are there.
 
 use super::handover::Inherited;
+use super::keeper::Keeper;
 use super::worker::Running;
 use crate::flow;
 use crate::live::{Endpoint, FrontCell, ListenerCell};
@@ -9,6 +10,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -64,6 +66,7 @@ pub(super) struct Sockets {
     fronts: BTreeMap<SocketAddr, Arc<FrontCell>>,
     /// A predecessor's.
     inherited: Inherited,
+    keeper: Keeper,
 }
 
 impl Sockets {
@@ -72,9 +75,29 @@ impl Sockets {
         self.inherited = inherited;
     }
 
-    /// Closes what was inherited and isn't asked for.
+    /// Closes what was inherited and isn't asked for, here and at the keeper.
     pub(super) fn disinherit(&mut self) {
         self.inherited.clear();
+        self.keep_all();
+    }
+
+    /// Lets another process keep the sockets open, too; what it has kept is inherited.
+    pub(super) fn keep_with(&mut self, mut keeper: Keeper, kept: Inherited) {
+        std::mem::swap(&mut self.keeper, &mut keeper);
+        for (place, descriptor) in kept {
+            self.inherited.entry(place).or_insert(descriptor);
+        }
+    }
+
+    /// Whether the keeper doesn't know what is open.
+    pub(super) fn is_unkept(&mut self) -> bool {
+        self.keeper.is_lost()
+    }
+
+    /// Tells the keeper all that is open.
+    pub(super) fn keep_all(&mut self) {
+        let open = self.open.iter().map(|(place, open)| (place, open.socket.as_fd()));
+        self.keeper.hold_all(open);
     }
 
     /// All sockets, for a successor.
@@ -117,12 +140,14 @@ impl Sockets {
         workers: &[Running],
     ) -> bool {
         let mut changed = false;
+        let keeper = &mut self.keeper;
         self.open.retain(|place, open| {
             let keep = !concerns(place.address.port())
                 || wanted.get(place).is_some_and(|answerer| answerer.is(&open.answerer));
             if !keep {
                 open.stop.cancel();
                 open.gone.cancel();
+                keeper.close(*place);
                 changed = true;
             }
             keep
@@ -139,6 +164,7 @@ impl Sockets {
             let inherited = self.inherited.remove(place).map(Socket::from);
             match listen(*place, inherited, answerer, workers) {
                 Ok(open) => {
+                    self.keeper.hold(*place, open.socket.as_fd());
                     self.open.insert(*place, open);
                     changed = true;
                 }

@@ -23,11 +23,13 @@ use wharf_model::load_balancing::{
 pub(crate) struct ListenerTls {
     pub(crate) config: Arc<ServerConfig>,
     pub(crate) passthrough: bool,
+    certificates: Arc<ByName>,
 }
 
 /// A certificate and the names that it is for.
 #[derive(Debug)]
 struct Named {
+    arn: Arc<str>,
     names: Vec<String>,
     key: Arc<CertifiedKey>,
 }
@@ -38,15 +40,21 @@ struct ByName {
     certificates: Vec<Named>,
 }
 
-impl ResolvesServerCert for ByName {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let named = hello.server_name().and_then(|name| {
+impl ByName {
+    fn pick(&self, server_name: Option<&str>) -> Option<&Named> {
+        let named = server_name.and_then(|name| {
             // The most specific name wins: a name itself before a wildcard.
             let exact = |named: &&Named| named.names.iter().any(|own| own == name);
             let wild = |named: &&Named| named.names.iter().any(|own| wildcard_fits(own, name));
             self.certificates.iter().find(exact).or_else(|| self.certificates.iter().find(wild))
         });
-        named.or_else(|| self.certificates.first()).map(|named| Arc::clone(&named.key))
+        named.or_else(|| self.certificates.first())
+    }
+}
+
+impl ResolvesServerCert for ByName {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.pick(hello.server_name()).map(|named| Arc::clone(&named.key))
     }
 }
 
@@ -79,11 +87,12 @@ pub(crate) fn of_listener(
         Some(mode) => builder.with_client_cert_verifier(mutual::verifier(mode, trust, &provider)?),
         None => builder.with_no_client_auth(),
     };
-    let mut config = builder.with_cert_resolver(Arc::new(ByName { certificates }));
+    let certificates = Arc::new(ByName { certificates });
+    let mut config = builder.with_cert_resolver(Arc::<ByName>::clone(&certificates));
     config.alpn_protocols = alpn(listener, http2);
     config.ignore_client_order = true;
     let passthrough = mode.is_some_and(|mode| mode.mode == MutualAuthenticationMode::Passthrough);
-    Ok(Arc::new(ListenerTls { config: Arc::new(config), passthrough }))
+    Ok(Arc::new(ListenerTls { config: Arc::new(config), passthrough, certificates }))
 }
 
 fn alpn(listener: &Listener, http2: bool) -> Vec<Vec<u8>> {
@@ -113,7 +122,7 @@ fn certificate(pair: &KeyPair, provider: &rustls::crypto::CryptoProvider) -> Res
         .key_provider
         .load_private_key(key)
         .map_err(|error| fail("the private key can't be used", &error))?;
-    Ok(Named { names, key: Arc::new(CertifiedKey::new(chain, key)) })
+    Ok(Named { arn: pair.arn.as_str().into(), names, key: Arc::new(CertifiedKey::new(chain, key)) })
 }
 
 /// The DNS names that a certificate is for.
@@ -144,12 +153,14 @@ pub(crate) struct TlsFacts {
     pub(crate) version: &'static str,
     pub(crate) cipher: String,
     pub(crate) server_name: Option<String>,
+    /// ARN of the certificate that it was shown.
+    pub(crate) certificate: Option<Arc<str>>,
     pub(crate) client_chain: Vec<CertificateDer<'static>>,
     pub(crate) passthrough: bool,
 }
 
 impl TlsFacts {
-    pub(crate) fn new(connection: &rustls::ServerConnection, passthrough: bool) -> Self {
+    pub(crate) fn new(connection: &rustls::ServerConnection, tls: &ListenerTls) -> Self {
         let version = match connection.protocol_version() {
             Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
             Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",
@@ -160,11 +171,15 @@ impl TlsFacts {
             version,
             cipher: suite.map(policy::openssl_name).unwrap_or_default(),
             server_name: connection.server_name().map(str::to_owned),
+            certificate: tls
+                .certificates
+                .pick(connection.server_name())
+                .map(|named| Arc::clone(&named.arn)),
             client_chain: connection
                 .peer_certificates()
                 .map(|chain| chain.iter().map(|c| c.clone().into_owned()).collect())
                 .unwrap_or_default(),
-            passthrough,
+            passthrough: tls.passthrough,
         }
     }
 }

@@ -80,6 +80,36 @@ async fn tcp_flows_go_through_with_both_halves() {
     harness.stop().await;
 }
 
+/// As its security groups expect it: checks, and what clients send.
+#[tokio::test]
+async fn targets_of_the_vpc_see_the_load_balancers_own_address() {
+    let harness = Harness::start().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (peers, mut seen) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        loop {
+            let (_stream, peer) = listener.accept().await.unwrap();
+            peers.send(peer.ip()).unwrap();
+        }
+    });
+    let mut items = network(&harness, Protocol::Tcp, address);
+    let own = harness.shared;
+    let range = |text| wharf_model::network::Ipv4Range::parse(text).unwrap();
+    if let Item::LoadBalancer(balancer) = &mut items[0] {
+        let balancer = Arc::make_mut(balancer);
+        (balancer.task_address, balancer.vpc_range) = (Some(own), Some(range("127.0.0.0/8")));
+    }
+    harness.put(items.clone()).await;
+    harness.healthy(1).await;
+    let _client = TcpStream::connect(harness.at(53)).await.unwrap();
+    for _ in ["check", "flow"] {
+        let peer = tokio::time::timeout(Duration::from_secs(5), seen.recv()).await.unwrap();
+        assert_eq!(peer, Some(own.into()));
+    }
+    harness.stop().await;
+}
+
 #[tokio::test]
 async fn a_flow_ends_when_its_target_falls_ill() {
     let harness = Harness::start().await;

@@ -316,15 +316,27 @@ async fn the_access_log_has_a_line_for_each_request() {
     get(harness.at(80), "a", "/x").await;
     get(harness.at(80), "a", "/status/404").await;
     let directory = harness.directory.path().join("logs");
-    let mut lines = String::new();
+    let (mut lines, mut connections) = (String::new(), String::new());
     for _ in 0..200 {
-        let files = std::fs::read_dir(&directory).unwrap();
-        lines = files.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap()).collect();
-        if lines.lines().count() == 2 {
+        (lines, connections) = (String::new(), String::new());
+        for file in std::fs::read_dir(&directory).unwrap() {
+            let file = file.unwrap();
+            let is_of_connections =
+                file.file_name().to_string_lossy().starts_with("conn_log.app.web");
+            let log = if is_of_connections { &mut connections } else { &mut lines };
+            log.push_str(&std::fs::read_to_string(file.path()).unwrap());
+        }
+        if (lines.lines().count(), connections.lines().count()) == (2, 2) {
             break;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+    // A connection's line and those of its requests have one name in common.
+    let trace =
+        |line: &str| line.split(' ').find(|word| word.starts_with("TID_")).map(str::to_owned);
+    let of_requests: Vec<_> = lines.lines().map(trace).collect();
+    assert_eq!(connections.lines().map(trace).collect::<Vec<_>>(), of_requests, "{connections}");
+    assert!(of_requests.iter().all(Option::is_some), "{lines}");
     assert!(lines.contains(&format!(" {} ", origin.address)), "{lines}");
     assert!(lines.contains("\"GET http://a:80/x HTTP/1.1\""), "{lines}");
     assert!(lines.contains(" 404 404 "), "{lines}");

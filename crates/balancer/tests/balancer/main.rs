@@ -8,6 +8,7 @@ mod checks;
 #[path = "../../../../fuzz/src/corpus.rs"]
 #[allow(clippy::expect_used, missing_docs)]
 mod corpus;
+mod encrypted;
 mod flows;
 mod hostile;
 mod http;

@@ -154,6 +154,7 @@ impl Harness {
             ip_address_type: "ipv4".into(),
             host_address: self.host,
             task_address: None,
+            vpc_range: None,
             attributes: BTreeMap::new(),
             tags: vec![],
         }

@@ -17,20 +17,20 @@ use wharf_model::load_balancing::*;
 use wharf_model::time::Timestamp;
 
 /// A certificate that vouches for itself.
-struct Own {
-    certificate: rcgen::Certificate,
-    key: rcgen::KeyPair,
+pub struct Own {
+    pub certificate: rcgen::Certificate,
+    pub key: rcgen::KeyPair,
 }
 
 impl Own {
-    fn new(names: &[&str]) -> Self {
+    pub fn new(names: &[&str]) -> Self {
         let names: Vec<String> = names.iter().map(|name| (*name).into()).collect();
         let rcgen::CertifiedKey { cert, signing_key } =
             rcgen::generate_simple_self_signed(names).unwrap();
         Self { certificate: cert, key: signing_key }
     }
 
-    fn item(&self, arn: &str) -> Item {
+    pub fn item(&self, arn: &str) -> Item {
         Item::KeyPair(Arc::new(KeyPair {
             arn: arn.into(),
             chain: self.certificate.pem(),
@@ -40,7 +40,7 @@ impl Own {
 }
 
 /// A client that trusts these, with these protocols and perhaps a certificate of its own.
-fn config(trusted: &[&Own], alpn: &[&str], own: Option<&Own>) -> Arc<ClientConfig> {
+pub fn config(trusted: &[&Own], alpn: &[&str], own: Option<&Own>) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     for own in trusted {
         roots.add(own.certificate.der().clone()).unwrap();
@@ -62,7 +62,7 @@ fn config(trusted: &[&Own], alpn: &[&str], own: Option<&Own>) -> Arc<ClientConfi
     Arc::new(config)
 }
 
-async fn connect(
+pub async fn connect(
     to: SocketAddr,
     name: &str,
     config: &Arc<ClientConfig>,
@@ -81,7 +81,7 @@ async fn ask1(stream: TlsStream<TcpStream>, path: &str) -> String {
     String::from_utf8_lossy(&body.collect().await.unwrap().to_bytes()).into_owned()
 }
 
-fn secure(certificates: &[&str]) -> Listener {
+pub fn secure(certificates: &[&str]) -> Listener {
     let mut secure = listener("web", 443, forward(&["g"]));
     secure.protocol = Protocol::Https;
     secure.ssl_policy = Some("ELBSecurityPolicy-TLS13-1-2-2021-06".into());

@@ -164,6 +164,7 @@ fn balancer(at: usize) -> LoadBalancer {
         ip_address_type: "ipv4".to_owned(),
         host_address: Ipv4Addr::new(127, 82, 0, octet),
         task_address: None,
+        vpc_range: None,
         attributes: BTreeMap::new(),
         tags: Vec::new(),
     }

@@ -143,6 +143,7 @@ mod tests {
             created_at: Default::default(),
             not_before: Default::default(),
             not_after: Default::default(),
+            renewed_at: None,
             tags: Vec::new(),
         }
     }

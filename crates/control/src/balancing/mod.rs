@@ -6,11 +6,14 @@
 //! records. A balancer that loses its connection goes on with what it was told.
 
 mod feed;
+mod meters;
 
 use crate::Options;
 use feed::Feed;
 pub use feed::OpenCertificate;
 use futures_util::{SinkExt as _, StreamExt as _};
+use meters::Meters;
+pub use meters::{Metered, Minute};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,7 +25,9 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_util::sync::CancellationToken;
 use wharf_journal::{Next, StoreError};
 use wharf_model::Timestamp;
-use wharf_model::load_balancing::{ListenerStatus, Report, TargetHealth, TargetKey, Update};
+use wharf_model::load_balancing::{
+    ListenerStatus, MeterKey, Report, TargetHealth, TargetKey, Update,
+};
 use wharf_scheduler::TargetHealthSource;
 use wharf_scheduler::load_balancing::{TargetHealthBoard, due};
 
@@ -55,6 +60,7 @@ struct Board {
     is_complete: bool,
     /// Ids of the target groups whose targets' health has changed since the last look.
     changed: BTreeSet<String>,
+    meters: Meters,
 }
 
 /// Why a balancer's connection ended.
@@ -90,6 +96,11 @@ impl Balancers {
     /// What the balancer last said of where a listener, by its path, can be reached.
     pub fn listener(&self, path: &str) -> Option<ListenerStatus> {
         self.board().listeners.get(path).cloned()
+    }
+
+    /// What was counted of each load balancer and target group.
+    pub fn meters(&self) -> Vec<(MeterKey, Metered)> {
+        self.board().meters.all().map(|(key, known)| (key.clone(), known.clone())).collect()
     }
 
     /// Told with every report.
@@ -170,7 +181,9 @@ impl Balancers {
     /// Takes a report in.
     async fn take(&self, report: &Report) {
         {
+            let now = u64::try_from((self.options.clock)().as_millis() / 1000).unwrap_or(0);
             let mut board = self.board();
+            board.meters.take(&report.meters, report.complete, now);
             board.health.apply(report);
             if report.complete {
                 board.listeners.clear();
@@ -188,7 +201,10 @@ impl Balancers {
         if !report.drained.is_empty() {
             self.remove(&report.drained.iter().cloned().collect()).await;
         }
-        self.reports.send_modify(|n| *n += 1);
+        // Counts alone change nothing that anybody judges by.
+        if !report.counts_only() {
+            self.reports.send_modify(|n| *n += 1);
+        }
     }
 
     /// Takes out of the records what has drained or whose delay is over.
@@ -226,7 +242,9 @@ impl Balancers {
             if drains || looked_at != Some(snapshot.revision()) {
                 looked_at = Some(snapshot.revision());
                 self.remove(&BTreeSet::new()).await;
-                self.board().health.retain(&snapshot);
+                let mut board = self.board();
+                board.health.retain(&snapshot);
+                board.meters.retain(&snapshot);
             }
         }
         self.stopping.cancel();

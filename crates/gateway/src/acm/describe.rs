@@ -1,6 +1,6 @@
 //! What is there, and its end.
 
-use super::{error, find, parse, refuse, users};
+use super::{error, find, parse, refuse, renewal, users};
 use crate::context::{Context, Outcome, Result as OperationResult};
 use crate::ecs::page;
 use crate::ecs::present::timestamp;
@@ -11,6 +11,13 @@ use wharf_wire::acm::{ErrorCode, types};
 
 fn status(context: &Context<'_>, certificate: &Certificate) -> &'static str {
     if certificate.not_after <= context.now { "EXPIRED" } else { "ISSUED" }
+}
+
+fn eligibility(context: &Context<'_>, certificate: &Certificate) -> &'static str {
+    match renewal::is_eligible(context.snapshot, context.arns, certificate) {
+        true => "ELIGIBLE",
+        false => "INELIGIBLE",
+    }
 }
 
 fn kind(certificate: &Certificate) -> &'static str {
@@ -42,7 +49,7 @@ pub(super) fn describe(
     let detail = types::CertificateDetail {
         domain_name: Some(found.domain_name.clone()),
         subject_alternative_names: Some(found.names.clone()),
-        domain_validation_options: (!found.imported).then(validations),
+        domain_validation_options: (!found.imported).then(&validations),
         serial: leaf.as_ref().map(|leaf| leaf.serial.clone()),
         subject: leaf.as_ref().map(|leaf| leaf.subject.clone()),
         issuer: leaf.as_ref().map(|leaf| leaf.issuer.clone()),
@@ -54,9 +61,15 @@ pub(super) fn describe(
         not_after: Some(timestamp(found.not_after)),
         key_algorithm: leaf.as_ref().and_then(|leaf| leaf.key_algorithm).map(Into::into),
         signature_algorithm: leaf.map(|leaf| leaf.signature_algorithm),
-        in_use_by: Some(users(context, &arn)),
+        in_use_by: Some(users(context.snapshot, context.arns, &arn)),
         r#type: Some(kind(found).into()),
-        renewal_eligibility: Some("INELIGIBLE".into()),
+        renewal_eligibility: Some(eligibility(context, found).into()),
+        renewal_summary: found.renewed_at.map(|at| types::RenewalSummary {
+            renewal_status: Some("SUCCESS".into()),
+            domain_validation_options: Some(validations()),
+            renewal_status_reason: None,
+            updated_at: Some(timestamp(at)),
+        }),
         options: Some(types::CertificateOptions {
             certificate_transparency_logging_preference: Some("DISABLED".into()),
             export: None,
@@ -130,8 +143,8 @@ fn summary(
         status: Some(status(context, certificate).into()),
         r#type: Some(kind(certificate).into()),
         key_algorithm: algorithm.map(Into::into),
-        in_use: Some(!users(context, &arn).is_empty()),
-        renewal_eligibility: Some("INELIGIBLE".into()),
+        in_use: Some(!users(context.snapshot, context.arns, &arn).is_empty()),
+        renewal_eligibility: Some(eligibility(context, certificate).into()),
         not_before: Some(timestamp(certificate.not_before)),
         not_after: Some(timestamp(certificate.not_after)),
         created_at: at,
@@ -148,7 +161,7 @@ pub(super) fn delete(
 ) -> OperationResult<Empty> {
     let found = find(context, input.certificate_arn.as_ref())?;
     let arn = context.arns.certificate(&found.id);
-    if !users(context, &arn).is_empty() {
+    if !users(context.snapshot, context.arns, &arn).is_empty() {
         return Err(error(
             ErrorCode::ResourceInUseException,
             format!("Certificate {arn} in account {} is in use.", context.account()),

@@ -64,11 +64,12 @@ pub(super) fn import(
         domain_name: leaf.domain_name,
         names: leaf.names,
         chain: parse::encode(&certificates),
-        private_key: seal(context, &id, key)?,
+        private_key: seal(context.vault, context.arns, &id, key)?,
         imported: true,
         created_at: context.now,
         not_before: leaf.not_before,
         not_after: leaf.not_after,
+        renewed_at: None,
         tags: match present {
             Some(present) => present.tags,
             None => tags::added(&[], input.tags.as_ref())?,
@@ -77,5 +78,5 @@ pub(super) fn import(
     };
     let certificate_arn = Some(context.arns.certificate(&certificate.id));
     let output = types::ImportCertificateResponse { certificate_arn };
-    Ok(Outcome::write(output, changed(context, certificate)))
+    Ok(Outcome::write(output, changed(context.snapshot, certificate)))
 }

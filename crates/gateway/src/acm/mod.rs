@@ -7,17 +7,22 @@
 mod describe;
 mod import;
 mod parse;
+mod renewal;
 mod request;
 mod tags;
 #[cfg(test)]
 mod tests;
 
+pub use renewal::keep_renewed;
+pub(crate) use request::{issue_for, request_with};
+
 use crate::context::Context;
 use crate::dispatch::{Call, Encoded};
 use crate::error::ApiError;
+use crate::vault::Vault;
 use std::sync::Arc;
 use wharf_model::load_balancing::{Certificate, Resource};
-use wharf_model::{RecordKey, Transaction};
+use wharf_model::{ArnScope, RecordKey, Snapshot, Transaction};
 use wharf_wire::acm::{ErrorCode, Operation, operation};
 
 macro_rules! dispatch_table {
@@ -80,32 +85,37 @@ fn not_found(context: &Context<'_>, arn: &str) -> ApiError {
 }
 
 /// Seals a key for the certificate's ARN; the log has what went wrong.
-fn seal(context: &Context<'_>, id: &str, key: &str) -> Result<wharf_model::Sealed, ApiError> {
-    context.vault.seal(&context.arns.certificate(id), key.as_bytes()).map_err(|failure| {
+fn seal(
+    vault: &Vault,
+    arns: &ArnScope,
+    id: &str,
+    key: &str,
+) -> Result<wharf_model::Sealed, ApiError> {
+    vault.seal(&arns.certificate(id), key.as_bytes()).map_err(|failure| {
         tracing::error!(%failure, id, "a certificate's key can't be sealed");
         ApiError::server()
     })
 }
 
 /// ARNs of the load balancers whose listeners serve a certificate.
-fn users(context: &Context<'_>, arn: &str) -> Vec<String> {
-    let listeners = context.snapshot.listeners();
+fn users(snapshot: &Snapshot, arns: &ArnScope, arn: &str) -> Vec<String> {
+    let listeners = snapshot.listeners();
     let serving = listeners.filter(|listener| listener.certificates.iter().any(|c| c == arn));
     let mut users: Vec<String> = serving
-        .filter(|listener| context.snapshot.load_balancer(&listener.load_balancer).is_some())
-        .map(|listener| context.arns.load_balancer(&listener.load_balancer))
+        .filter(|listener| snapshot.load_balancer(&listener.load_balancer).is_some())
+        .map(|listener| arns.load_balancer(&listener.load_balancer))
         .collect();
     users.sort();
     users.dedup();
-    users.retain(|arn| matches!(context.arns.elb_resource(arn), Some(Resource::LoadBalancer(_))));
+    users.retain(|arn| matches!(arns.elb_resource(arn), Some(Resource::LoadBalancer(_))));
     users
 }
 
 /// A transaction of that one record, which holds only if it is still as this request saw it.
-fn changed(context: &Context<'_>, certificate: Certificate) -> Transaction {
+fn changed(snapshot: &Snapshot, certificate: Certificate) -> Transaction {
     let mut transaction = Transaction::new();
     let key = RecordKey::Certificate(certificate.id.clone());
-    transaction.read(key.clone(), context.snapshot.revision_of(&key));
+    transaction.read(key.clone(), snapshot.revision_of(&key));
     transaction.put(certificate);
     transaction
 }

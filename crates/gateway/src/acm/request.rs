@@ -5,16 +5,16 @@ use super::{changed, error, parse, refuse, seal, tags, validation};
 use crate::context::{Context, Outcome, Result as OperationResult};
 use crate::dispatch::{Call, Encoded};
 use crate::error::ApiError;
-use crate::outside::IssuedCertificate;
+use crate::outside::{CertificateAuthority, IssuedCertificate};
 use sha2::{Digest as _, Sha256};
 use std::time::Duration;
 use wharf_model::load_balancing::Certificate;
-use wharf_model::{ClientToken, RecordKey};
+use wharf_model::{ClientToken, RecordKey, Timestamp};
 use wharf_wire::acm::{ErrorCode, operation, types};
 use wharf_wire::{Document, OperationShape as _};
 
-/// Browsers take no certificate that holds longer.
-const LIFE: Duration = Duration::from_secs(825 * 24 * 60 * 60);
+/// 13 months, as ACM's.
+const LIFE: Duration = Duration::from_secs(395 * 24 * 60 * 60);
 /// Clocks differ.
 const BEFORE: Duration = Duration::from_secs(60 * 60);
 /// A token means the same request for so long.
@@ -24,7 +24,7 @@ const MAX_NAMES: usize = 100;
 
 pub(super) async fn request(call: Call<'_>) -> Encoded {
     let names = names(&call.input);
-    let issued = issue(&call, &names);
+    let issued = issue_for(&call, &names);
     call.run::<operation::RequestCertificate>(move |context, input| {
         request_with(context, input, &names, issued.as_ref().map_err(Clone::clone)?)
     })
@@ -47,7 +47,7 @@ fn names(input: &Document) -> Vec<String> {
     names
 }
 
-fn issue(call: &Call<'_>, names: &[String]) -> Result<IssuedCertificate, ApiError> {
+pub(crate) fn issue_for(call: &Call<'_>, names: &[String]) -> Result<IssuedCertificate, ApiError> {
     let authority = call.app.authority().ok_or_else(|| {
         validation(
             "RequestCertificate is not supported by this server: it has no certificate authority. \
@@ -57,7 +57,19 @@ fn issue(call: &Call<'_>, names: &[String]) -> Result<IssuedCertificate, ApiErro
     if names.is_empty() || names.len() > MAX_NAMES || !names.iter().all(|name| is_domain(name)) {
         return Err(validation("The domain names of the request are not valid."));
     }
-    let now = call.now.as_millis();
+    issue(authority.as_ref(), names, call.now)
+}
+
+/// A certificate for these names from `now` on.
+///
+/// # Errors
+/// The authority's, which the log has.
+pub(super) fn issue(
+    authority: &dyn CertificateAuthority,
+    names: &[String],
+    now: Timestamp,
+) -> Result<IssuedCertificate, ApiError> {
+    let now = now.as_millis();
     let millis = |d: Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
     authority.issue(names, now - millis(BEFORE), now + millis(LIFE)).map_err(|failure| {
         tracing::error!(failure, "the authority issued no certificate");
@@ -77,7 +89,7 @@ pub(super) fn is_domain(name: &str) -> bool {
     name.len() <= 253 && name.strip_prefix("*.").unwrap_or(name).split('.').all(label)
 }
 
-fn request_with(
+pub(crate) fn request_with(
     context: &Context<'_>,
     input: &types::RequestCertificateRequest,
     names: &[String],
@@ -120,16 +132,17 @@ fn request_with(
         domain_name: names.first().cloned().unwrap_or_default(),
         names: names.to_vec(),
         chain: issued.chain.clone(),
-        private_key: seal(context, &id, &issued.private_key)?,
+        private_key: seal(context.vault, context.arns, &id, &issued.private_key)?,
         imported: false,
         created_at: context.now,
         not_before: leaf.not_before,
         not_after: leaf.not_after,
+        renewed_at: None,
         tags: tags::added(&[], input.tags.as_ref())?,
         id,
     };
     let arn = context.arns.certificate(&certificate.id);
-    let mut transaction = changed(context, certificate);
+    let mut transaction = changed(context.snapshot, certificate);
     if let Some(((cluster, operation, token), request_hash)) = token {
         let key = (cluster.clone(), operation.clone(), token.clone());
         let key = RecordKey::ClientToken(key);

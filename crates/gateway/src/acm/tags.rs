@@ -37,7 +37,7 @@ pub(super) fn add(
     let found = find(context, input.certificate_arn.as_ref())?;
     let tags = added(&found.tags, input.tags.as_ref())?;
     let certificate = Certificate { tags, ..Certificate::clone(found) };
-    Ok(Outcome::write(Empty {}, changed(context, certificate)))
+    Ok(Outcome::write(Empty {}, changed(context.snapshot, certificate)))
 }
 
 /// A tag that is sent with a value goes only if it has that value.
@@ -53,7 +53,7 @@ pub(super) fn remove(
             !(named && sent.value.as_ref().is_none_or(|value| *value == tag.value))
         });
     }
-    Ok(Outcome::write(Empty {}, changed(context, certificate)))
+    Ok(Outcome::write(Empty {}, changed(context.snapshot, certificate)))
 }
 
 pub(super) fn list(

@@ -1,12 +1,14 @@
 //! Operations of Certificate Manager against a small world, with certificates made for the test.
 
-use super::{describe, import, request, tags};
-use crate::ecs::world::World;
+use super::{describe, import, renewal, request, tags};
+use crate::ecs::world::{START, World};
 use crate::outside::IssuedCertificate;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use serde_json::{Value, json};
+use std::time::Duration;
+use wharf_model::load_balancing::{Certificate, Listener, LoadBalancer};
 use wharf_wire::acm::operation as op;
 
 macro_rules! call {
@@ -63,6 +65,81 @@ fn an_imported_certificates_life() {
     call!(world, DeleteCertificate, describe::delete, of).unwrap();
     let gone = call!(world, DescribeCertificate, describe::describe, of).unwrap_err();
     assert!(gone.starts_with("ResourceNotFoundException: Could not find certificate"), "{gone}");
+}
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A record that only tests write, from JSON.
+fn record<T: serde::de::DeserializeOwned>(json: Value) -> T {
+    serde_json::from_value(json).unwrap()
+}
+
+#[test]
+fn what_a_load_balancer_serves_is_renewed_before_it_ends() {
+    let mut world = World::new();
+    let in_days = |days: u32| START.plus(DAY * days);
+    let issued = |until| {
+        let (chain, key) = certificate(&["a.example"], until);
+        IssuedCertificate { chain, private_key: key.into() }
+    };
+    let put = |world: &mut World, id: &str, imported: bool, days: u32| {
+        world.put(Certificate {
+            id: id.into(),
+            domain_name: "a.example".into(),
+            names: vec!["a.example".into()],
+            chain: issued(2026).chain,
+            private_key: wharf_model::Sealed::new("sealed".to_owned()),
+            imported,
+            created_at: world.now,
+            not_before: world.now,
+            not_after: in_days(days),
+            renewed_at: None,
+            tags: Vec::new(),
+        });
+    };
+    for (id, imported, days) in
+        [("soon", false, 59), ("later", false, 61), ("imported", true, 1), ("unused", false, 1)]
+    {
+        put(&mut world, id, imported, days);
+    }
+    let arn = |id: &str| format!("arn:aws:acm:us-east-1:123456789012:certificate/{id}");
+    world.put(record::<LoadBalancer>(json!({
+        "kind": "application", "name": "web", "id": "1", "scheme": "internal", "dns_name": "web",
+        "created_at": 0, "vpc_id": "vpc-1", "subnets": [], "security_groups": [],
+        "ip_address_type": "ipv4", "host_address": "127.80.0.9", "attributes": {}, "tags": [],
+    })));
+    world.put(record::<Listener>(json!({
+        "load_balancer": "app/web/1", "id": "2", "port": 443, "protocol": "HTTPS",
+        "certificates": [arn("soon"), arn("later"), arn("imported")],
+        "default_actions": [], "attributes": {}, "tags": [],
+    })));
+    let due = |world: &World| renewal::due(&world.snapshot, &world.arns, world.now);
+    assert_eq!(due(&world), ["soon"]);
+    let eligibility = |world: &mut World, id: &str| {
+        let of = json!({"CertificateArn": arn(id)});
+        let shown = call!(world, DescribeCertificate, describe::describe, of).unwrap();
+        shown["Certificate"]["RenewalEligibility"].clone()
+    };
+    assert_eq!(eligibility(&mut world, "later"), "ELIGIBLE");
+    assert_eq!(eligibility(&mut world, "unused"), "INELIGIBLE");
+    assert_eq!(eligibility(&mut world, "imported"), "INELIGIBLE");
+
+    let new = issued(2090);
+    let renew = |world: &World, id: &str| {
+        let of = (id, &new);
+        renewal::renewed(&world.snapshot, &world.arns, &world.vault, of, world.now).unwrap()
+    };
+    assert!(renew(&world, "later").is_empty() && renew(&world, "gone").is_empty());
+    let transaction = renew(&world, "soon");
+    world.commit(&transaction);
+    assert!(due(&world).is_empty());
+    let record = world.snapshot.certificate(&"soon".to_owned()).unwrap();
+    assert_eq!(record.chain, new.chain);
+    let opened = world.vault.open(&arn("soon"), &record.private_key).unwrap();
+    assert_eq!(opened.as_slice(), new.private_key.as_bytes());
+    let of = json!({"CertificateArn": arn("soon")});
+    let shown = call!(world, DescribeCertificate, describe::describe, of).unwrap();
+    assert_eq!(shown["Certificate"]["RenewalSummary"]["RenewalStatus"], "SUCCESS");
 }
 
 #[test]

@@ -20,7 +20,9 @@ use crate::identity::Verified;
 pub(crate) use facts::RequestFacts;
 pub(crate) use resources::Target;
 use wharf_model::iam;
-use wharf_model::policy::{Caller, Decision, Kind, Policy, Request, by_resource, evaluate};
+use wharf_model::policy::{
+    Caller, Decision, Kind, Policy, Request, by_registry, by_resource, evaluate,
+};
 use wharf_model::{ArnScope, Principal, Snapshot};
 use wharf_wire::Document;
 
@@ -148,6 +150,30 @@ pub(crate) fn of_resource(
     let asked = Asked { service, operation, input: &input };
     let facts = RequestFacts::new(arns, snapshot, identity, asked, &target);
     by_resource(policy, action, caller, &facts)
+}
+
+/// What a registry's policy says of the caller's doing something with one of its resources; or of
+/// another account's doing it, in whose name the caller acts.
+pub(crate) fn of_registry(
+    snapshot: &Snapshot,
+    arns: &ArnScope,
+    identity: &Verified,
+    policy: &Policy,
+    (action, resource): (&str, &str),
+    foreign: Option<&str>,
+) -> Decision {
+    let (service, operation) = action.split_once(':').unwrap_or((action, ""));
+    let (arn, role_arn) = match foreign {
+        Some(account) => (format!("arn:aws:iam::{account}:root"), None),
+        None => (identity.principal_arn(), role_arn(snapshot, arns, identity)),
+    };
+    let account = foreign.unwrap_or(&arns.account);
+    let caller = Caller::Identity { account, arn: &arn, role_arn: role_arn.as_deref() };
+    let input = Document::Null;
+    let target = Target::one(resource.to_owned());
+    let asked = Asked { service, operation, input: &input };
+    let facts = RequestFacts::new(arns, snapshot, identity, asked, &target);
+    by_registry(policy, &Request { action, resource, facts: &facts }, caller, foreign.is_some())
 }
 
 /// The ARN of the role whose session the caller is.

@@ -125,7 +125,7 @@ impl Ecs<'_> {
                 let reference = text(self.input, "taskDefinition").unwrap_or("*");
                 within(vec![self.definition(reference)])
             }
-            "CreateService" => {
+            "CreateService" | "CreateExpressGatewayService" => {
                 each("service", text(self.input, "serviceName").into_iter().collect())
             }
             "UpdateService" | "DeleteService" | "ListServiceDeployments" => {
@@ -166,6 +166,9 @@ impl Ecs<'_> {
             "TagResource" | "UntagResource" | "ListTagsForResource" => {
                 text(self.input, "resourceArn").into_iter().collect()
             }
+            "DescribeExpressGatewayService"
+            | "UpdateExpressGatewayService"
+            | "DeleteExpressGatewayService" => text(self.input, "serviceArn").into_iter().collect(),
             "DescribeServiceRevisions" => list(self.input, "serviceRevisionArns"),
             "DescribeServiceDeployments" => list(self.input, "serviceDeploymentArns"),
             "StopServiceDeployment" => {
@@ -340,6 +343,13 @@ pub(super) fn passed_roles(snapshot: &Snapshot, arns: &ArnScope, asked: Asked<'_
     };
     let roles: Vec<Option<String>> = match (asked.service, asked.operation) {
         ("ecs", "RegisterTaskDefinition") => of(input),
+        ("ecs", "CreateExpressGatewayService" | "UpdateExpressGatewayService") => {
+            let infrastructure = text(input, "infrastructureRoleArn").map(str::to_owned);
+            let infrastructure = infrastructure.map(|role| passed(role, "ecs.amazonaws.com"));
+            let of_tasks = of(input).into_iter().flatten();
+            let of_tasks = of_tasks.map(|role| passed(role, iam::TASKS_SERVICE));
+            return of_tasks.chain(infrastructure).collect();
+        }
         ("ecs", "RunTask" | "StartTask") => {
             let overrides = input.get("overrides").map(of).unwrap_or_default();
             let reference = text(input, "taskDefinition").unwrap_or_default();

@@ -212,6 +212,13 @@ fn whoever_hands_a_role_on_needs_passrole_on_it() {
     let register = json!({"family": "f", "taskRoleArn": "other"});
     let refused = ask(&one, session(), "ecs:RegisterTaskDefinition", &register).unwrap_err();
     assert!(refused.contains(&format!("iam:PassRole on resource: {role}other")), "{refused}");
+    // Of an Express Gateway service's roles one is handed to ECS itself.
+    let express = json!({"serviceName": "shop", "executionRoleArn": format!("{role}app"),
+        "infrastructureRoleArn": format!("{role}infra")});
+    for operation in ["ecs:CreateExpressGatewayService", "ecs:UpdateExpressGatewayService"] {
+        let refused = ask(&all, session(), operation, &express).unwrap_err();
+        assert!(refused.contains(&format!("iam:PassRole on resource: {role}infra")), "{refused}");
+    }
 }
 
 #[test]

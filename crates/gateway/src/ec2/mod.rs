@@ -22,6 +22,9 @@ pub mod subnets;
 pub mod tags;
 pub mod vpcs;
 
+pub(crate) use group_rules::authorize_ingress;
+pub(crate) use security_groups::create as create_security_group;
+
 use crate::dispatch::{Call, Encoded};
 use crate::error::ApiError;
 use wharf_wire::Document;

@@ -7,7 +7,7 @@ use crate::error::ApiError;
 use crate::registry::content::{self, DeleteError};
 use crate::registry::events::{self, Action};
 use std::collections::BTreeMap;
-use wharf_model::{RegistryImage, Repository};
+use wharf_model::{RegistryImage, Repository, Snapshot};
 use wharf_registry::manifest::{self, Manifest};
 use wharf_wire::ecr::ErrorCode;
 use wharf_wire::ecr::types::{
@@ -40,15 +40,16 @@ pub(super) async fn list(
     let filter = input.filter.unwrap_or_default();
     let status = filter.tag_status.unwrap_or(TagStatus::Any);
     let snapshot = call.app.store().snapshot();
-    let tags = content::tags_by_image(&snapshot, &repository.id);
     // A tag has no slash and no digest begins with one: keys are unique, and in order.
     let wanted = filter.image_status.as_ref();
-    let images = snapshot.registry_images(&repository.id).filter(|i| has_status(i, wanted));
-    let images = images.flat_map(|image| {
+    let after = page::after(input.next_token.as_deref())?.unwrap_or_default();
+    let from = after.split('/').next().unwrap_or_default();
+    let images = snapshot.registry_images_from(&repository.id, from);
+    let images = images.filter(|image| has_status(image, wanted)).flat_map(|image| {
         let digest = Some(image.digest.clone());
-        match tags.get(&image.digest) {
-            Some(tags) if status != TagStatus::Untagged => tags
-                .iter()
+        let mut tags = snapshot.tags_of_image(&repository.id, &image.digest).peekable();
+        match tags.peek().is_some() {
+            true if status != TagStatus::Untagged => tags
                 .map(|tag| {
                     let id = ImageIdentifier {
                         image_digest: digest.clone(),
@@ -57,7 +58,7 @@ pub(super) async fn list(
                     (format!("{}/{tag}", image.digest), id)
                 })
                 .collect(),
-            None if status != TagStatus::Tagged => {
+            false if status != TagStatus::Tagged => {
                 vec![(
                     image.digest.clone(),
                     ImageIdentifier { image_digest: digest, image_tag: None },
@@ -82,7 +83,6 @@ pub(super) async fn describe(
     let repository = call.repository(input.registry_id.as_ref(), input.repository_name.as_ref())?;
     let filter = input.filter.unwrap_or_default();
     let snapshot = call.app.store().snapshot();
-    let tags = content::tags_by_image(&snapshot, &repository.id);
     if let Some(ids) = &input.image_ids {
         if input.next_token.is_some() || input.max_results.is_some() {
             let why = "nextToken and maxResults don't go with imageIds";
@@ -92,15 +92,17 @@ pub(super) async fn describe(
         for id in ids {
             let image = find(&snapshot, &repository.id, id);
             let image = image.map_err(|_| unknown_image(call, &repository, id))?;
-            details.insert(&image.digest, detail(call, &repository, image, &tags));
+            details.insert(&image.digest, detail(call, &snapshot, &repository, image));
         }
         let details = details.into_values().collect();
         return Ok(DescribeImagesResponse { image_details: Some(details), next_token: None });
     }
     let status = filter.tag_status.unwrap_or(TagStatus::Any);
     let wanted = filter.image_status.as_ref();
-    let images = snapshot.registry_images(&repository.id).filter(|image| {
-        let tagged = tags.contains_key(&image.digest);
+    // From the page's beginning on: what stands before it costs nothing.
+    let after = page::after(input.next_token.as_deref())?.unwrap_or_default();
+    let images = snapshot.registry_images_from(&repository.id, &after).filter(|image| {
+        let tagged = snapshot.tags_of_image(&repository.id, &image.digest).next().is_some();
         has_status(image, wanted)
             && (status == TagStatus::Any || tagged == (status == TagStatus::Tagged))
     });
@@ -110,7 +112,7 @@ pub(super) async fn describe(
         limit: PAGE,
     };
     let details =
-        images.map(|image| (image.digest.clone(), detail(call, &repository, image, &tags)));
+        images.map(|image| (image.digest.clone(), detail(call, &snapshot, &repository, image)));
     let page = page::page(details, request)?;
     Ok(DescribeImagesResponse { image_details: Some(page.items), next_token: page.next_token })
 }
@@ -133,17 +135,19 @@ pub(super) fn unknown_image(
 
 fn detail(
     call: &Ecr<'_>,
+    snapshot: &Snapshot,
     repository: &Repository,
     image: &RegistryImage,
-    tags: &BTreeMap<String, Vec<String>>,
 ) -> ImageDetail {
+    let tags: Vec<String> =
+        snapshot.tags_of_image(&repository.id, &image.digest).cloned().collect();
     let is_index = matches!(image.media_type.as_str(), manifest::OCI_INDEX | manifest::DOCKER_LIST);
     let size = image.content_bytes.saturating_add(image.manifest_bytes);
     ImageDetail {
         registry_id: Some(call.id()),
         repository_name: Some(repository.name.clone()),
         image_digest: Some(image.digest.clone()),
-        image_tags: tags.get(&image.digest).cloned(),
+        image_tags: Some(tags).filter(|tags| !tags.is_empty()),
         // ECR tells no size of an index: each of its images has its own.
         image_size_in_bytes: i64::try_from(size).ok().filter(|_| !is_index),
         image_pushed_at: Some(wire_time(image.pushed_at)),
@@ -247,8 +251,8 @@ async fn delete(
         Ok(image) => image,
         Err(failure) => return Ok(Err(failure)),
     };
-    let mut tags = content::tags_by_image(&snapshot, &repository.id);
-    let tags = tags.remove(&image.digest).unwrap_or_default();
+    let tags: Vec<String> =
+        snapshot.tags_of_image(&repository.id, &image.digest).cloned().collect();
     let named = |tag: Option<&String>| ImageIdentifier {
         image_digest: Some(image.digest.clone()),
         image_tag: tag.cloned(),

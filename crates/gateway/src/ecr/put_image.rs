@@ -2,7 +2,7 @@
 
 use super::{Ecr, ecr, invalid, names, store_failed};
 use crate::error::ApiError;
-use crate::registry::manifests::{self, Put, PutError};
+use crate::registry::manifests::{self, Origin, Put, PutError};
 use wharf_registry::{Digest, route};
 use wharf_wire::ecr::ErrorCode;
 use wharf_wire::ecr::types::{Image, ImageIdentifier, PutImageRequest, PutImageResponse};
@@ -24,6 +24,7 @@ pub(super) async fn put_image(
         content_type: input.image_manifest_media_type.as_deref(),
         digest: digest.as_ref(),
         tag: input.image_tag.as_deref(),
+        origin: Origin::Pushed,
     };
     let done = manifests::put(call.app, put).await;
     let done = done.map_err(|error| failed(call, &repository.name, error))?;

@@ -4,7 +4,6 @@ use super::{Ecr, ecr, invalid, lifecycle, repositories, settings, tags, wire_tim
 use crate::ecs::page;
 use crate::error::ApiError;
 use crate::registry::access::Resource;
-use crate::registry::templates::CREATE_ON_PUSH;
 use wharf_model::policy::{Kind, Policy};
 use wharf_model::{RegistrySettings, RepositoryTemplate};
 use wharf_wire::ecr::ErrorCode;
@@ -33,11 +32,7 @@ fn unknown(call: &Ecr<'_>, prefix: &str) -> ApiError {
 }
 
 /// Refuses what isn't carried out.
-fn check(
-    encryption: Option<&Encryption>,
-    role: Option<&String>,
-    applied_for: Option<&Vec<RCTAppliedFor>>,
-) -> Result<(), ApiError> {
+fn check(encryption: Option<&Encryption>, role: Option<&String>) -> Result<(), ApiError> {
     let kind = encryption.and_then(|encryption| encryption.encryption_type.as_ref());
     if let Some(kind) = kind.filter(|kind| **kind != EncryptionType::Aes256) {
         let why = format!("encryptionType {kind} is not supported by this server");
@@ -47,13 +42,7 @@ fn check(
         let why = "is not supported by this server: whoever pushes makes the repository";
         return Err(invalid("customRoleArn", why));
     }
-    match applied_for.into_iter().flatten().find(|what| **what != RCTAppliedFor::CreateOnPush) {
-        Some(other) => {
-            let why = format!("{other} is not supported by this server, {CREATE_ON_PUSH} is");
-            Err(invalid("appliedFor", why))
-        }
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 fn repository_policy(text: Option<String>) -> Result<Option<String>, ApiError> {
@@ -108,7 +97,7 @@ pub(super) async fn create(
     call.demand(Resource::Registry)?;
     let (encryption, role) =
         (input.encryption_configuration.as_ref(), input.custom_role_arn.as_ref());
-    check(encryption, role, input.applied_for.as_ref())?;
+    check(encryption, role)?;
     let filters = input.image_tag_mutability_exclusion_filters;
     let (tag_mutability, exclusion_filters) =
         repositories::mutability(input.image_tag_mutability, filters)?;
@@ -155,7 +144,7 @@ pub(super) async fn update(
     call.demand(Resource::Registry)?;
     let (encryption, role) =
         (input.encryption_configuration.as_ref(), input.custom_role_arn.as_ref());
-    check(encryption, role, input.applied_for.as_ref())?;
+    check(encryption, role)?;
     let filters = input.image_tag_mutability_exclusion_filters;
     let mutability = match (input.image_tag_mutability, filters) {
         (None, None) => None,

@@ -118,6 +118,7 @@ fn wanted(
         reported: BTreeMap::new(),
         protected_tasks: BTreeMap::new(),
         tags: tags::from_wire(input.tags.as_ref())?,
+        express: None,
     };
     let on = capacity_input::effective(launch_type, &service.capacity_provider_strategy);
     placement_input::check_launch_type(

@@ -23,12 +23,14 @@ pub fn list_services(
 ) -> Result<ListServicesResponse> {
     let cluster = resolve::cluster(context, input.cluster.as_deref())?;
     let launch_type = input.launch_type.as_ref().map(|l| LaunchType::parse(l.as_str()));
-    // All services are of type REPLICA and managed by the customer.
-    let none = input.scheduling_strategy == Some(SchedulingStrategy::Daemon)
-        || input.resource_management_type == Some(ResourceManagementType::Ecs);
+    // All services are of type REPLICA.
+    let none = input.scheduling_strategy == Some(SchedulingStrategy::Daemon);
+    let managed = input.resource_management_type.as_ref();
+    let managed = managed.map(|kind| *kind == ResourceManagementType::Ecs);
     let wanted = |s: &Service| {
         !none
             && s.status == ServiceStatus::Active
+            && managed.is_none_or(|managed| managed == s.express.is_some())
             && launch_type.is_none_or(|l| l.is_some() && s.launch_type == l)
     };
     let services = context.snapshot.services(&cluster.name).filter(|s| wanted(s));

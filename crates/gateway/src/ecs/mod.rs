@@ -58,6 +58,7 @@ pub mod describe_services;
 pub mod describe_task_definition;
 pub mod describe_tasks;
 pub mod discover_poll_endpoint;
+pub(crate) mod express;
 pub mod get_task_protection;
 pub mod list_account_settings;
 pub mod list_attributes;
@@ -102,7 +103,8 @@ use wharf_wire::ecs::{Operation, operation};
 macro_rules! dispatch_table {
     ($( $name:ident => $run:ident($function:path); )*) => {
         /// The operations that are built, in the order of the table.
-        pub const BUILT: &[Operation] = &[$(Operation::$name),*];
+        pub const BUILT: &[Operation] =
+            &[Operation::CreateExpressGatewayService, $(Operation::$name),*];
 
         /// Runs the operation; those that aren't built answer with an error that names them.
         pub(crate) async fn dispatch(
@@ -110,6 +112,7 @@ macro_rules! dispatch_table {
             call: Call<'_>,
         ) -> Encoded {
             match operation {
+                Operation::CreateExpressGatewayService => express::create(call).await,
                 $( Operation::$name => call.$run::<operation::$name>($function).await, )*
                 #[allow(unreachable_patterns)]
                 other => Err(ApiError::not_built(other)),
@@ -166,6 +169,9 @@ dispatch_table! {
     SubmitTaskStateChange => run(submit_task_state_change::submit_task_state_change);
     GetTaskProtection => run(get_task_protection::get_task_protection);
     UpdateTaskProtection => run(update_task_protection::update_task_protection);
+    DescribeExpressGatewayService => run(express::describe);
+    UpdateExpressGatewayService => run(express::update);
+    DeleteExpressGatewayService => run(express::delete);
     DeregisterContainerInstance => run(deregister_container_instance::deregister_container_instance);
     StopServiceDeployment => run(stop_service_deployment::stop_service_deployment);
     RegisterTaskDefinition => run(register_task_definition::register_task_definition);

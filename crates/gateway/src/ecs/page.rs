@@ -58,6 +58,14 @@ pub fn page<T>(
     Ok(Page { items: page, next_token })
 }
 
+/// The key that a page begins behind, for lists that can begin anywhere.
+///
+/// # Errors
+/// As [`page`], for a token that isn't one of ours.
+pub fn after(next_token: Option<&str>) -> Result<Option<String>, ApiError> {
+    next_token.map(open_token).transpose()
+}
+
 const PREFIX: &str = "1:";
 
 fn seal_token(key: &str) -> String {

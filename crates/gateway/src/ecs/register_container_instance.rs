@@ -9,6 +9,7 @@ use crate::context::{Context, Outcome, Result};
 use crate::error::ApiError;
 use std::collections::BTreeSet;
 use wharf_model::container_instance::InstanceStatus;
+use wharf_model::resources::STORAGE;
 use wharf_model::{
     Attribute, Cluster, ContainerInstance, ContainerInstanceId, HostPort, RecordKey,
     ResourceAmount, Transaction, TransportProtocol,
@@ -201,6 +202,9 @@ fn resources(sent: &[types::Resource]) -> std::result::Result<ResourceAmount, Ap
         ports,
         network_interfaces: 0,
         gpus: 0,
+        storage_gib: named(STORAGE)
+            .and_then(|r| r.integer_value)
+            .and_then(|gib| u32::try_from(gib).ok()),
     })
 }
 

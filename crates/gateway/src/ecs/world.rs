@@ -27,7 +27,7 @@ pub(crate) struct World {
     pub history: Box<dyn HistoryReader>,
     seed: u64,
     revision: u64,
-    arns: ArnScope,
+    pub arns: ArnScope,
     vpc: BuiltinVpc,
     pub vault: Vault,
     seal: SealKey,

@@ -32,7 +32,7 @@ fn arns(sent: Option<&Vec<types::Certificate>>) -> Result<Vec<&str>, ApiError> {
     Ok(sent.iter().filter_map(|certificate| certificate.certificate_arn.as_deref()).collect())
 }
 
-pub(super) fn add(
+pub(crate) fn add(
     context: &Context<'_>,
     input: &types::AddListenerCertificatesInput,
 ) -> OperationResult<types::AddListenerCertificatesOutput> {

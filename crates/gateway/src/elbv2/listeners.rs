@@ -60,7 +60,7 @@ fn on_port<'a>(
     listeners.find(|listener| listener.port == port).map(|listener| &**listener)
 }
 
-pub(super) fn create(
+pub(crate) fn create(
     context: &Context<'_>,
     input: &types::CreateListenerInput,
 ) -> OperationResult<types::CreateListenerOutput> {

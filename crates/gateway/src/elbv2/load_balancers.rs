@@ -90,7 +90,7 @@ fn dns_name(kind: LoadBalancerType, scheme: Scheme, name: &str, id: &str, region
     }
 }
 
-pub(super) fn create(
+pub(crate) fn create(
     context: &Context<'_>,
     input: &types::CreateLoadBalancerInput,
 ) -> OperationResult<types::CreateLoadBalancerOutput> {
@@ -134,6 +134,7 @@ pub(super) fn create(
         &mut transaction,
     );
     let id = context.ids().hex32()[..16].to_owned();
+    let vpc_id = network::vpc_of(context, &wanted.subnets);
     let load_balancer = LoadBalancer {
         dns_name: dns_name(wanted.kind, wanted.scheme, &wanted.name, &id, context.region()),
         kind: wanted.kind,
@@ -141,7 +142,8 @@ pub(super) fn create(
         id,
         scheme: wanted.scheme,
         created_at: context.now,
-        vpc_id: network::vpc_of(context, &wanted.subnets),
+        vpc_range: context.network().vpc(&vpc_id).map(|vpc| vpc.range),
+        vpc_id,
         subnets: wanted.subnets,
         security_groups: wanted.security_groups,
         ip_address_type: wanted.ip_address_type,

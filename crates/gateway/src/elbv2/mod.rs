@@ -30,6 +30,12 @@ mod tls;
 mod transforms;
 mod trust_stores;
 
+pub(crate) use listener_certificates::add as add_listener_certificates;
+pub(crate) use listeners::create as create_listener;
+pub(crate) use load_balancers::create as create_load_balancer;
+pub(crate) use rules::create as create_rule;
+pub(crate) use target_groups::{create as create_target_group, modify as modify_target_group};
+
 use crate::context::Context;
 use crate::dispatch::{Call, Encoded};
 use crate::error::ApiError;

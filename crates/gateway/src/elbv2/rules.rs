@@ -45,7 +45,7 @@ fn listener_of_default<'a>(context: &Context<'a>, arn: &str) -> Option<&'a Liste
     (default_path(found) == path).then_some(&**found)
 }
 
-pub(super) fn create(
+pub(crate) fn create(
     context: &Context<'_>,
     input: &types::CreateRuleInput,
 ) -> OperationResult<types::CreateRuleOutput> {

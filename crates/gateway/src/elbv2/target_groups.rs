@@ -112,7 +112,7 @@ fn version(protocol: Protocol, sent: Option<&String>) -> Result<Option<ProtocolV
     }
 }
 
-pub(super) fn create(
+pub(crate) fn create(
     context: &Context<'_>,
     input: &types::CreateTargetGroupInput,
 ) -> OperationResult<types::CreateTargetGroupOutput> {
@@ -193,7 +193,7 @@ pub(super) fn describe(
     }))
 }
 
-pub(super) fn modify(
+pub(crate) fn modify(
     context: &Context<'_>,
     input: &types::ModifyTargetGroupInput,
 ) -> OperationResult<types::ModifyTargetGroupOutput> {

@@ -1,6 +1,6 @@
 //! `GET /wharf/v1/load-balancers`: load balancers as wharf's own command line lists them, with what
 //! Elastic Load Balancing's API has no place for: on which addresses of this host they listen, and
-//! where they can't.
+//! where they can't, and what was counted of them.
 //!
 //! Not a part of the AWS API, but behind the same gate: signed for `ecs`, by the account's root or
 //! whoever may describe load balancers. The answer is `{"loadBalancers": […]}`.
@@ -13,7 +13,10 @@ use crate::error::ApiError;
 use crate::identity::Verified;
 use hyper::Method;
 use serde_json::{Value, json};
-use wharf_model::load_balancing::{HealthState, Listener, LoadBalancer, TargetGroup};
+use std::collections::BTreeMap;
+use wharf_model::load_balancing::{
+    HealthState, Listener, LoadBalancer, Meter, MeterKey, TargetGroup,
+};
 use wharf_model::policy::Decision;
 use wharf_model::{ArnScope, Snapshot};
 use wharf_scheduler::load_balancing::{Usage, health};
@@ -37,7 +40,8 @@ pub(super) fn call(
         return Err(ApiError::new("MethodNotAllowedException", 405, message));
     }
     let usage = Usage::of(&snapshot);
-    let shown = Shown { snapshot: &snapshot, arns: app.arns(), soft: app.soft(), usage };
+    let counted = app.soft().meters().into_iter().map(|one| (one.key, one.total)).collect();
+    let shown = Shown { snapshot: &snapshot, arns: app.arns(), soft: app.soft(), usage, counted };
     let all: Vec<Value> = snapshot.load_balancers().map(|b| shown.load_balancer(b)).collect();
     Ok(answer(200, "application/json", json!({ "loadBalancers": all }).to_string()))
 }
@@ -47,6 +51,7 @@ struct Shown<'a> {
     arns: &'a ArnScope,
     soft: &'a dyn SoftState,
     usage: Usage,
+    counted: BTreeMap<MeterKey, Meter>,
 }
 
 impl Shown<'_> {
@@ -67,6 +72,7 @@ impl Shown<'_> {
             "taskAddress": record.task_address,
             "listeners": listeners,
             "targetGroups": groups,
+            "meter": self.counted.get(&MeterKey::LoadBalancer(path)),
         })
     }
 
@@ -100,6 +106,7 @@ impl Shown<'_> {
             "healthy": of(HealthState::Healthy),
             "draining": of(HealthState::Draining),
             "targets": states.len(),
+            "meter": self.counted.get(&MeterKey::TargetGroup(record.path())),
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use super::answer::{Answer, answer, pieces};
 use super::service::{Failed, Trace};
-use super::{history, load_balancers};
+use super::{history, load_balancers, registry_gc};
 use crate::app::App;
 use crate::authorize::{Asked, authorize};
 use crate::dispatch::Call;
@@ -109,6 +109,10 @@ pub(super) async fn call(
         "ecs" if head.uri.path() == load_balancers::PATH => {
             trace.service = "ecs";
             load_balancers::call(app, head, identity).map_err(fail)
+        }
+        "ecs" if head.uri.path() == registry_gc::PATH => {
+            trace.service = "ecr";
+            registry_gc::call(app, head, identity).await.map_err(fail)
         }
         "acm" | "ecs" | "ecr" | "logs" | "ssm" | "secretsmanager" => {
             let request = JsonRequest { app, head, body, identity };

@@ -1,6 +1,7 @@
 //! The listening socket and its connections.
 
 use super::guard::AllowedHosts;
+use super::sendfile::{Loans, Socket};
 use super::service::{Front, Serves};
 use crate::app::App;
 use hyper::server::conn::http1;
@@ -223,10 +224,12 @@ async fn connection(
     // Answers are small and whole: they need no delay to become full packets.
     let _ = stream.set_nodelay(true);
     let Some(tls) = tls else {
-        return serve(stream, peer, front, &limits, shutdown).await;
+        let loans = Loans::default();
+        let stream = Socket::new(stream, loans.clone(), limits.blob_idle);
+        return serve(stream, peer, front, &limits, Some(loans), shutdown).await;
     };
     match tokio::time::timeout(limits.head_timeout, tls.accept(stream)).await {
-        Ok(Ok(stream)) => serve(stream, peer, front, &limits, shutdown).await,
+        Ok(Ok(stream)) => serve(stream, peer, front, &limits, None, shutdown).await,
         Ok(Err(error)) => tracing::debug!(%peer, %error, "no TLS connection came about"),
         Err(_) => tracing::debug!(%peer, "the TLS handshake took too long"),
     }
@@ -237,6 +240,7 @@ async fn serve<S>(
     peer: SocketAddr,
     front: Arc<Front>,
     limits: &Limits,
+    loans: Option<Loans>,
     shutdown: CancellationToken,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -249,7 +253,12 @@ async fn serve<S>(
         .max_buf_size(limits.head_bytes + 8192)
         .serve_connection(
             TokioIo::new(stream),
-            service_fn(move |request| Arc::clone(&front).serve(request, peer)),
+            service_fn(move |mut request| {
+                if let Some(loans) = &loans {
+                    request.extensions_mut().insert(loans.clone());
+                }
+                Arc::clone(&front).serve(request, peer)
+            }),
         )
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);

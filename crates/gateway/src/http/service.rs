@@ -167,7 +167,8 @@ impl Front {
         }
     }
 
-    /// The few paths that need no signature: they tell nothing of the state.
+    /// The few paths that need no signature: of the state they tell numbers, and the names of load
+    /// balancers and target groups that those are of.
     async fn unsigned(&self, request: &Request<Incoming>) -> Option<Answer> {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return None;
@@ -188,7 +189,10 @@ impl Front {
                 let images = snapshot.all_registry_images().count();
                 metrics.registry_holds(snapshot.repositories().count(), images);
                 let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-                Some(answer(200, media_type, metrics.text()))
+                // The balancer says that it stands in the first zone.
+                let zone = format!("{}a", self.app.arns().region);
+                let text = metrics.text(self.app.soft().meters(), zone);
+                Some(answer(200, media_type, text))
             }
             _ => None,
         }

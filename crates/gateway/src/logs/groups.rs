@@ -4,7 +4,7 @@ use super::{Logs, failed, names, refused, tags};
 use crate::ecs::page;
 use crate::error::ApiError;
 use std::collections::BTreeMap;
-use wharf_logs::GroupInfo;
+use wharf_logs::{GroupInfo, LogStore};
 use wharf_wire::Empty;
 use wharf_wire::logs::types::{
     CreateLogGroupRequest, DeleteLogGroupRequest, DeleteRetentionPolicyRequest,
@@ -45,6 +45,16 @@ pub(super) async fn create(
         GroupInfo { name, created_ms: logs.now_ms, retention_days: None, tags, stored_bytes: 0 };
     logs.store.create_group(group).await.map_err(failed)?;
     Ok(Empty {})
+}
+
+/// Makes a group that another service needs, unless it is there.
+pub(crate) async fn ensure(store: &LogStore, name: String, now_ms: i64) -> Result<(), ApiError> {
+    let tags = BTreeMap::new();
+    let group = GroupInfo { name, created_ms: now_ms, retention_days: None, tags, stored_bytes: 0 };
+    match store.create_group(group).await {
+        Ok(()) | Err(wharf_logs::Error::GroupExists(_)) => Ok(()),
+        Err(error) => Err(failed(error)),
+    }
 }
 
 pub(super) async fn delete(

@@ -19,6 +19,7 @@ use wharf_logs::{Error, LogStore};
 use wharf_model::ArnScope;
 use wharf_wire::logs::{Operation, operation};
 
+pub(crate) use groups::ensure as ensure_group;
 pub(crate) use live_tail::{EVENT_STREAM, live_tail};
 
 /// What an operation works on.

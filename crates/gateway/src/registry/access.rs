@@ -4,7 +4,7 @@
 use crate::authorize;
 use crate::identity::{Kind, Verified};
 use wharf_model::policy::{Decision, Kind as PolicyKind, Policy};
-use wharf_model::{ArnScope, Repository, Snapshot};
+use wharf_model::{ArnScope, RegistryKey, RegistrySettings, Repository, Snapshot};
 
 /// Asking for a token.
 pub(crate) const LOGIN: &str = "GetAuthorizationToken";
@@ -28,9 +28,18 @@ pub(crate) const LIST: &str = "ListImages";
 pub(crate) const DELETE: &str = "BatchDeleteImage";
 
 /// What a container instance's agent may do: pull.
-const AGENTS: &[&str] = &[LOGIN, PULL_IMAGE, PULL_LAYER, CHECK_LAYER];
+/// What that needs of a pull-through cache's upstream comes with it.
+const AGENTS: &[&str] =
+    &[LOGIN, PULL_IMAGE, PULL_LAYER, CHECK_LAYER, "BatchImportUpstreamImage", "CreateRepository"];
 /// What no policy takes away from the account's root, so that nobody locks everybody out.
-const ROOTS: &[&str] = &["GetRepositoryPolicy", "SetRepositoryPolicy", "DeleteRepositoryPolicy"];
+const ROOTS: &[&str] = &[
+    "GetRepositoryPolicy",
+    "SetRepositoryPolicy",
+    "DeleteRepositoryPolicy",
+    "GetRegistryPolicy",
+    "PutRegistryPolicy",
+    "DeleteRegistryPolicy",
+];
 
 /// Why somebody may not, in AWS's words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -88,7 +97,13 @@ pub(crate) fn demand(asker: Asker<'_>, resource: Resource<'_>, action: &str) -> 
         Resource::Repository(repository) => decide(asker, repository, &full, &arn),
         Resource::Registry | Resource::Name(_) => Decision::NotAllowed,
     };
-    let why = match (own, of_repository) {
+    let of_registry = of_registry(asker, &full, &arn, None);
+    let of_resource = match (of_repository, of_registry) {
+        (Decision::Denied, _) | (_, Decision::Denied) => Decision::Denied,
+        (Decision::Allowed, _) | (_, Decision::Allowed) => Decision::Allowed,
+        _ => Decision::NotAllowed,
+    };
+    let why = match (own, of_resource) {
         (Decision::Denied, _) => "with an explicit deny in an identity-based policy".to_owned(),
         (_, Decision::Denied) if kind == Kind::Root && ROOTS.contains(&action) => return Ok(()),
         (_, Decision::Denied) => "with an explicit deny in a resource-based policy".to_owned(),
@@ -101,6 +116,59 @@ pub(crate) fn demand(asker: Asker<'_>, resource: Resource<'_>, action: &str) -> 
         "User: {} is not authorized to perform: {full} on resource: {arn} {why}",
         identity.principal_arn()
     )))
+}
+
+/// What the registry's policy says, which is about every action (API `REGISTRY_POLICY_SCOPE` V2): of the
+/// caller, or of another account, in whose name the caller acts.
+fn of_registry(asker: Asker<'_>, action: &str, arn: &str, account: Option<&str>) -> Decision {
+    let Asker { identity, arns, snapshot } = asker;
+    let settings = snapshot.registry_settings(&RegistrySettings::KEY.to_owned());
+    let Some(text) = settings.and_then(|settings| settings.policy.as_ref()) else {
+        return Decision::NotAllowed;
+    };
+    match Policy::parse(text, PolicyKind::Registry) {
+        Ok(policy) => {
+            authorize::of_registry(snapshot, arns, identity, &policy, (action, arn), account)
+        }
+        // It was checked when it was put: whatever can't be read now allows nothing.
+        Err(error) => {
+            tracing::error!(%error, "unreadable registry policy");
+            Decision::Denied
+        }
+    }
+}
+
+/// Demands that the caller may replicate images of the registry `from` into the repository `name`. Its
+/// own policies must allow it; and for a registry of another account the registry's policy must, as in
+/// ECR.
+///
+/// # Errors
+/// If not.
+pub(crate) fn demand_replication(
+    asker: Asker<'_>,
+    from: &RegistryKey,
+    name: &str,
+    action: &str,
+) -> Result<(), Denied> {
+    let Asker { identity, arns, snapshot } = asker;
+    let (full, arn) = (format!("ecr:{action}"), arns.repository(name));
+    let own = authorize::allows(snapshot, arns, identity, "ecr:ReplicateImage", &arn);
+    let foreign = Some(from.account.as_str()).filter(|account| *account != arns.account);
+    let of_registry = of_registry(asker, &full, &arn, foreign);
+    let (who, why) = match (own, of_registry) {
+        (Decision::Denied | Decision::NotAllowed, _) => {
+            let user = identity.principal_arn();
+            (user, "because no identity-based policy allows the ecr:ReplicateImage action")
+        }
+        (_, Decision::Denied) => {
+            (from.account.clone(), "with an explicit deny in a resource-based policy")
+        }
+        (_, Decision::NotAllowed) if foreign.is_some() => {
+            (from.account.clone(), "because the registry's policy doesn't allow the account to")
+        }
+        (Decision::Allowed, _) => return Ok(()),
+    };
+    Err(Denied(format!("{who} is not authorized to perform: {full} on resource: {arn} {why}")))
 }
 
 fn decide(asker: Asker<'_>, repository: &Repository, action: &str, arn: &str) -> Decision {

@@ -3,7 +3,7 @@
 use crate::app::App;
 use crate::dispatch::{MAX_ATTEMPTS, commit_failed};
 use crate::error::ApiError;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use wharf_journal::StoreError;
 use wharf_model::{
@@ -102,18 +102,6 @@ pub(crate) fn resolve<'a>(
     }
 }
 
-/// Tags by the digest that they name.
-pub(crate) fn tags_by_image(
-    snapshot: &Snapshot,
-    repository: &str,
-) -> BTreeMap<String, Vec<String>> {
-    let mut tags: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for tag in snapshot.image_tags(repository, "") {
-        tags.entry(tag.digest.clone()).or_default().push(tag.tag.clone());
-    }
-    tags
-}
-
 /// Digests that such indexes of the repository refer to.
 pub(crate) fn in_indexes(
     snapshot: &Snapshot,
@@ -136,6 +124,7 @@ pub(crate) async fn link(
 ) -> Result<(), Option<ApiError>> {
     let now = app.now();
     let digest = digest.to_string();
+    let quotas = app.registry().quotas();
     let linked = commit(app, "link blob", |snapshot| {
         let mut transaction = Transaction::new();
         if !read_repository(snapshot, &mut transaction, repository) {
@@ -145,6 +134,8 @@ pub(crate) async fn link(
         if snapshot.repository_blob(&key).is_some() {
             return Ok((Transaction::new(), ()));
         }
+        let room = quotas.demand_room(snapshot, &repository.id, bytes);
+        room.map_err(|exceeded| LinkError(Some(exceeded.into())))?;
         let (repository, digest) = key;
         transaction.put(record(RepositoryBlob { repository, digest, bytes, since: now }));
         Ok((transaction, ()))
@@ -209,8 +200,8 @@ pub(crate) async fn delete_image(
                 return Err(DeleteError::Referenced(indexes));
             }
             let mut transaction = Transaction::new();
-            let tags = snapshot.image_tags(repository, "").filter(|tag| tag.digest == digest);
-            let mut tags = tags.map(|tag| (repository.to_owned(), tag.tag.clone()));
+            let tags = snapshot.tags_of_image(repository, digest);
+            let mut tags = tags.map(|tag| (repository.to_owned(), tag.clone()));
             for key in tags.by_ref().take(BATCH) {
                 let key = RecordKey::ImageTag(key);
                 let revision = snapshot.revision_of(&key);

@@ -37,14 +37,13 @@ pub(crate) struct Affected {
 
 /// A repository's images as policies look at them.
 fn images(snapshot: &Snapshot, repository: &str) -> Vec<Image> {
-    let mut tags = content::tags_by_image(snapshot, repository);
     let members = content::in_indexes(snapshot, repository, |_| true);
     let of_active = content::in_indexes(snapshot, repository, |index| !index.is_archived);
     let images = snapshot.registry_images(repository);
     images
         .map(|image| Image {
             digest: image.digest.clone(),
-            tags: tags.remove(&image.digest).unwrap_or_default(),
+            tags: snapshot.tags_of_image(repository, &image.digest).cloned().collect(),
             pushed_ms: image.pushed_at.as_millis(),
             pulled_ms: image.pulled_at.map(Timestamp::as_millis),
             archived_ms: image.archived_at.filter(|_| image.is_archived).map(Timestamp::as_millis),

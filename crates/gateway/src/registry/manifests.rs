@@ -2,7 +2,7 @@
 
 use super::content::{self, commit, image, read_repository, tag};
 use super::events::{self, Action};
-use super::{archive, scan};
+use super::{QuotaExceeded, archive, replication, scan};
 use crate::app::App;
 use crate::error::ApiError;
 use bytes::Bytes;
@@ -26,6 +26,19 @@ pub(crate) struct Put<'a> {
     pub digest: Option<&'a Digest>,
     /// Its tag.
     pub tag: Option<&'a str>,
+    /// How it came here.
+    pub origin: Origin,
+}
+
+/// How an image came here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// A client has pushed it.
+    Pushed,
+    /// Another registry has replicated it: it goes no further.
+    Replicated,
+    /// It was pulled through: what an index refers to comes when it is asked for.
+    Cached,
 }
 
 /// A manifest that is in.
@@ -64,6 +77,12 @@ pub(crate) enum PutError {
     Api(ApiError),
 }
 
+impl From<QuotaExceeded> for PutError {
+    fn from(exceeded: QuotaExceeded) -> Self {
+        Self::Quota(exceeded.to_string())
+    }
+}
+
 impl From<ApiError> for PutError {
     fn from(error: ApiError) -> Self {
         Self::Api(error)
@@ -93,7 +112,7 @@ pub(crate) async fn put(app: &Arc<App>, put: Put<'_>) -> Result<Done, PutError> 
     }
     let _adding = app.registry().adding().await;
     // What is missing is told before anything is written.
-    check(&app.store().snapshot(), put.repository, &manifest)?;
+    check(&app.store().snapshot(), &put, &manifest)?;
     app.registry().storage().put(&digest, put.bytes.clone()).await.map_err(PutError::Store)?;
     let now = app.now();
     let quotas = app.registry().quotas();
@@ -102,7 +121,7 @@ pub(crate) async fn put(app: &Arc<App>, put: Put<'_>) -> Result<Done, PutError> 
         if !read_repository(snapshot, &mut transaction, put.repository) {
             return Err(PutError::RepositoryUnknown);
         }
-        let (depth, content_bytes) = check(snapshot, put.repository, &manifest)?;
+        let (depth, content_bytes) = check(snapshot, &put, &manifest)?;
         let name = digest.to_string();
         let known = image(snapshot, &put.repository.id, &name);
         let mut was_there = known.is_some_and(|known| !known.is_archived);
@@ -128,18 +147,24 @@ pub(crate) async fn put(app: &Arc<App>, put: Put<'_>) -> Result<Done, PutError> 
             let text = format!("a repository holds at most {} images", quotas.images);
             return Err(PutError::Quota(text));
         }
-        if known.is_none_or(|known| **known != record) {
-            transaction.put(record.clone());
+        if known.is_none() {
+            quotas.demand_room(snapshot, &put.repository.id, put.bytes.len() as u64)?;
         }
         if let Some(text) = put.tag {
-            let same = set_tag(snapshot, &mut transaction, put.repository, text, &name)?;
+            let same = set_tag(snapshot, &mut transaction, &put, (text, &name), now)?;
             was_there &= same;
-            let tags = snapshot.image_tags(&put.repository.id, "");
-            let of_image = tags.filter(|tag| tag.digest == name);
+            let of_image = snapshot.tags_of_image(&put.repository.id, &name);
             if !same && of_image.count() >= quotas.tags_of_image {
                 let text = format!("an image has at most {} tags", quotas.tags_of_image);
                 return Err(PutError::Quota(text));
             }
+        }
+        let mut record = record;
+        if put.origin == Origin::Pushed && !was_there {
+            replication::want(snapshot, app.arns(), &put.repository.name, &mut record, now);
+        }
+        if known.is_none_or(|known| **known != record) {
+            transaction.put(record.clone());
         }
         Ok((transaction, Done { image: record, was_there }))
     })
@@ -147,7 +172,8 @@ pub(crate) async fn put(app: &Arc<App>, put: Put<'_>) -> Result<Done, PutError> 
     if done.image.scan.as_ref().is_some_and(|scan| scan.asked_at == now && scan.outcome.is_none()) {
         scan::begin(app, &done.image);
     }
-    if !done.was_there {
+    if !done.was_there && put.origin != Origin::Cached {
+        replication::begin(app, &done.image);
         events::image(app, put.repository, Action::Push, &done.image.digest, put.tag);
     }
     Ok(done)
@@ -157,14 +183,21 @@ pub(crate) async fn put(app: &Arc<App>, put: Put<'_>) -> Result<Done, PutError> 
 fn set_tag(
     snapshot: &Snapshot,
     transaction: &mut Transaction,
-    repository: &Repository,
-    text: &str,
-    digest: &str,
+    put: &Put<'_>,
+    (text, digest): (&str, &str),
+    now: Timestamp,
 ) -> Result<bool, PutError> {
+    let repository = put.repository;
+    let checked_at = Some(now).filter(|_| put.origin == Origin::Cached);
     let key = RecordKey::ImageTag((repository.id.clone(), text.to_owned()));
     transaction.read(key.clone(), snapshot.revision_of(&key));
     match tag(snapshot, &repository.id, text) {
-        Some(present) if present.digest == digest => return Ok(true),
+        Some(present) if present.digest == digest => {
+            if put.origin == Origin::Cached {
+                transaction.put(ImageTag { checked_at, ..ImageTag::clone(present) });
+            }
+            return Ok(true);
+        }
         Some(_) if !mutability(repository).allows(&repository.exclusion_filters, text) => {
             return Err(PutError::TagImmutable(text.to_owned()));
         }
@@ -174,16 +207,14 @@ fn set_tag(
         repository: repository.id.clone(),
         tag: text.to_owned(),
         digest: digest.to_owned(),
+        checked_at,
     });
     Ok(false)
 }
 
 /// Demands that everything is there that a manifest needs: its depth, and the bytes of its content.
-fn check(
-    snapshot: &Snapshot,
-    repository: &Repository,
-    manifest: &Manifest,
-) -> Result<(u32, u64), PutError> {
+fn check(snapshot: &Snapshot, put: &Put<'_>, manifest: &Manifest) -> Result<(u32, u64), PutError> {
+    let repository = put.repository;
     let mut bytes: u64 = 0;
     let mut missing = Vec::new();
     for descriptor in manifest.blobs() {
@@ -203,6 +234,8 @@ fn check(
                 depth = depth.max(image.depth + 1);
                 bytes = bytes.saturating_add(image.content_bytes);
             }
+            // The others are fetched when somebody asks for them.
+            None if put.origin == Origin::Cached => depth = depth.max(1),
             _ => missing.push(member.digest.to_string()),
         }
     }
@@ -243,5 +276,6 @@ fn new_record(
         archived_at: None,
         activated_at: None,
         scan: None,
+        replications: Vec::new(),
     }
 }

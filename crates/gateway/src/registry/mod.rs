@@ -10,14 +10,21 @@ pub(crate) mod access;
 pub(crate) mod archive;
 pub(crate) mod content;
 pub(crate) mod events;
+mod flight;
+pub(crate) mod import;
 pub(crate) mod lifecycle;
 pub(crate) mod manifests;
+pub(crate) mod pull_through;
+mod quotas;
+pub(crate) mod replication;
 pub(crate) mod scan;
 mod sweep;
 pub(crate) mod templates;
 pub(crate) mod tokens;
 
-pub use sweep::{Swept, sweep, upkeep};
+pub use quotas::Quotas;
+pub(crate) use quotas::{LIMIT_EXCEEDED, QuotaExceeded};
+pub use sweep::{Rest, Swept, sweep, sweep_rested, upkeep};
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -38,21 +45,6 @@ pub struct RegistryParts {
     pub quotas: Quotas,
     /// Says whether the registry has a name of its own now.
     pub public_name: PublicName,
-}
-
-/// How much a repository may hold: ECR's quotas unless told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Quotas {
-    /// Images of one repository.
-    pub images: usize,
-    /// Tags of one image.
-    pub tags_of_image: usize,
-}
-
-impl Default for Quotas {
-    fn default() -> Self {
-        Self { images: 20_000, tags_of_image: 1_000 }
-    }
 }
 
 /// The name by which this host's clients reach the registry with TLS, while they do.
@@ -80,6 +72,8 @@ pub(crate) struct ImageRegistry {
     asserted: Mutex<HashMap<(String, String), Timestamp>>,
     previews: Mutex<HashMap<String, lifecycle::Preview>>,
     evaluated: Mutex<HashMap<String, Timestamp>>,
+    imports: flight::Imports,
+    replicator: replication::Replicator,
 }
 
 impl ImageRegistry {
@@ -97,6 +91,8 @@ impl ImageRegistry {
             asserted: Mutex::default(),
             previews: Mutex::default(),
             evaluated: Mutex::default(),
+            imports: flight::Imports::new(),
+            replicator: replication::Replicator::new(),
         }
     }
 
@@ -120,6 +116,16 @@ impl ImageRegistry {
     /// How much a repository may hold.
     pub(crate) fn quotas(&self) -> Quotas {
         self.quotas
+    }
+
+    /// What is on its way from upstreams.
+    fn imports(&self) -> &flight::Imports {
+        &self.imports
+    }
+
+    /// What is on its way to other registries.
+    fn replicator(&self) -> &replication::Replicator {
+        &self.replicator
     }
 
     pub(crate) fn large_bodies(&self) -> &Semaphore {

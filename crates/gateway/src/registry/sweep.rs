@@ -3,7 +3,7 @@
 //! seen to be needless while nobody could begin to need it.
 
 use super::content::{BATCH, commit};
-use super::{lifecycle, scan};
+use super::{lifecycle, replication, scan};
 use crate::app::App;
 use crate::error::ApiError;
 use std::collections::BTreeSet;
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use wharf_model::{
     RecordKey, RegistryImage, RepositoryBlob, ScanOutcome, Snapshot, Timestamp, Transaction,
 };
-use wharf_registry::Digest;
+use wharf_registry::{Digest, UPLOAD_LIFE};
 
 /// How often lifecycle policies are evaluated and leftovers are swept. The first time comes that late,
 /// too: what clients were told before the server was started anew isn't known any more.
@@ -41,6 +41,7 @@ pub struct Swept {
 /// Keeps the registry in order until `shutdown`.
 pub async fn upkeep(app: Arc<App>, shutdown: CancellationToken) {
     scan::resume(&app);
+    replication::resume(&app);
     loop {
         tokio::select! {
             () = tokio::time::sleep(INTERVAL) => {}
@@ -53,23 +54,44 @@ pub async fn upkeep(app: Arc<App>, shutdown: CancellationToken) {
     }
 }
 
+/// How long what nothing refers to must have rested before it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rest {
+    /// Uploads that nobody goes on with.
+    pub uploads: Duration,
+    /// Blobs.
+    pub blobs: Duration,
+}
+
+impl Default for Rest {
+    fn default() -> Self {
+        Self { uploads: UPLOAD_LIFE, blobs: GRACE }
+    }
+}
+
 /// Removes what isn't needed at `now`. What can't be removed stays until the next time, with a line
 /// in the log.
 pub async fn sweep(app: &App, now: Timestamp) -> Swept {
+    sweep_rested(app, now, Rest::default()).await
+}
+
+/// As [`sweep`], with another measure of rest: an operator may know that nobody is pushing.
+pub async fn sweep_rested(app: &App, now: Timestamp, rest: Rest) -> Swept {
+    let since = before(now, rest.blobs);
     let told = |what: &'static str, error: &dyn std::fmt::Display| {
         tracing::warn!(what, %error, "the registry couldn't be swept");
     };
     let (expired_images, archived_images) = lifecycle::apply(app, now).await;
     let mut swept = Swept { expired_images, archived_images, ..Swept::default() };
-    match app.registry().uploads().expire(system_time(now)).await {
+    match app.registry().uploads().expire_after(system_time(now), rest.uploads).await {
         Ok(count) => swept.uploads = count,
         Err(error) => told("uploads", &error),
     }
-    match records(app, now).await {
+    match records(app, since).await {
         Ok(count) => swept.records = count,
         Err(error) => told("records", &error),
     }
-    match blobs(app, now).await {
+    match blobs(app, since).await {
         Ok(count) => swept.blobs = count,
         Err(error) => told("blobs", &error),
     }
@@ -80,18 +102,18 @@ fn system_time(at: Timestamp) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(u64::try_from(at.as_millis()).unwrap_or(0))
 }
 
-fn before(now: Timestamp) -> Timestamp {
-    Timestamp(now.as_millis().saturating_sub(i64::try_from(GRACE.as_millis()).unwrap_or(0)))
+fn before(now: Timestamp, rest: Duration) -> Timestamp {
+    Timestamp(now.as_millis().saturating_sub(i64::try_from(rest.as_millis()).unwrap_or(i64::MAX)))
 }
 
 /// Removes needless records, some at a time.
-async fn records(app: &App, now: Timestamp) -> Result<usize, ApiError> {
-    app.registry().forget_assertions(before(now));
+async fn records(app: &App, since: Timestamp) -> Result<usize, ApiError> {
+    app.registry().forget_assertions(since);
     let mut gone = 0;
     loop {
         let _removing = app.registry().removing().await;
         let count = commit(app, "sweep registry", |snapshot| {
-            let needless = needless(app, snapshot, before(now));
+            let needless = needless(app, snapshot, since);
             let mut transaction = Transaction::new();
             for key in needless {
                 transaction.read(key.clone(), snapshot.revision_of(&key));
@@ -135,8 +157,8 @@ fn needless(app: &App, snapshot: &Snapshot, since: Timestamp) -> Vec<RecordKey> 
 }
 
 /// Removes files that no repository has.
-async fn blobs(app: &App, now: Timestamp) -> Result<usize, wharf_registry::Error> {
-    let since = system_time(before(now));
+async fn blobs(app: &App, since: Timestamp) -> Result<usize, wharf_registry::Error> {
+    let since = system_time(since);
     let files = app.registry().storage().list().await?;
     let old: Vec<Digest> =
         files.into_iter().filter(|(_, at)| *at < since).map(|(digest, _)| digest).collect();

@@ -23,8 +23,11 @@ mod update;
 use crate::dispatch::{Call, Encoded};
 use crate::ecs::page;
 use crate::error::ApiError;
-use wharf_model::{ArnScope, Snapshot};
+use crate::vault::Vault;
+use wharf_model::secret::CURRENT;
+use wharf_model::{ArnScope, Snapshot, Timestamp};
 use wharf_wire::secretsmanager::{Operation, operation};
+use zeroize::Zeroizing;
 
 macro_rules! dispatch_table {
     ($( $name:ident => $function:path; )*) => {
@@ -59,6 +62,41 @@ dispatch_table! {
 pub(crate) fn arn(snapshot: &Snapshot, arns: &ArnScope, id: &str) -> Option<String> {
     let found = resolve::by_id(snapshot, arns, id)?;
     Some(resolve::arn(arns, found))
+}
+
+/// The text in force of the secret with this ARN, for a part of the server that is told to use it.
+///
+/// # Errors
+/// [`NoText`]
+pub(crate) fn current(
+    snapshot: &Snapshot,
+    arns: &ArnScope,
+    vault: &Vault,
+    arn: &str,
+    now: Timestamp,
+) -> Result<Zeroizing<String>, NoText> {
+    let absent = || NoText::Absent(arn.to_owned());
+    let secret = resolve::by_id(snapshot, arns, arn);
+    let secret =
+        secret.filter(|s| !s.is_gone(now) && s.deletion_at.is_none()).ok_or_else(absent)?;
+    let version = secret.version_with(CURRENT).ok_or_else(absent)?;
+    let version = snapshot.secret_version(&(secret.id.clone(), version.to_owned()));
+    let version = version.ok_or_else(absent)?;
+    let opened = vault.open(&version.seal_name(), &version.value);
+    let bytes = opened.map_err(|error| NoText::Sealed(arn.to_owned(), error.to_string()))?;
+    let text = std::str::from_utf8(&bytes).map(|text| Zeroizing::new(text.to_owned()));
+    text.map_err(|_| NoText::Sealed(arn.to_owned(), "it isn't text".to_owned()))
+}
+
+/// Why there is no text of a secret.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoText {
+    /// There is no such secret, or it has no value.
+    #[error("there is no secret {0} with a value")]
+    Absent(String),
+    /// It can't be opened.
+    #[error("the secret {0} can't be read: {1}")]
+    Sealed(String, String),
 }
 
 /// An error that the caller can mend.

@@ -118,7 +118,7 @@ impl Fixture {
                 storage: Arc::new(LocalStorage::open(logs.path()).unwrap()),
                 token_key: [7; 32],
                 public_name: Arc::new(|| None),
-                quotas: Quotas { images: 12, tags_of_image: 6 },
+                quotas: Quotas { images: 12, tags_of_image: 6, ..Quotas::default() },
             },
             keys: Arc::new(Keys),
             clock: Arc::new(SystemClock),

@@ -161,7 +161,12 @@ async fn token(
         expires_in: Option<u64>,
     }
     let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-    let mut query = format!("service={}&scope={}", encode(service), encode(scope));
+    // Without a scope the token is good for asking whether the credentials are.
+    let mut query = format!("service={}", encode(service));
+    if !scope.is_empty() {
+        query.push_str("&scope=");
+        query.push_str(&encode(scope));
+    }
     let mut request = match credentials {
         Some(credentials) if credentials.identity_token => {
             let mut request = Request::new(Method::POST, realm.clone());

@@ -7,6 +7,7 @@
 mod auth;
 mod docker_config;
 mod push;
+mod remote;
 mod transport;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use zeroize::Zeroizing;
 
 pub use docker_config::{Error as DockerConfigError, default_path as default_docker_config};
 pub(crate) use push::Destination;
+pub use remote::{Remote, RemoteUpload};
 pub use transport::Error;
 use transport::{Answer, Request, Transport, Url};
 
@@ -103,7 +105,7 @@ pub struct RegistryClient {
 }
 
 /// A blob's bytes from some offset on.
-pub(crate) struct BlobStream {
+pub struct BlobStream {
     answer: Answer,
     /// Where in the blob the first byte belongs.
     pub offset: u64,

@@ -20,6 +20,8 @@ pub(crate) struct Destination<'a> {
     pub client: &'a RegistryClient,
     pub reference: &'a Reference,
     pub credentials: Option<&'a Credentials>,
+    /// On every request.
+    pub headers: &'a [(&'static str, String)],
 }
 
 impl Destination<'_> {
@@ -31,7 +33,8 @@ impl Destination<'_> {
         body: Bytes,
     ) -> Result<super::Answer, Error> {
         let scope = format!("repository:{}:pull,push", self.reference.repository());
-        self.client.send_body(method, url, headers, body, &scope, self.credentials).await
+        let headers = [self.headers, headers].concat();
+        self.client.send_body(method, url, &headers, body, &scope, self.credentials).await
     }
 
     async fn url(&self, path: &str) -> Result<Url, Error> {

@@ -14,6 +14,7 @@
 //! exclusively, so that nothing is swept that is about to be referred to. The directory is 0700:
 //! images bring setuid programs that the host's users must not reach.
 
+pub(crate) mod arrivals;
 mod blobs;
 mod cleanup;
 pub(crate) mod files;
@@ -29,12 +30,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use arrivals::Arrivals;
 pub(crate) use blobs::{
     BlobWriter, has as has_blob, link as link_blob, put as put_blob, read as read_blob,
 };
 pub use cleanup::{CleanupPolicy, CleanupReport};
 use files::Lock;
 use index::{Entry, Index};
+use layers::Unpacking;
 
 use crate::config::{self, ConfigFile, ImageConfig, MAX_CONFIG_BYTES};
 use crate::digest::Digest;
@@ -329,8 +332,9 @@ impl ImageStore {
         let (mut layers, complete) = layers::paths(&self.layout, &config);
         if !complete {
             let _guard = self.import()?;
-            let progress = &crate::progress::NoProgress;
-            match layers::ensure(&self.layout, &manifest, &config, &self.limits, progress) {
+            let (arrivals, progress) = (&Arrivals::over(), &crate::progress::NoProgress);
+            let unpacking = Unpacking { limits: &self.limits, arrivals, progress };
+            match layers::ensure(&self.layout, &manifest, &config, &unpacking) {
                 Err(Error::Missing { .. }) if entry.source == Source::Pulled => return Ok(None),
                 Err(error) => return Err(error),
                 Ok(_) => {}
@@ -370,21 +374,38 @@ impl ImageStore {
     /// Unpacks an image whose blobs are all here, and names it.
     pub(crate) fn commit_unpacked(
         &self,
-        _guard: &ImportGuard,
+        guard: &ImportGuard,
         name: &Reference,
         manifest: &Digest,
         repo_digest: Option<Digest>,
         source: Source,
         progress: &dyn Progress,
     ) -> Result<Image, Error> {
-        let (parsed, config) =
-            documents(&self.layout, manifest)?.ok_or(Error::Missing { digest: *manifest })?;
-        check_platform(&config)?;
-        layers::ensure(&self.layout, &parsed, &config, &self.limits, progress)?;
+        self.unpack_arriving(guard, manifest, &Arrivals::over(), progress)?;
         self.commit(&name.to_string(), manifest, repo_digest, source)
     }
 
-    fn commit(
+    /// Unpacks an image whose manifest is here and whose other blobs may still be on their way.
+    pub(crate) fn unpack_arriving(
+        &self,
+        _guard: &ImportGuard,
+        manifest: &Digest,
+        arrivals: &Arrivals,
+        progress: &dyn Progress,
+    ) -> Result<(), Error> {
+        let missing = || Error::Missing { digest: *manifest };
+        let bytes = blobs::read(&self.layout, manifest, MAX_MANIFEST_BYTES)?.ok_or_else(missing)?;
+        if let Document::Manifest(parsed) = Document::parse(&bytes, None)? {
+            arrivals.wait(&parsed.config.digest);
+        }
+        let (parsed, config) = documents(&self.layout, manifest)?.ok_or_else(missing)?;
+        check_platform(&config)?;
+        let unpacking = Unpacking { limits: &self.limits, arrivals, progress };
+        layers::ensure(&self.layout, &parsed, &config, &unpacking)?;
+        Ok(())
+    }
+
+    pub(crate) fn commit(
         &self,
         name: &str,
         manifest: &Digest,

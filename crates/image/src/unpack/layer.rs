@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::rootfs::{self, Metadata, Place, Root, at, join};
+use super::rootfs::{self, Below, Metadata, Place, Root, at, join};
 use super::tar_stream::{self, Kind, Member, TarReader};
 
 const WHITEOUT: &[u8] = b".wh.";
@@ -85,6 +85,16 @@ pub fn unpack(
     lowers: &[PathBuf],
     limits: &Limits,
 ) -> Result<Unpacked, Error> {
+    unpack_over(stream, root, Below::of(lowers), limits)
+}
+
+/// As [`unpack`], over layers that may not be there yet.
+pub(crate) fn unpack_over(
+    stream: impl Read,
+    root: &Path,
+    lowers: Below<'_>,
+    limits: &Limits,
+) -> Result<Unpacked, Error> {
     let mut layer = Layer {
         root: Root::open(root, lowers)?,
         limits: *limits,
@@ -105,14 +115,14 @@ pub fn unpack(
     Ok(layer.done)
 }
 
-struct Layer {
-    root: Root,
+struct Layer<'a> {
+    root: Root<'a>,
     limits: Limits,
     done: Unpacked,
     directory_times: BTreeMap<Vec<Vec<u8>>, (i64, u32)>,
 }
 
-impl Layer {
+impl Layer<'_> {
     fn apply<R: Read>(&mut self, member: &Member, tar: &mut TarReader<R>) -> Result<(), Error> {
         let components = components(&member.path, &member.path)?;
         let Some((name, parents)) = components.split_last() else {

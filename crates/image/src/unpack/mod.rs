@@ -13,6 +13,7 @@ mod rootfs;
 mod tar_stream;
 
 pub use decompress::decompress;
+pub(crate) use layer::unpack_over;
 pub use layer::{Error, Limits, Unpacked, unpack};
-pub(crate) use rootfs::remove_tree;
+pub(crate) use rootfs::{Below, remove_tree};
 pub use tar_stream::{Error as TarError, Kind, Member, TarReader};

@@ -6,6 +6,7 @@
 //! `/lib` is a link to `usr/lib` takes members named `lib/…`, and an absolute link or `..` ends at
 //! the layer's own root.
 
+use std::cell::OnceCell;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -41,6 +42,9 @@ pub enum Error {
     /// Symbolic links that go round in circles.
     #[error("too many symbolic links in \"{}\"", .0.display())]
     LinkLoop(PathBuf),
+    /// A layer below couldn't be unpacked; why is that layer's to say.
+    #[error("a layer below couldn't be unpacked")]
+    Below,
     /// The path is deeper than [`MAX_DEPTH`].
     #[error("\"{}\" is more than {MAX_DEPTH} directories deep", .0.display())]
     TooDeep(PathBuf),
@@ -77,10 +81,38 @@ struct Parent {
     dir: Rc<OwnedFd>,
 }
 
-/// The layer being written, over the layers below it (topmost first).
-pub(super) struct Root {
+/// The layers below one, topmost first. They may still be at work: they are waited for when the first of
+/// them is looked at, which most layers never do, since they say themselves what their directories are.
+pub(crate) struct Below<'a> {
+    paths: Vec<PathBuf>,
+    /// Returns when all are complete; false if one never will be.
+    complete: Box<dyn Fn() -> bool + 'a>,
+}
+
+impl<'a> Below<'a> {
+    /// Layers that are complete.
+    pub fn of(paths: &[PathBuf]) -> Self {
+        Self::when(paths.to_vec(), || true)
+    }
+
+    /// Layers that are complete when `complete` returns true.
+    pub fn when(paths: Vec<PathBuf>, complete: impl Fn() -> bool + 'a) -> Self {
+        Self { paths, complete: Box::new(complete) }
+    }
+}
+
+fn open_path(path: &Path) -> Result<OwnedFd, Error> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let failed = |errno| Error::Os { action: "open", path: path.to_owned(), errno };
+    fs::open(path, flags, Mode::empty()).map_err(failed)
+}
+
+/// The layer being written, over the layers below it.
+pub(super) struct Root<'a> {
     fd: OwnedFd,
-    lowers: Vec<OwnedFd>,
+    below: Below<'a>,
+    /// Opened when they are first looked at.
+    lowers: OnceCell<Vec<OwnedFd>>,
     /// The last parent: members come sorted by directory.
     cache: Option<Parent>,
 }
@@ -125,19 +157,23 @@ pub(super) fn is_whiteout(stat: &Stat) -> bool {
     file_type(stat) == FileType::CharacterDevice && stat.st_rdev == 0
 }
 
-impl Root {
-    /// Takes `root`, an empty directory, and the layers below it, topmost first.
-    pub fn open(root: &Path, lowers: &[PathBuf]) -> Result<Self, Error> {
-        let open = |path: &Path| {
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            fs::open(path, flags, Mode::empty()).map_err(|errno| Error::Os {
-                action: "open",
-                path: path.to_owned(),
-                errno,
-            })
-        };
-        let lowers = lowers.iter().map(|lower| open(lower)).collect::<Result<_, _>>()?;
-        Ok(Self { fd: open(root)?, lowers, cache: None })
+impl<'a> Root<'a> {
+    /// Takes `root`, an empty directory, and the layers below it.
+    pub fn open(root: &Path, below: Below<'a>) -> Result<Self, Error> {
+        Ok(Self { fd: open_path(root)?, below, lowers: OnceCell::new(), cache: None })
+    }
+
+    /// The layers below, complete.
+    fn lowers(&self) -> Result<&[OwnedFd], Error> {
+        if let Some(lowers) = self.lowers.get() {
+            return Ok(lowers);
+        }
+        let paths = &self.below.paths;
+        if !paths.is_empty() && !(self.below.complete)() {
+            return Err(Error::Below);
+        }
+        let opened = paths.iter().map(|path| open_path(path)).collect::<Result<_, _>>()?;
+        Ok(self.lowers.get_or_init(|| opened))
     }
 
     /// The root's own descriptor (O_PATH).
@@ -250,7 +286,7 @@ impl Root {
     /// What the layers below show at `path`: the lower's index, the parent there, and its state.
     pub fn lower(&self, path: &[Vec<u8>]) -> Result<Option<(usize, OwnedFd, Stat)>, Error> {
         let Some((name, parents)) = path.split_last() else { return Ok(None) };
-        for (index, lower) in self.lowers.iter().enumerate() {
+        for (index, lower) in self.lowers()?.iter().enumerate() {
             let flags = OFlags::PATH | OFlags::DIRECTORY;
             let found = open_beneath(lower, parents, flags).and_then(|parent| {
                 let stat = fs::statat(&parent, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW)?;

@@ -26,6 +26,9 @@ pub struct Certificate {
     pub not_before: Timestamp,
     /// Until when it holds.
     pub not_after: Timestamp,
+    /// When it was last issued anew (API `RenewedAt`), if it ever was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewed_at: Option<Timestamp>,
     /// Its tags.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<Tag>,

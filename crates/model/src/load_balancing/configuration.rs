@@ -1,7 +1,8 @@
 //! What a balancer carries out, as the server tells it: all of it once, then what changes.
 
 use super::{
-    Listener, LoadBalancer, Rule, Target, TargetGroup, TargetHealth, TargetKey, TrustStore,
+    Listener, LoadBalancer, Meter, MeterKey, Rule, Target, TargetGroup, TargetHealth, TargetKey,
+    TrustStore,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -195,6 +196,20 @@ pub struct Report {
     /// Where listeners can be reached.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub listeners: Vec<ListenerStatus>,
+    /// What was counted since the balancer began, of whom anything has changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub meters: Vec<(MeterKey, Meter)>,
+}
+
+impl Report {
+    /// Whether it tells of counts and nothing else.
+    pub fn counts_only(&self) -> bool {
+        !self.complete
+            && self.health.is_empty()
+            && self.drained.is_empty()
+            && self.listeners.is_empty()
+            && !self.meters.is_empty()
+    }
 }
 
 #[cfg(test)]

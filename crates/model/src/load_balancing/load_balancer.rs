@@ -1,11 +1,12 @@
 //! Load balancers.
 
 use super::attributes::{self, Attribute};
+use crate::network::Ipv4Range;
 use crate::tag::Tag;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// `Type` of a load balancer. Gateway Load Balancers aren't built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -84,6 +85,9 @@ pub struct LoadBalancer {
     /// The address that tasks reach, out of the VPC; none while the VPC has none left to give.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task_address: Option<Ipv4Addr>,
+    /// The range of its VPC: what it sends into it comes from its address there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vpc_range: Option<Ipv4Range>,
     /// Attributes that differ from their defaults.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, String>,
@@ -96,6 +100,13 @@ impl LoadBalancer {
     /// What its ARN ends in behind `loadbalancer/`, and what it is filed under: `app/NAME/ID`.
     pub fn path(&self) -> String {
         format!("{}/{}/{}", self.kind.in_arn(), self.name, self.id)
+    }
+
+    /// The address that it reaches a target from: its own one among tasks, if the target is one of
+    /// its VPC; none if the host chooses.
+    pub fn source_for(&self, target: IpAddr) -> Option<Ipv4Addr> {
+        let IpAddr::V4(target) = target else { return None };
+        self.task_address.filter(|_| self.vpc_range.is_some_and(|range| range.contains(target)))
     }
 
     /// The attributes that load balancers of its kind have.

@@ -11,6 +11,7 @@ mod certificate;
 mod configuration;
 mod listener;
 mod load_balancer;
+mod metrics;
 mod rule;
 pub mod ssl_policy;
 mod target_group;
@@ -24,6 +25,7 @@ pub use certificate::{Certificate, TrustStore};
 pub use configuration::{Configuration, Item, ItemKey, KeyPair, ListenerStatus, Report, Update};
 pub use listener::{Listener, MutualAuthentication, MutualAuthenticationMode, Protocol};
 pub use load_balancer::{LoadBalancer, LoadBalancerType, Scheme};
+pub use metrics::{Counts, Distribution, METRICS, Meter, MeterKey, Metric};
 pub use rule::{
     Action, Condition, FixedResponse, Forward, Redirect, Rewrite, Rule, Transform, TransformKind,
     WeightedTargetGroup,

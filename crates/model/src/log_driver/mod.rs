@@ -22,6 +22,10 @@ pub type Options = BTreeMap<String, String>;
 pub enum Driver {
     /// Files on the host.
     JsonFile,
+    /// Files on the host, compressed once they are full. Not ECS's; docker's.
+    Local,
+    /// What is written goes nowhere. Not ECS's; docker's.
+    None,
     /// CloudWatch Logs.
     Awslogs,
     /// Another container of the task.
@@ -41,8 +45,10 @@ const ATTRIBUTES: &[&str] = &["labels", "labels-regex", "env", "env-regex"];
 
 impl Driver {
     /// Every driver.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::JsonFile,
+        Self::Local,
+        Self::None,
         Self::Awslogs,
         Self::Awsfirelens,
         Self::Syslog,
@@ -60,6 +66,8 @@ impl Driver {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::JsonFile => "json-file",
+            Self::Local => "local",
+            Self::None => "none",
             Self::Awslogs => "awslogs",
             Self::Awsfirelens => "awsfirelens",
             Self::Syslog => "syslog",
@@ -73,13 +81,16 @@ impl Driver {
         let (own, has_attributes): (&[&str], bool) = match self {
             // Passed to the router, whatever they are called.
             Self::Awsfirelens => return true,
-            Self::JsonFile => (&["max-size", "max-file"], true),
+            Self::JsonFile => (FILES, true),
+            Self::Local => (FILES, false),
+            Self::None => (&[], false),
             Self::Awslogs => (AWSLOGS, false),
             Self::Syslog => (syslog::OPTIONS, true),
             Self::Journald => (&["tag"], true),
             Self::Fluentd => (fluentd::OPTIONS, true),
         };
-        let has_buffer = self != Self::JsonFile;
+        // A file that is written to at once needs no buffer; `local` takes both words all the same.
+        let has_buffer = !matches!(self, Self::JsonFile | Self::None);
         own.contains(&option)
             || has_attributes && ATTRIBUTES.contains(&option)
             || has_buffer && BUFFER.contains(&option)
@@ -88,16 +99,18 @@ impl Driver {
     /// Whether docker has an option of that name, which isn't carried out.
     pub fn lacks(self, option: &str) -> bool {
         let others: &[&str] = match self {
-            Self::JsonFile => &["compress", "tag", "mode", "max-buffer-size"],
+            Self::JsonFile => &["tag", "mode", "max-buffer-size"],
             Self::Awslogs => AWSLOGS_OTHERS,
             Self::Syslog => syslog::OTHERS,
             Self::Fluentd => fluentd::OTHERS,
-            Self::Awsfirelens | Self::Journald => &[],
+            Self::Awsfirelens | Self::Journald | Self::Local | Self::None => &[],
         };
         others.contains(&option)
     }
 }
 
+/// Options of the drivers that keep files.
+const FILES: &[&str] = &["max-size", "max-file", "compress"];
 /// Options of the awslogs driver that are carried out, beside those of the buffer.
 const AWSLOGS: &[&str] = &[
     "awslogs-create-group",
@@ -135,24 +148,69 @@ pub fn check(driver: Driver, options: &Options) -> Result<(), String> {
         return Err(format!("error parsing option max-buffer-size: invalid size: '{size}'"));
     }
     match driver {
-        Driver::JsonFile => {
-            if let Some(size) = options.get("max-size")
-                && parse_size(size).is_none()
-            {
-                return Err(format!("invalid value for max-size: invalid size: '{size}'"));
-            }
-            if let Some(count) = options.get("max-file")
-                && !count.parse::<u32>().is_ok_and(|count| count > 0)
-            {
-                return Err("max-file cannot be less than 1".to_owned());
-            }
-        }
+        Driver::JsonFile | Driver::Local => drop(Files::parse(driver, options)?),
+        Driver::None => {}
         Driver::Syslog => drop(Syslog::parse(options)?),
         Driver::Fluentd => drop(Fluentd::parse(options)?),
         Driver::Journald => drop(Tag::of(options)?),
         Driver::Awslogs | Driver::Awsfirelens => {}
     }
     Attributes::parse(options).map(drop)
+}
+
+/// How the drivers that keep files keep them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Files {
+    /// A file is full at this many bytes (`max-size`); the driver's own default unless said.
+    pub max_bytes: Option<u64>,
+    /// How many there are at most (`max-file`); the driver's own default unless said.
+    pub max_files: Option<u32>,
+    /// Full ones are compressed (`compress`).
+    pub is_compressed: bool,
+}
+
+/// Docker's defaults of `local`: 20 MiB a file, five of them.
+const LOCAL_BYTES: u64 = 20 << 20;
+const LOCAL_FILES: u32 = 5;
+
+impl Files {
+    /// Reads the options of `json-file` or `local`.
+    ///
+    /// # Errors
+    /// What is wrong, in docker's words.
+    pub fn parse(driver: Driver, options: &Options) -> Result<Self, String> {
+        let is_local = driver == Driver::Local;
+        let max_bytes = match options.get("max-size") {
+            Some(size) => Some(
+                parse_size(size)
+                    .ok_or_else(|| format!("invalid value for max-size: invalid size: '{size}'"))?,
+            ),
+            None => is_local.then_some(LOCAL_BYTES),
+        };
+        let max_files = match options.get("max-file") {
+            Some(count) => Some(
+                count
+                    .parse()
+                    .ok()
+                    .filter(|count| *count > 0)
+                    .ok_or("max-file cannot be less than 1")?,
+            ),
+            None => is_local.then_some(LOCAL_FILES),
+        };
+        let is_compressed = match options.get("compress") {
+            Some(flag) => parse_flag(flag)
+                .ok_or_else(|| format!("invalid value for compress: invalid flag: '{flag}'"))?,
+            None => is_local,
+        };
+        // Only what is full is compressed, so there has to be a second file.
+        if is_compressed && max_files.is_none_or(|count| count < 2) {
+            return Err(match is_local {
+                true => "compression cannot be enabled when max file count is 1".to_owned(),
+                false => "compress cannot be true when max-file is less than 2 or unset".to_owned(),
+            });
+        }
+        Ok(Self { max_bytes, max_files, is_compressed })
+    }
 }
 
 /// A number of bytes with one of docker's suffixes.
@@ -237,6 +295,17 @@ mod tests {
             ),
             (Driver::JsonFile, ("max-file", "0"), "max-file cannot be less than 1"),
             (Driver::JsonFile, ("max-size", "0"), "invalid value for max-size: invalid size: '0'"),
+            (
+                Driver::JsonFile,
+                ("compress", "true"),
+                "compress cannot be true when max-file is less than 2 or unset",
+            ),
+            (
+                Driver::Local,
+                ("max-file", "1"),
+                "compression cannot be enabled when max file count is 1",
+            ),
+            (Driver::Local, ("compress", "x"), "invalid value for compress: invalid flag: 'x'"),
         ];
         for (driver, option, expected) in cases {
             assert_eq!(why(driver, &[option]), expected);
@@ -246,6 +315,23 @@ mod tests {
         let fine = [("max-size", "10m"), ("max-file", "3"), ("labels", "a,b")];
         assert_eq!(check(Driver::JsonFile, &options_of(&fine)), Ok(()));
         assert_eq!(check(Driver::Awsfirelens, &options_of(&[("mode", "any")])), Ok(()));
+    }
+
+    #[test]
+    fn files_are_kept_as_docker_keeps_them() {
+        let files = |driver, options: &[(&str, &str)]| {
+            let files = Files::parse(driver, &options_of(options)).unwrap();
+            (files.max_bytes, files.max_files, files.is_compressed)
+        };
+        assert_eq!(files(Driver::JsonFile, &[]), (None, None, false));
+        assert_eq!(files(Driver::Local, &[]), (Some(20 << 20), Some(5), true));
+        let few = [("max-size", "1k"), ("max-file", "1"), ("compress", "false")];
+        assert_eq!(files(Driver::Local, &few), (Some(1024), Some(1), false));
+        for (option, has) in [("mode", true), ("compress", true), ("labels", false), ("tag", false)]
+        {
+            assert_eq!(Driver::Local.has(option), has, "{option}");
+            assert!(!Driver::None.has(option), "{option}");
+        }
     }
 
     #[test]

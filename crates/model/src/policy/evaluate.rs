@@ -124,6 +124,26 @@ pub fn by_resource(
     }
 }
 
+/// Asks a registry's policy whether `caller` may do what is requested. Somebody of this account is
+/// allowed by name only, as in [`by_resource`]; to a caller of another account it is enough that its
+/// account is allowed.
+pub fn by_registry(
+    policy: &Policy,
+    request: &Request<'_>,
+    caller: Caller<'_>,
+    is_foreign: bool,
+) -> Decision {
+    let about = |statement: &&Statement| is_about(statement, request);
+    let statements = policy.statements.iter().filter(about).cloned().collect();
+    let policy = Policy { statements };
+    match of_principals(&policy, request.action, caller, request.facts) {
+        Some(Rank::Named) => Decision::Allowed,
+        Some(Rank::ByAccount) if is_foreign => Decision::Allowed,
+        Some(Rank::ByAccount) | None => Decision::NotAllowed,
+        Some(Rank::Denied) => Decision::Denied,
+    }
+}
+
 /// The strongest that statements with principals say of a caller.
 fn of_principals(
     policy: &Policy,

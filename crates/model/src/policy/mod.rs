@@ -12,7 +12,9 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
-pub use evaluate::{Caller, Decision, Fact, Facts, Request, Trust, by_resource, evaluate, trust};
+pub use evaluate::{
+    Caller, Decision, Fact, Facts, Request, Trust, by_registry, by_resource, evaluate, trust,
+};
 pub use glob::matches;
 pub use parse::{Error, Kind};
 

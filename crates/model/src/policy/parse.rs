@@ -13,6 +13,8 @@ pub enum Kind {
     Trust,
     /// Attached to a resource: names principals, and no resource but the one that it is attached to.
     Resource,
+    /// A registry's: names principals, and which of the registry's resources is meant.
+    Registry,
 }
 
 /// Why a document can't be taken, in IAM's words.
@@ -136,8 +138,9 @@ fn statement(value: &Value, kind: Kind) -> Result<Statement, Error> {
     let principals = principals(members)?;
     match kind {
         Kind::Identity if principals.is_some() => return Err(Error::Principal),
-        Kind::Identity if resources.is_none() => return Err(Error::NoResource),
-        Kind::Identity => check_resources(resources.as_ref())?,
+        Kind::Registry if principals.is_none() => return Err(Error::NoPrincipal),
+        Kind::Identity | Kind::Registry if resources.is_none() => return Err(Error::NoResource),
+        Kind::Identity | Kind::Registry => check_resources(resources.as_ref())?,
         Kind::Trust | Kind::Resource if resources.is_some() => return Err(Error::OwnResource),
         Kind::Trust if principals.is_none() => return Err(Error::NoTrustedPrincipal),
         Kind::Resource if principals.is_none() => return Err(Error::NoPrincipal),

@@ -271,6 +271,39 @@ fn a_resources_policy_allows_whom_it_names_and_leaves_accounts_to_their_own() {
 }
 
 #[test]
+fn a_registrys_policy_names_whom_and_what() {
+    let arn = "arn:aws:iam::999999999999:root";
+    let foreign = Caller::Identity { account: "999999999999", arn, role_arn: None };
+    let says = |statements: &str, resource: &str, is_foreign: bool| {
+        let document = format!("{{\"Statement\":[{statements}]}}");
+        let policy = Policy::parse(&document, Kind::Registry).unwrap();
+        let facts = Known::default();
+        let request = Request { action: "ecr:ReplicateImage", resource, facts: &facts };
+        by_registry(&policy, &request, foreign, is_foreign)
+    };
+    let app = "arn:aws:ecr:us-east-1:123456789012:repository/app";
+    let other = "arn:aws:ecr:us-east-1:123456789012:repository/other";
+    let allow = r#"{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::999999999999:root"},
+        "Action":["ecr:ReplicateImage"],
+        "Resource":["arn:aws:ecr:us-east-1:123456789012:repository/app*"]}"#;
+    let deny = r#"{"Effect":"Deny","Principal":"*","Action":"ecr:*","Resource":"*"}"#;
+    assert_eq!(says(allow, app, true), Decision::Allowed);
+    assert_eq!(says(allow, app, false), Decision::NotAllowed);
+    assert_eq!(says(allow, other, true), Decision::NotAllowed);
+    assert_eq!(says(&format!("{allow},{deny}"), app, true), Decision::Denied);
+    for (statement, why) in [
+        (r#"{"Effect":"Allow","Action":"*","Resource":"*"}"#, "Missing required field Principal"),
+        (
+            r#"{"Effect":"Allow","Principal":"*","Action":"*"}"#,
+            "Policy statement must contain resources.",
+        ),
+    ] {
+        let document = format!("{{\"Statement\":[{statement}]}}");
+        assert_eq!(Policy::parse(&document, Kind::Registry).unwrap_err().to_string(), why);
+    }
+}
+
+#[test]
 fn malformed_documents_are_refused_in_iams_words() {
     let identity = [
         ("", "This policy contains invalid Json"),

@@ -40,6 +40,11 @@ impl Snapshot {
         }
     }
 
+    /// Whether there are the same load balancers as earlier. True is certain, false is not.
+    pub fn load_balancers_unchanged_since(&self, earlier: &Self) -> bool {
+        self.load_balancers.ptr_eq(&earlier.load_balancers)
+    }
+
     /// All load balancers by path.
     pub fn load_balancers(&self) -> impl DoubleEndedIterator<Item = &Arc<LoadBalancer>> {
         values(&self.load_balancers)

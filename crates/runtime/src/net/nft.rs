@@ -53,13 +53,20 @@ pub const METADATA_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 170, 2);
 /// Where tasks find the control plane's API, at port 80.
 pub const API_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 170, 4);
 
-/// The ports on the gateway's address that [`METADATA_ADDRESS`] and [`API_ADDRESS`] lead to.
+/// Where tasks find a name server, as in a VPC of Amazon's.
+pub const DNS_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 253);
+
+/// The ports on the gateway's address that [`METADATA_ADDRESS`], [`API_ADDRESS`] and [`DNS_ADDRESS`]
+/// lead to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TaskEndpoints {
     /// Metadata and credentials.
     pub metadata: u16,
     /// The API.
     pub api: u16,
+    /// The name server, by UDP and TCP, if there is one. The host's own name servers may have the
+    /// same address: tasks in network mode host are left to them.
+    pub dns: Option<u16>,
 }
 
 /// What the table depends on.
@@ -88,7 +95,8 @@ impl Table {
     pub fn ruleset(&self, published: &[Publication]) -> String {
         let Self { name, bridge, bridge_cidr, vpc_bridge, vpc_cidr, host_tasks, .. } = self;
         let tasks = format!("{{ \"{bridge}\", \"{vpc_bridge}\" }}");
-        let from_tasks = self.to_endpoints(&format!("iifname {tasks}"));
+        let from_tasks = self.to_endpoints(&format!("iifname {tasks}"))
+            + &self.to_name_server(&format!("iifname {tasks}"));
         // Several wharfs share the host's network, and so do everybody's processes: the cgroup
         // tells whose task it is.
         let from_host_tasks = host_tasks.as_ref().map_or_else(String::new, |cgroup| {
@@ -139,11 +147,28 @@ table ip {name} {{
 
     /// The rules by which packets that match `who` reach the agent.
     fn to_endpoints(&self, who: &str) -> String {
-        let Some(TaskEndpoints { metadata, api }) = self.endpoints else { return String::new() };
+        let Some(TaskEndpoints { metadata, api, .. }) = self.endpoints else {
+            return String::new();
+        };
         let gateway = self.gateway;
         [(METADATA_ADDRESS, metadata), (API_ADDRESS, api)]
             .map(|(address, port)| {
                 format!("    {who} ip daddr {address} tcp dport 80 dnat to {gateway}:{port}\n")
+            })
+            .concat()
+    }
+
+    /// The rules by which packets that match `who` reach the agent's name server.
+    fn to_name_server(&self, who: &str) -> String {
+        let Some(port) = self.endpoints.and_then(|endpoints| endpoints.dns) else {
+            return String::new();
+        };
+        let gateway = self.gateway;
+        ["udp", "tcp"]
+            .map(|protocol| {
+                format!(
+                    "    {who} ip daddr {DNS_ADDRESS} {protocol} dport 53 dnat to {gateway}:{port}\n"
+                )
             })
             .concat()
     }

@@ -3,7 +3,8 @@
 //! Tasks in network mode awsvpc are ports of a bridge that doesn't bridge between them: each is
 //! isolated, and the host answers for their addresses. So whatever they send each other is routed
 //! by the host, where it passes the forward hook twice: once for what its sender may send, once for
-//! what its receiver may receive. [`compile`] is pure; its sets change with every task, its rules
+//! what its receiver may receive. A load balancer is on the host itself, with an address on the bridge:
+//! what it exchanges with tasks passes the output and input hooks. [`compile`] is pure; its sets change with every task, its rules
 //! only with groups and networks, so that [`Ruleset::change_from`] is small when a task starts.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +24,9 @@ pub struct Policy {
     pub groups: BTreeMap<GroupId, Group>,
     /// The groups of each interface, by its address.
     pub interfaces: BTreeMap<Ipv4Addr, BTreeSet<GroupId>>,
+    /// The groups of each load balancer, by its address on the bridge; with none at all, as network
+    /// load balancers may be, it sends and takes what the other end allows.
+    pub load_balancers: BTreeMap<Ipv4Addr, BTreeSet<GroupId>>,
 }
 
 /// A VPC.
@@ -118,6 +122,8 @@ pub struct Ruleset {
 /// The map from a sender to what it may send, and from a receiver to what it may receive.
 const EGRESS_OF: &str = "egress_of";
 const INGRESS_OF: &str = "ingress_of";
+/// The set of the load balancers' addresses.
+const BALANCERS: &str = "load_balancers";
 
 /// Compiles a policy.
 pub fn compile(policy: &Policy, layout: &Layout) -> Ruleset {
@@ -128,12 +134,20 @@ pub fn compile(policy: &Policy, layout: &Layout) -> Ruleset {
     for group in policy.groups.keys() {
         elements.insert(group.name(), BTreeMap::new());
     }
-    for (address, groups) in &policy.interfaces {
+    let balancers = policy.load_balancers.keys().map(|address| (*address, None));
+    elements.insert(BALANCERS.to_owned(), balancers.collect());
+    for (address, named) in policy.interfaces.iter().chain(&policy.load_balancers) {
         // A group that is gone allows nothing.
         let groups: Vec<&GroupId> =
-            groups.iter().filter(|id| policy.groups.contains_key(id)).collect();
+            named.iter().filter(|id| policy.groups.contains_key(id)).collect();
         for group in &groups {
             elements.entry(group.name()).or_default().insert(*address, None);
+        }
+        if named.is_empty() && policy.load_balancers.contains_key(address) {
+            for map in [EGRESS_OF, INGRESS_OF] {
+                let verdict = Some("accept".to_owned());
+                elements.entry(map.to_owned()).or_default().insert(*address, verdict);
+            }
         }
         if groups.is_empty() {
             continue;
@@ -169,8 +183,9 @@ fn rules(policy: &Policy, layout: &Layout, combined: &BTreeSet<Vec<&GroupId>>) -
     for map in [EGRESS_OF, INGRESS_OF] {
         let _ = writeln!(text, "  map {map} {{ type ipv4_addr : verdict; }}");
     }
-    for group in policy.groups.keys() {
-        let _ = writeln!(text, "  set {} {{ type ipv4_addr; }}", group.name());
+    let groups = policy.groups.keys().map(GroupId::name);
+    for set in groups.chain([BALANCERS.to_owned()]) {
+        let _ = writeln!(text, "  set {set} {{ type ipv4_addr; }}");
     }
     for (id, group) in &policy.groups {
         for (prefix, end, allowed) in
@@ -223,6 +238,29 @@ fn rules(policy: &Policy, layout: &Layout, combined: &BTreeSet<Vec<&GroupId>>) -
         boundaries(policy, layout, &tasks),
         translations(policy, layout, &tasks),
     );
+    text.push_str(&of_load_balancers(vpc_bridge));
+    text
+}
+
+/// What load balancers send to tasks, and tasks to them, each time held against both ends' groups.
+fn of_load_balancers(vpc_bridge: &str) -> String {
+    let mut text = String::new();
+    for (hook, device, own) in [("output", "oifname", "saddr"), ("input", "iifname", "daddr")] {
+        for (priority, end, map) in [(1, "saddr", EGRESS_OF), (2, "daddr", INGRESS_OF)] {
+            let _ = write!(
+                text,
+                "  chain balancer_{hook}_{map} {{
+    type filter hook {hook} priority {priority}; policy accept;
+    {device} != \"{vpc_bridge}\" accept
+    ip {own} != @{BALANCERS} accept
+    ct state established,related accept
+    ip {end} vmap @{map}
+    drop
+  }}
+"
+            );
+        }
+    }
     text
 }
 
@@ -389,6 +427,11 @@ mod tests {
                 ([10, 1, 1, 6].into(), [id("sg-gone")].into()),
             ]
             .into(),
+            load_balancers: [
+                ([10, 1, 1, 8].into(), [id("sg-client")].into()),
+                ([10, 1, 1, 9].into(), [].into()),
+            ]
+            .into(),
         }
     }
 
@@ -401,7 +444,12 @@ mod tests {
             "chain out_sg_web {\n    accept\n  }",
             "chain out_sg_client {\n  }",
             "add element ip t sg_web { 10.1.1.4, 10.1.1.5 }",
-            "add element ip t sg_client { 10.1.1.5 }",
+            "add element ip t sg_client { 10.1.1.5, 10.1.1.8 }",
+            "add element ip t load_balancers { 10.1.1.8, 10.1.1.9 }",
+            "10.1.1.8 : jump out_sg_client, 10.1.1.9 : accept",
+            "type filter hook output priority 2; policy accept;\n    oifname != \"wv\" accept\n    \
+             ip saddr != @load_balancers accept\n    ct state established,related accept\n    \
+             ip daddr vmap @ingress_of\n    drop",
             "10.1.1.4 : jump in_sg_web",
             "oifname \"wv\" ip saddr 10.1.0.0/16 ip daddr != 10.1.0.0/16 drop",
             "ip daddr 192.0.2.53 meta l4proto { tcp, udp } th dport 53 accept",

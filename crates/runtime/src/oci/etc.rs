@@ -54,6 +54,9 @@ fn resolv_conf(bundle: &Bundle, host: &str) -> String {
         let unreachable = |server: &str| server.starts_with("127.") || server == "::1";
         let own_network = bundle.network != NetworkMode::Host;
         let mut servers = 0;
+        if let Some(resolver) = dns.resolver {
+            let _ = writeln!(text, "nameserver {resolver}");
+        }
         for line in host.lines() {
             if let Some(server) = line.strip_prefix("nameserver") {
                 if own_network && unreachable(server.trim()) {

@@ -1,4 +1,5 @@
-//! Container output as docker's json-file driver keeps it: one JSON object a line, rotated.
+//! Container output as docker's json-file driver keeps it: one JSON object a line, rotated, and
+//! compressed where that is asked for.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::logs::{compress, compressed};
 use crate::spec::LogOptions;
 
 /// A line longer than this is written in pieces without a line end, as docker does.
@@ -41,6 +43,10 @@ pub(super) struct LogFile {
 impl LogFile {
     /// Opens `path` for appending.
     pub(super) fn open(path: PathBuf, options: LogOptions) -> io::Result<Self> {
+        if options.is_dropped {
+            let file = File::options().write(true).open("/dev/null")?;
+            return Ok(Self { path, options, file, size: 0 });
+        }
         let file = append_to(&path)?;
         let mut size = file.metadata()?.len();
         if size > 0 {
@@ -56,6 +62,9 @@ impl LogFile {
     }
 
     fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        if self.options.is_dropped {
+            return Ok(());
+        }
         let grown = self.size + lines.len() as u64;
         let is_large = self.options.max_size_bytes > 0 && grown > self.options.max_size_bytes;
         if is_large && self.size > 0 && !self.would_lose() {
@@ -98,16 +107,33 @@ impl LogFile {
         let kept = self.options.max_files.max(1) - 1;
         if kept == 0 {
             std::fs::remove_file(&self.path)?;
+        } else {
+            // Either form gives way to what comes in the other.
+            for last in [rotated(&self.path, kept), compressed(&rotated(&self.path, kept))] {
+                match std::fs::remove_file(last) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
+            }
         }
         for number in (1..=kept).rev() {
             let from =
                 if number == 1 { self.path.clone() } else { rotated(&self.path, number - 1) };
+            let to = rotated(&self.path, number);
             if from.exists() {
-                std::fs::rename(from, rotated(&self.path, number))?;
+                std::fs::rename(from, to)?;
+            } else if compressed(&from).exists() {
+                std::fs::rename(compressed(&from), compressed(&to))?;
             }
         }
         self.file = append_to(&self.path)?;
         self.size = 0;
+        if self.options.is_compressed && kept > 0 {
+            // What can't be compressed, as on a full disk, stays as it is.
+            if let Err(error) = compress(&rotated(&self.path, 1)) {
+                eprintln!("shim: compress {}.1: {error}", self.path.display());
+            }
+        }
         Ok(())
     }
 }
@@ -173,6 +199,9 @@ impl Stream {
     }
 
     fn split(&mut self, mut bytes: &[u8], options: &LogOptions, lines: &mut Vec<u8>) {
+        if options.is_dropped {
+            return;
+        }
         while !bytes.is_empty() {
             let room = MAX_LINE_BYTES - self.pending.len();
             let window = &bytes[..bytes.len().min(room)];
@@ -229,6 +258,47 @@ mod tests {
         let last: serde_json::Value = serde_json::from_str(newest.lines().last().unwrap()).unwrap();
         assert_eq!((&last["log"], &last["stream"]), (&"no end".into(), &"stdout".into()));
         assert!(older.lines().all(|line| line.contains("\\n\",\"stream\":\"stdout\"")));
+    }
+
+    #[test]
+    fn full_files_are_compressed_and_the_oldest_goes() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("app.log");
+        let options = LogOptions {
+            max_size_bytes: 4,
+            max_files: 3,
+            is_compressed: true,
+            ..LogOptions::default()
+        };
+        let mut log = LogFile::open(path.clone(), options).unwrap();
+        for text in ["one\n", "two\n", "thr\n", "fou\n"] {
+            log.write(text.as_bytes()).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "fou\n");
+        let content = |number| crate::logs::content(&rotated(&path, number)).unwrap();
+        assert_eq!((content(1), content(2)), ("thr\n".to_owned(), "two\n".to_owned()));
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 3);
+        // A shim that was killed before it compressed: the next rotation takes that one along.
+        std::fs::remove_file(compressed(&rotated(&path, 1))).unwrap();
+        std::fs::write(rotated(&path, 1), "thr\n").unwrap();
+        log.write(b"fiv\n").unwrap();
+        assert_eq!(std::fs::read_to_string(rotated(&path, 2)).unwrap(), "thr\n");
+        assert_eq!(content(1), "fou\n");
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn nothing_is_kept_of_what_is_dropped() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("app.log");
+        let options = LogOptions { is_dropped: true, max_size_bytes: 4, ..LogOptions::default() };
+        let mut log = LogFile::open(path, options).unwrap();
+        let (reader, writer) = nix::unistd::pipe().unwrap();
+        let mut stream = Stream::new("stdout", reader);
+        File::from(writer).write_all(&[b'x'; 40_000]).unwrap();
+        assert!(!stream.pump(&mut log) && stream.pending.is_empty());
+        assert!(!log.is_full());
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 
     #[test]

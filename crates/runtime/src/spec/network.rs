@@ -152,6 +152,9 @@ pub struct Dns {
     /// Options such as `ndots:2`.
     #[serde(default)]
     pub options: Vec<String>,
+    /// A name server of the host's that is asked before its others, unless `servers` says who is.
+    #[serde(default)]
+    pub resolver: Option<Ipv4Addr>,
 }
 
 impl Dns {
@@ -164,6 +167,7 @@ impl Dns {
             servers: first(&self.servers, &other.servers),
             search: first(&self.search, &other.search),
             options: first(&self.options, &other.options),
+            resolver: self.resolver.or(other.resolver),
         }
     }
 }

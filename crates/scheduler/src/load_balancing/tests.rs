@@ -48,6 +48,7 @@ fn load_balancer(world: &World) -> (LoadBalancer, wharf_model::Transaction) {
         vpc_id: wharf_model::network::VPC_ID.into(),
         host_address: host_address(&world.snapshot, &mut transaction).unwrap(),
         task_address: task_address(&world.snapshot, &world.vpc, &subnets, &mut transaction),
+        vpc_range: None,
         subnets,
         security_groups: Vec::new(),
         ip_address_type: "ipv4".into(),

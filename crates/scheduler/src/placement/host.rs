@@ -20,6 +20,8 @@ pub(super) struct Host {
     pub(super) group_tasks: u32,
     free_interfaces: u32,
     free_gpus: u32,
+    /// GiB not promised; none for a host that doesn't say what it has.
+    free_storage: Option<u32>,
     taken_ports: BTreeSet<HostPort>,
     chosen: u32,
 }
@@ -41,6 +43,9 @@ impl Host {
             group_tasks: usage.tasks_by_group.get(group).copied().unwrap_or(0),
             free_interfaces: has.network_interfaces.saturating_sub(used.network_interfaces),
             free_gpus: has.gpus.saturating_sub(used.gpus),
+            free_storage: has
+                .storage_gib
+                .map(|gib| gib.saturating_sub(used.storage_gib.unwrap_or(0))),
             taken_ports,
             chosen: 0,
         }
@@ -57,6 +62,11 @@ impl Host {
         if wanted.memory_mib > 0 && wanted.memory_mib > self.free_memory {
             return Some(Verdict::Memory { wanted: wanted.memory_mib, free: self.free_memory });
         }
+        if let Some((wanted, free)) = wanted.storage_gib.zip(self.free_storage)
+            && wanted > free
+        {
+            return Some(Verdict::Storage { wanted, free });
+        }
         if wanted.network_interfaces > self.free_interfaces {
             return Some(Verdict::NetworkInterfaces);
         }
@@ -71,6 +81,8 @@ impl Host {
         self.free_memory -= amount.memory_mib;
         self.free_interfaces = self.free_interfaces.saturating_sub(amount.network_interfaces);
         self.free_gpus = self.free_gpus.saturating_sub(amount.gpus);
+        let storage = amount.storage_gib.unwrap_or(0);
+        self.free_storage = self.free_storage.map(|free| free.saturating_sub(storage));
         self.taken_ports.extend(amount.ports.iter().copied());
     }
 

@@ -20,6 +20,8 @@ pub enum FailureReason {
     NetworkInterfaces,
     /// No GPU is free.
     Gpu,
+    /// Too little ephemeral storage is left: wharf's own, ECS's hosts have none to count.
+    Storage,
     /// The instance's agent isn't connected.
     Agent,
     /// The instance lacks an attribute that the task definition requires.
@@ -49,6 +51,7 @@ impl FailureReason {
             Self::Ports => "RESOURCE:PORTS",
             Self::NetworkInterfaces => "RESOURCE:ENI",
             Self::Gpu => "RESOURCE:GPU",
+            Self::Storage => "RESOURCE:EPHEMERAL_STORAGE",
             Self::Agent => "AGENT",
             Self::Attribute => "ATTRIBUTE",
             Self::MemberOf => "MemberOf placement constraint unsatisfied.",
@@ -136,6 +139,13 @@ pub enum Verdict {
         /// GPUs free.
         free: u32,
     },
+    /// Too little ephemeral storage is left.
+    Storage {
+        /// GiB wanted.
+        wanted: u32,
+        /// GiB free.
+        free: u32,
+    },
     /// The subnets that the task may use have no free address.
     Addresses,
 }
@@ -156,6 +166,7 @@ impl Verdict {
             Self::Port { .. } => FailureReason::Ports,
             Self::NetworkInterfaces => FailureReason::NetworkInterfaces,
             Self::Gpus { .. } => FailureReason::Gpu,
+            Self::Storage { .. } => FailureReason::Storage,
             Self::Addresses => FailureReason::Addresses,
         })
     }
@@ -176,6 +187,7 @@ impl Verdict {
             Self::Port { .. } => "port",
             Self::NetworkInterfaces => "networkInterfaces",
             Self::Gpus { .. } => "gpus",
+            Self::Storage { .. } => "storage",
             Self::Addresses => "addresses",
         }
     }
@@ -192,11 +204,12 @@ impl Verdict {
             Self::Gpus { .. } => 6,
             Self::Cpu { .. } => 7,
             Self::Memory { .. } => 8,
-            Self::NetworkInterfaces => 9,
-            Self::Port { .. } => 10,
-            Self::Addresses => 11,
-            Self::Fits => 12,
-            Self::Chosen { .. } => 13,
+            Self::Storage { .. } => 9,
+            Self::NetworkInterfaces => 10,
+            Self::Port { .. } => 11,
+            Self::Addresses => 12,
+            Self::Fits => 13,
+            Self::Chosen { .. } => 14,
         }
     }
 }
@@ -226,6 +239,9 @@ impl fmt::Display for Verdict {
             Self::NetworkInterfaces => f.write_str("exhausted: no network interface free"),
             Self::Gpus { wanted, free } => {
                 write!(f, "exhausted: {wanted} GPUs wanted, {free} free")
+            }
+            Self::Storage { wanted, free } => {
+                write!(f, "exhausted: {wanted} GiB of ephemeral storage wanted, {free} free")
             }
             Self::Addresses => f.write_str("exhausted: no address free in the subnets"),
         }

@@ -182,6 +182,7 @@ impl Step<'_> {
         self.service.status = ServiceStatus::Inactive;
         self.service.deleted_at = Some(now);
         self.service.reported.clear();
+        self.transaction.extend(crate::express::removed(self.snapshot, &self.service));
         let key = self.service.key();
         let open = |s: Status| {
             matches!(

@@ -10,6 +10,7 @@ mod gpu;
 mod health;
 mod launch;
 mod lifecycle;
+mod storage;
 
 pub use capacity::capacity_providers;
 pub use gpu::taken as taken_gpus;
@@ -22,6 +23,7 @@ pub use lifecycle::{
     UNASSUMABLE, apply_health, apply_state_change, instance_deregistered, instance_lost, stop,
     stopped,
 };
+pub use storage::storage_gib;
 
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use crate::cli::BalancerArgs;
 use crate::credentials::{self, Credentials};
 use crate::data_dir::{self, DataDir};
 use crate::hosts::Block;
-use crate::process::ProcessFile;
+use crate::process::{self, ProcessFile};
 use addresses::Places;
 use link::Link;
 use tokio::sync::mpsc;
@@ -19,6 +19,7 @@ use wharf_agent::api::EcsClient;
 use wharf_agent::api::sign::Signer;
 use wharf_agent::task::Secret;
 use wharf_balancer::Options;
+use wharf_model::ArnScope;
 
 /// Messages that may wait on their way in either direction.
 const WAITING: usize = 64;
@@ -50,6 +51,7 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
     let path = data_dir.balancer_credentials();
+    process::raise_open_files();
     let key: Credentials = data_dir::read_json(&path)?.ok_or(credentials::Error::Missing(path))?;
     let credentials = AgentCredentials {
         access_key_id: key.access_key_id,
@@ -80,6 +82,9 @@ fn options(data_dir: &DataDir, args: &BalancerArgs) -> Options {
         public_address: args.public_address,
         zone: Some(format!("{}a", args.region)),
         access_logs: args.access_logs.clone(),
+        arns: Some(ArnScope { region: args.region.clone(), account: args.account.clone() }),
+        // Only a supervisor keeps sockets.
+        keeper: Some(data_dir.socket_keeper()).filter(|path| path.exists()),
         ..Options::new(data_dir.balancer())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use wharf_model::load_balancing::{
-    Item, ItemKey, ListenerStatus, Report, TargetHealth, TargetKey, Update,
+    Item, ItemKey, ListenerStatus, Meter, MeterKey, Report, TargetHealth, TargetKey, Update,
 };
 
 /// The sum of all reports, as far as it is about what is still there.
@@ -12,6 +12,7 @@ pub struct Reported {
     health: BTreeMap<TargetKey, TargetHealth>,
     drained: BTreeSet<TargetKey>,
     listeners: BTreeMap<String, ListenerStatus>,
+    meters: BTreeMap<MeterKey, Meter>,
 }
 
 impl Reported {
@@ -25,6 +26,7 @@ impl Reported {
         self.drained.extend(report.drained.iter().cloned());
         let statuses = report.listeners.iter();
         self.listeners.extend(statuses.map(|status| (status.listener.clone(), status.clone())));
+        self.meters.extend(report.meters.iter().cloned());
     }
 
     /// Takes what the server tells the balancer: nothing is said of what is gone any more, and what
@@ -35,6 +37,7 @@ impl Reported {
             self.health.retain(|key, _| there.contains(&ItemKey::Target(key.clone())));
             self.drained.retain(|key| there.contains(&ItemKey::Target(key.clone())));
             self.listeners.retain(|path, _| there.contains(&ItemKey::Listener(path.clone())));
+            self.meters.retain(|key, _| there.contains(&item_key(key)));
         }
         for key in &update.delete {
             match key {
@@ -43,6 +46,12 @@ impl Reported {
                     self.drained.remove(key);
                 }
                 ItemKey::Listener(path) => drop(self.listeners.remove(path)),
+                ItemKey::LoadBalancer(path) => {
+                    self.meters.remove(&MeterKey::LoadBalancer(path.clone()));
+                }
+                ItemKey::TargetGroup(path) => {
+                    self.meters.remove(&MeterKey::TargetGroup(path.clone()));
+                }
                 _ => {}
             }
         }
@@ -63,7 +72,15 @@ impl Reported {
             health: self.health.iter().map(|(k, h)| (k.clone(), h.clone())).collect(),
             drained: self.drained.iter().cloned().collect(),
             listeners: self.listeners.values().cloned().collect(),
+            meters: self.meters.iter().map(|(k, m)| (k.clone(), m.clone())).collect(),
         }
+    }
+}
+
+fn item_key(meter: &MeterKey) -> ItemKey {
+    match meter {
+        MeterKey::LoadBalancer(path) => ItemKey::LoadBalancer(path.clone()),
+        MeterKey::TargetGroup(path) => ItemKey::TargetGroup(path.clone()),
     }
 }
 

@@ -5,8 +5,8 @@ use crate::agent_message::message;
 
 message! {
     /// Control plane → agent: networks, security groups and the interfaces in them. The first one of
-    /// a session is complete; later ones have what has changed. Nothing is acknowledged: a new
-    /// session begins anew.
+    /// a session is complete; later ones have what has changed, of load balancers all or nothing.
+    /// Nothing is acknowledged: a new session begins anew.
     NetworkPolicyMessage {
         message_id: String,
         complete: bool,
@@ -14,6 +14,16 @@ message! {
         groups: Vec<PolicyGroup>,
         interfaces: Vec<PolicyInterface>,
         removed_addresses: Vec<String>,
+        load_balancers: Vec<PolicyLoadBalancer>,
+    }
+}
+
+message! {
+    /// A load balancer: the name that tasks find it by, its address among them, its groups.
+    PolicyLoadBalancer {
+        name: String,
+        address: String,
+        groups: Vec<String>,
     }
 }
 

@@ -63,7 +63,9 @@ async fn ready(sender: Option<Http1>) -> Option<Http1> {
 
 async fn connect(target: &TargetState, group: &Group) -> Result<Http1, Failure> {
     let tls = group.settings.protocol == Protocol::Https;
-    let dialed = dial(target.address, tls, false).await.map_err(|error| unreachable(&error))?;
+    let dialed = dial(target.address, target.source(), tls, false)
+        .await
+        .map_err(|error| unreachable(&error))?;
     let (sender, connection) = hyper::client::conn::http1::Builder::new()
         .max_buf_size(2 * MAX_ANSWER_HEAD)
         .handshake(TokioIo::new(dialed))
@@ -107,7 +109,9 @@ async fn http2(
 
 async fn connect_http2(target: &TargetState, group: &Group) -> Result<Http2, Failure> {
     let tls = group.settings.protocol == Protocol::Https;
-    let dialed = dial(target.address, tls, true).await.map_err(|error| unreachable(&error))?;
+    let dialed = dial(target.address, target.source(), tls, true)
+        .await
+        .map_err(|error| unreachable(&error))?;
     let (sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
         .initial_stream_window_size(256 << 10)
         .initial_connection_window_size(1 << 20)

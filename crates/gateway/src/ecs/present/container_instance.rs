@@ -4,6 +4,7 @@ use super::{tags, timestamp};
 use crate::context::Context;
 use std::collections::BTreeSet;
 use wharf_model::container_instance::InstanceStatus;
+use wharf_model::resources::STORAGE;
 use wharf_model::{ContainerInstance, HostPort, ResourceAmount, TransportProtocol};
 use wharf_wire::ecs::types;
 
@@ -31,6 +32,8 @@ pub fn container_instance(
     let taken = &usage.used;
     remaining.cpu -= taken.cpu;
     remaining.memory_mib -= taken.memory_mib;
+    remaining.storage_gib =
+        remaining.storage_gib.map(|gib| gib.saturating_sub(taken.storage_gib.unwrap_or(0)));
     // A port resource lists the ports that can't be had any more.
     remaining.ports.extend(taken.ports.iter().copied());
     let given = wharf_scheduler::task::taken_gpus(context.snapshot, &key);
@@ -84,12 +87,14 @@ fn resources(amount: &ResourceAmount) -> Vec<types::Resource> {
         string_set_value: None,
     };
     let ports = |name: &str, protocol| set(name, ports_of(&amount.ports, protocol));
-    vec![
+    let mut all = vec![
         integer("CPU", amount.cpu),
         integer("MEMORY", amount.memory_mib),
         ports("PORTS", TransportProtocol::Tcp),
         ports("PORTS_UDP", TransportProtocol::Udp),
-    ]
+    ];
+    all.extend(amount.storage_gib.map(|gib| integer(STORAGE, i64::from(gib))));
+    all
 }
 
 fn set(name: &str, values: Vec<String>) -> types::Resource {

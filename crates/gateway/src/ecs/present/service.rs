@@ -99,7 +99,10 @@ pub fn service(context: &Context<'_>, record: &Service, with_tags: bool) -> type
         network_configuration: record.network_configuration.as_ref().map(network_configuration),
         health_check_grace_period_seconds: record.health_check_grace_period_seconds,
         scheduling_strategy: Some(types::SchedulingStrategy::Replica),
-        resource_management_type: Some(types::ResourceManagementType::Customer),
+        resource_management_type: Some(match record.express {
+            Some(_) => types::ResourceManagementType::Ecs,
+            None => types::ResourceManagementType::Customer,
+        }),
         deployment_controller: Some(types::DeploymentController {
             r#type: Some(types::DeploymentControllerType::Ecs),
         }),

@@ -34,6 +34,7 @@ pub fn task(context: &Context<'_>, record: &Task, with_tags: bool) -> types::Tas
     // A task without a check has no health to speak of.
     let health = wharf_scheduler::task::health(record, definition.map(|d| &**d));
     let health = health.unwrap_or(HealthStatus::Unknown);
+    let storage = definition.and_then(|d| wharf_scheduler::task::storage_gib(snapshot, record, d));
     types::Task {
         attachments: Some(record.network_interface.iter().map(attachment).collect()),
         attributes: Some(instance.map(|i| task_attributes(i)).unwrap_or_default()),
@@ -53,11 +54,11 @@ pub fn task(context: &Context<'_>, record: &Task, with_tags: bool) -> types::Tas
         created_at: Some(timestamp(record.created_at)),
         desired_status: Some(record.desired_status.as_str().to_owned()),
         enable_execute_command: Some(record.enable_execute_command),
-        ephemeral_storage: record
-            .overrides
-            .ephemeral_storage_gib
-            .or_else(|| definition?.ephemeral_storage_gib)
-            .and_then(ephemeral_storage),
+        ephemeral_storage: storage.and_then(ephemeral_storage),
+        fargate_ephemeral_storage: storage
+            .filter(|_| fargate)
+            .and_then(|gib| i32::try_from(gib).ok())
+            .map(|gib| types::TaskEphemeralStorage { size_in_gi_b: Some(gib), kms_key_id: None }),
         execution_stopped_at: record.execution_stopped_at.map(timestamp),
         group: Some(record.group.clone()),
         health_status: Some(health.as_str().into()),

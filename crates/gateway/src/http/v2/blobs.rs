@@ -1,12 +1,14 @@
 //! Blobs: GET with ranges, HEAD, DELETE, and a layer by the address that GetDownloadUrlForLayer gave.
 
 use super::super::answer::{Answer, answer};
+use super::super::sendfile::Loans;
 use super::super::service::Trace;
 use super::errors::{Code, Refusal};
+use super::file_body::FileBody;
 use super::stream::BlobBody;
 use super::{CONTENT_DIGEST, Call};
 use crate::app::App;
-use crate::registry::{access, content, tokens};
+use crate::registry::{access, content, import, tokens};
 use http_body_util::{BodyExt, Either};
 use hyper::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderName, HeaderValue,
@@ -43,7 +45,13 @@ pub(super) async fn serve(
         };
     }
     if content::blob(&call.snapshot, &repository.id, digest).is_none() {
-        return Err(unknown(digest));
+        if let Some(coming) = import::reader(call.app, &repository.name, digest) {
+            return Ok(content_answer(call.app, call.head, coming, digest, call.limits.idle));
+        }
+        // It may have come just now.
+        if content::blob(&call.app.store().snapshot(), &repository.id, digest).is_none() {
+            return Err(unknown(digest));
+        }
     }
     call.app.registry().assert_blob(&repository.id, &digest.to_string(), call.app.now());
     let reader = call.app.registry().storage().open(digest).await?;
@@ -136,8 +144,17 @@ fn content_answer(
     };
     set(&mut response, CONTENT_LENGTH, (range.end - range.start).to_string());
     if head.method != Method::HEAD && !range.is_empty() {
-        let body = BlobBody::new(reader, range, idle, app.metrics().blob_bytes_out());
-        *response.body_mut() = Either::Right(body.boxed());
+        let counted = app.metrics().blob_bytes_out();
+        // The shorter way is for files and connections without TLS.
+        let lent = reader.file().zip(head.extensions.get::<Loans>());
+        let lent = lent.and_then(|(file, loans)| {
+            FileBody::new(file, loans, range.clone(), counted.clone()).ok()
+        });
+        let body = match lent {
+            Some(body) => body.boxed(),
+            None => BlobBody::new(reader, range, idle, counted).boxed(),
+        };
+        *response.body_mut() = Either::Right(body);
     }
     response
 }

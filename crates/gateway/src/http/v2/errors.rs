@@ -3,6 +3,7 @@
 use super::super::answer::{Answer, answer};
 use super::challenge;
 use crate::error::ApiError;
+use crate::registry::LIMIT_EXCEEDED;
 use crate::registry::content::DeleteError;
 use crate::registry::manifests::PutError;
 use hyper::header::{HeaderName, HeaderValue, RETRY_AFTER};
@@ -172,7 +173,10 @@ impl From<UploadError> for Refusal {
 
 impl From<ApiError> for Refusal {
     fn from(error: ApiError) -> Self {
-        Self::new(Code::Unknown, error.message).status(error.status.max(500))
+        match error.code == LIMIT_EXCEEDED {
+            true => Self::new(Code::Denied, error.message),
+            false => Self::new(Code::Unknown, error.message).status(error.status.max(500)),
+        }
     }
 }
 

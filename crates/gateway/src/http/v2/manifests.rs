@@ -5,9 +5,9 @@ use super::super::service::Trace;
 use super::blobs::{is_known, name_content};
 use super::errors::{Code, Refusal, not_put};
 use super::identify::ClientBody;
-use super::{CONTENT_DIGEST, Call};
+use super::{CONTENT_DIGEST, Call, upstream};
 use crate::registry::events::{self, Action};
-use crate::registry::manifests::Put;
+use crate::registry::manifests::{Origin, Put};
 use crate::registry::{access, content, manifests};
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Either, Full};
@@ -34,9 +34,16 @@ pub(super) async fn serve(
         _ => access::PULL_IMAGE,
     };
     trace.operation = action;
+    if matches!(call.head.method, Method::GET | Method::HEAD)
+        && let Some(answered) = upstream::serve(call, name, reference).await?
+    {
+        return Ok(answered);
+    }
+    let snapshot = call.app.store().snapshot();
     let repository = match call.head.method {
         Method::PUT => call.repository_to_push(name, action).await?,
-        _ => call.repository(name, action)?,
+        // It may have been made just now.
+        _ => call.repository_of(&snapshot, name, action)?,
     };
     match call.head.method {
         Method::PUT => {
@@ -46,7 +53,11 @@ pub(super) async fn serve(
                 Reference::Tag(tag) => (None, Some(tag.as_str())),
             };
             let content_type = call.header(&CONTENT_TYPE);
-            let put = Put { repository: &repository, bytes, content_type, digest, tag };
+            let origin = match call.replicated_from {
+                Some(_) => Origin::Replicated,
+                None => Origin::Pushed,
+            };
+            let put = Put { repository: &repository, bytes, content_type, digest, tag, origin };
             let done = manifests::put(call.app, put).await.map_err(|e| not_put(e, name))?;
             Ok(created(name, &done.image))
         }
@@ -71,7 +82,7 @@ pub(super) async fn serve(
                 Refusal::new(Code::ManifestUnknown, "Requested image not found")
                     .detail(serde_json::json!({ "reference": reference.to_string() }))
             };
-            let found = content::resolve(&call.snapshot, &repository.id, reference);
+            let found = content::resolve(&snapshot, &repository.id, reference);
             let image = found.ok_or_else(unknown)?;
             if image.is_archived {
                 let message =

@@ -7,12 +7,15 @@
 
 mod blobs;
 mod errors;
+mod file_body;
 mod identify;
 mod manifests;
 mod referrers;
+mod replicated;
 mod stream;
 mod tags;
 mod uploads;
+mod upstream;
 
 use super::answer::{Answer, answer};
 use super::server::Limits;
@@ -30,7 +33,7 @@ use hyper::header::{EXPECT, HeaderName, HeaderValue};
 use identify::{ClientBody, challenge, identify};
 use std::sync::Arc;
 use std::time::Duration;
-use wharf_model::{Repository, Snapshot};
+use wharf_model::{RegistryKey, Repository, Snapshot};
 use wharf_registry::route::{Route, Target};
 
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
@@ -56,6 +59,8 @@ pub(super) struct Call<'a> {
     identity: &'a Verified,
     snapshot: Arc<Snapshot>,
     limits: StreamLimits,
+    /// The registry that replicates an image to this one by the request.
+    replicated_from: Option<RegistryKey>,
 }
 
 /// How slow a client may be.
@@ -106,7 +111,8 @@ async fn authenticated(
     let identity = identify(app, head, body, limits.manifest_timeout).await?;
     trace.principal = Some(identity.principal_arn());
     let snapshot = app.store().snapshot();
-    let call = Call { app, head, identity: &identity, snapshot, limits };
+    let replicated_from = replicated::source(head)?;
+    let call = Call { app, head, identity: &identity, snapshot, limits, replicated_from };
     let (name, target) = match Route::parse(head.uri.path())? {
         Route::Base => {
             trace.operation = "Login";
@@ -156,12 +162,27 @@ async fn authenticated(
 impl Call<'_> {
     fn demand(&self, resource: Resource<'_>, action: &str) -> Result<(), Refusal> {
         let (identity, arns) = (self.identity, self.app.arns());
-        Ok(access::demand(Asker { identity, arns, snapshot: &self.snapshot }, resource, action)?)
+        let asker = Asker { identity, arns, snapshot: &self.snapshot };
+        let demanded = match &self.replicated_from {
+            Some(from) => replicated::demand(asker, from, resource, action),
+            None => access::demand(asker, resource, action),
+        };
+        Ok(demanded?)
     }
 
     /// The repository with this name, if the caller may do `action` with it.
     fn repository(&self, name: &str, action: &str) -> Result<Arc<Repository>, Refusal> {
-        let found = self.snapshot.repository(&name.to_owned());
+        self.repository_of(&self.snapshot, name, action)
+    }
+
+    /// The repository with this name as a snapshot has it, if the caller may do `action` with it.
+    fn repository_of(
+        &self,
+        snapshot: &Snapshot,
+        name: &str,
+        action: &str,
+    ) -> Result<Arc<Repository>, Refusal> {
+        let found = snapshot.repository(&name.to_owned());
         self.demand(Resource::found(found.map(AsRef::as_ref), name), action)?;
         let unknown = || {
             let message = unknown_repository(self.app.arns(), name);
@@ -177,7 +198,12 @@ impl Call<'_> {
         action: &str,
     ) -> Result<Arc<Repository>, Refusal> {
         let name_is_free = self.snapshot.repository(&name.to_owned()).is_none();
-        if let Some(template) = templates::on_push(&self.snapshot, name).filter(|_| name_is_free) {
+        let way = match self.replicated_from {
+            Some(_) => templates::REPLICATION,
+            None => templates::CREATE_ON_PUSH,
+        };
+        let template = templates::template_for(&self.snapshot, name, way);
+        if name_is_free && (template.is_some() || self.replicated_from.is_some()) {
             for action in [action, "CreateRepository"] {
                 self.demand(Resource::Name(name), action)?;
             }

@@ -65,6 +65,8 @@ async fn mount(
     let source = match from {
         // Without a source only what the repository has itself: anything else would tell who has what.
         None => Some(repository),
+        // Who may replicate may not read for that.
+        Some(_) if call.replicated_from.is_some() => None,
         Some(from) if from != repository.name && !settings::mounts(&call.snapshot) => None,
         Some(from) => call.snapshot.repository(&from.to_owned()).map(AsRef::as_ref),
     };

@@ -20,22 +20,13 @@ pub const SERVICE: crate::Service = crate::Service {
 
 /// The service's operations that aren't generated.
 pub const OTHER_OPERATIONS: &[&str] = &[
-    "CreatePullThroughCacheRule",
-    "DeletePullThroughCacheRule",
-    "DeleteRegistryPolicy",
     "DeleteSigningConfiguration",
     "DeregisterPullTimeUpdateExclusion",
-    "DescribeImageReplicationStatus",
     "DescribeImageSigningStatus",
-    "DescribePullThroughCacheRules",
     "GetSigningConfiguration",
     "ListPullTimeUpdateExclusions",
-    "PutRegistryPolicy",
-    "PutReplicationConfiguration",
     "PutSigningConfiguration",
     "RegisterPullTimeUpdateExclusion",
-    "UpdatePullThroughCacheRule",
-    "ValidatePullThroughCacheRule",
 ];
 
 operations! {
@@ -44,14 +35,19 @@ operations! {
     BatchGetImage(BatchGetImageRequest, BatchGetImageResponse);
     BatchGetRepositoryScanningConfiguration(BatchGetRepositoryScanningConfigurationRequest, BatchGetRepositoryScanningConfigurationResponse);
     CompleteLayerUpload(CompleteLayerUploadRequest, CompleteLayerUploadResponse);
+    CreatePullThroughCacheRule(CreatePullThroughCacheRuleRequest, CreatePullThroughCacheRuleResponse);
     CreateRepository(CreateRepositoryRequest, CreateRepositoryResponse);
     CreateRepositoryCreationTemplate(CreateRepositoryCreationTemplateRequest, CreateRepositoryCreationTemplateResponse);
     DeleteLifecyclePolicy(DeleteLifecyclePolicyRequest, DeleteLifecyclePolicyResponse);
+    DeletePullThroughCacheRule(DeletePullThroughCacheRuleRequest, DeletePullThroughCacheRuleResponse);
+    DeleteRegistryPolicy(DeleteRegistryPolicyRequest, DeleteRegistryPolicyResponse);
     DeleteRepository(DeleteRepositoryRequest, DeleteRepositoryResponse);
     DeleteRepositoryCreationTemplate(DeleteRepositoryCreationTemplateRequest, DeleteRepositoryCreationTemplateResponse);
     DeleteRepositoryPolicy(DeleteRepositoryPolicyRequest, DeleteRepositoryPolicyResponse);
+    DescribeImageReplicationStatus(DescribeImageReplicationStatusRequest, DescribeImageReplicationStatusResponse);
     DescribeImageScanFindings(DescribeImageScanFindingsRequest, DescribeImageScanFindingsResponse);
     DescribeImages(DescribeImagesRequest, DescribeImagesResponse);
+    DescribePullThroughCacheRules(DescribePullThroughCacheRulesRequest, DescribePullThroughCacheRulesResponse);
     DescribeRegistry(DescribeRegistryRequest, DescribeRegistryResponse);
     DescribeRepositories(DescribeRepositoriesRequest, DescribeRepositoriesResponse);
     DescribeRepositoryCreationTemplates(DescribeRepositoryCreationTemplatesRequest, DescribeRepositoryCreationTemplatesResponse);
@@ -72,15 +68,19 @@ operations! {
     PutImageScanningConfiguration(PutImageScanningConfigurationRequest, PutImageScanningConfigurationResponse);
     PutImageTagMutability(PutImageTagMutabilityRequest, PutImageTagMutabilityResponse);
     PutLifecyclePolicy(PutLifecyclePolicyRequest, PutLifecyclePolicyResponse);
+    PutRegistryPolicy(PutRegistryPolicyRequest, PutRegistryPolicyResponse);
     PutRegistryScanningConfiguration(PutRegistryScanningConfigurationRequest, PutRegistryScanningConfigurationResponse);
+    PutReplicationConfiguration(PutReplicationConfigurationRequest, PutReplicationConfigurationResponse);
     SetRepositoryPolicy(SetRepositoryPolicyRequest, SetRepositoryPolicyResponse);
     StartImageScan(StartImageScanRequest, StartImageScanResponse);
     StartLifecyclePolicyPreview(StartLifecyclePolicyPreviewRequest, StartLifecyclePolicyPreviewResponse);
     TagResource(TagResourceRequest, TagResourceResponse);
     UntagResource(UntagResourceRequest, UntagResourceResponse);
     UpdateImageStorageClass(UpdateImageStorageClassRequest, UpdateImageStorageClassResponse);
+    UpdatePullThroughCacheRule(UpdatePullThroughCacheRuleRequest, UpdatePullThroughCacheRuleResponse);
     UpdateRepositoryCreationTemplate(UpdateRepositoryCreationTemplateRequest, UpdateRepositoryCreationTemplateResponse);
     UploadLayerPart(UploadLayerPartRequest, UploadLayerPartResponse);
+    ValidatePullThroughCacheRule(ValidatePullThroughCacheRuleRequest, ValidatePullThroughCacheRuleResponse);
 }
 
 errors! {
@@ -105,6 +105,8 @@ errors! {
     LifecyclePolicyPreviewInProgressException = "LifecyclePolicyPreviewInProgressException", 400, Client;
     LifecyclePolicyPreviewNotFoundException = "LifecyclePolicyPreviewNotFoundException", 400, Client;
     LimitExceededException = "LimitExceededException", 400, Client;
+    PullThroughCacheRuleAlreadyExistsException = "PullThroughCacheRuleAlreadyExistsException", 400, Client;
+    PullThroughCacheRuleNotFoundException = "PullThroughCacheRuleNotFoundException", 400, Client;
     ReferencedImagesNotFoundException = "ReferencedImagesNotFoundException", 400, Client;
     RegistryPolicyNotFoundException = "RegistryPolicyNotFoundException", 400, Client;
     RepositoryAlreadyExistsException = "RepositoryAlreadyExistsException", 400, Client;
@@ -112,14 +114,18 @@ errors! {
     RepositoryNotFoundException = "RepositoryNotFoundException", 400, Client;
     RepositoryPolicyNotFoundException = "RepositoryPolicyNotFoundException", 400, Client;
     ScanNotFoundException = "ScanNotFoundException", 400, Client;
+    SecretNotFoundException = "SecretNotFoundException", 400, Client;
     ServerException = "ServerException", 500, Server;
     TemplateAlreadyExistsException = "TemplateAlreadyExistsException", 400, Client;
     TemplateNotFoundException = "TemplateNotFoundException", 400, Client;
     TooManyTagsException = "TooManyTagsException", 400, Client;
+    UnableToAccessSecretException = "UnableToAccessSecretException", 400, Client;
+    UnableToDecryptSecretValueException = "UnableToDecryptSecretValueException", 400, Client;
     UnableToGetUpstreamImageException = "UnableToGetUpstreamImageException", 400, Client;
     UnableToGetUpstreamLayerException = "UnableToGetUpstreamLayerException", 400, Client;
     UnableToListUpstreamImageReferrersException = "UnableToListUpstreamImageReferrersException", 400, Client;
     UnsupportedImageTypeException = "UnsupportedImageTypeException", 400, Client;
+    UnsupportedUpstreamRegistryException = "UnsupportedUpstreamRegistryException", 400, Client;
     UploadNotFoundException = "UploadNotFoundException", 400, Client;
     ValidationException = "ValidationException", 400, Client;
 }

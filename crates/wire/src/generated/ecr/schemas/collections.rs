@@ -49,6 +49,9 @@ pub static IMAGE_LIST: Schema = Schema::list("ImageList", &IMAGE);
 
 pub static IMAGE_REFERRER_LIST: Schema = Schema::list("ImageReferrerList", &IMAGE_REFERRER);
 
+pub static IMAGE_REPLICATION_STATUS_LIST: Schema =
+    Schema::list("ImageReplicationStatusList", &IMAGE_REPLICATION_STATUS);
+
 pub static IMAGE_SCAN_FINDING_LIST: Schema =
     Schema::list("ImageScanFindingList", &IMAGE_SCAN_FINDING);
 
@@ -75,6 +78,16 @@ pub static MEDIA_TYPE_LIST: Schema =
     Schema::list("MediaTypeList", &prelude::STRING).min(1).max(100);
 
 pub static PREFIX_LIST: Schema = Schema::list("PrefixList", &PREFIX);
+
+pub static PULL_THROUGH_CACHE_RULE_LIST: Schema =
+    Schema::list("PullThroughCacheRuleList", &PULL_THROUGH_CACHE_RULE);
+
+pub static PULL_THROUGH_CACHE_RULE_REPOSITORY_PREFIX_LIST: Schema = Schema::list(
+    "PullThroughCacheRuleRepositoryPrefixList",
+    &PULL_THROUGH_CACHE_RULE_REPOSITORY_PREFIX,
+)
+.min(1)
+.max(100);
 
 pub static RCT_APPLIED_FOR_LIST: Schema = Schema::list("RCTAppliedForList", &RCT_APPLIED_FOR);
 

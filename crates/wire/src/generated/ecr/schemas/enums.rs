@@ -79,6 +79,9 @@ pub static RCT_APPLIED_FOR: Schema = Schema::new(
     Kind::String(&["REPLICATION", "PULL_THROUGH_CACHE", "CREATE_ON_PUSH"]),
 );
 
+pub static REPLICATION_STATUS: Schema =
+    Schema::new("ReplicationStatus", Kind::String(&["IN_PROGRESS", "COMPLETE", "FAILED"]));
+
 pub static REPOSITORY_FILTER_TYPE: Schema =
     Schema::new("RepositoryFilterType", Kind::String(&["PREFIX_MATCH"]));
 
@@ -114,3 +117,18 @@ pub static TAG_STATUS: Schema =
 
 pub static TARGET_STORAGE_CLASS: Schema =
     Schema::new("TargetStorageClass", Kind::String(&["STANDARD", "ARCHIVE"]));
+
+pub static UPSTREAM_REGISTRY: Schema = Schema::new(
+    "UpstreamRegistry",
+    Kind::String(&[
+        "ecr",
+        "ecr-public",
+        "quay",
+        "k8s",
+        "docker-hub",
+        "github-container-registry",
+        "azure-container-registry",
+        "gitlab-container-registry",
+        "chainguard",
+    ]),
+);

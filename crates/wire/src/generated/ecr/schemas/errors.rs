@@ -96,6 +96,16 @@ pub static LIFECYCLE_POLICY_PREVIEW_NOT_FOUND_EXCEPTION: Schema = Schema::struct
 pub static LIMIT_EXCEEDED_EXCEPTION: Schema =
     Schema::structure("LimitExceededException", &[Member::new("message", &prelude::STRING)]);
 
+pub static PULL_THROUGH_CACHE_RULE_ALREADY_EXISTS_EXCEPTION: Schema = Schema::structure(
+    "PullThroughCacheRuleAlreadyExistsException",
+    &[Member::new("message", &prelude::STRING)],
+);
+
+pub static PULL_THROUGH_CACHE_RULE_NOT_FOUND_EXCEPTION: Schema = Schema::structure(
+    "PullThroughCacheRuleNotFoundException",
+    &[Member::new("message", &prelude::STRING)],
+);
+
 pub static REFERENCED_IMAGES_NOT_FOUND_EXCEPTION: Schema = Schema::structure(
     "ReferencedImagesNotFoundException",
     &[Member::new("message", &prelude::STRING)],
@@ -125,6 +135,9 @@ pub static REPOSITORY_POLICY_NOT_FOUND_EXCEPTION: Schema = Schema::structure(
 pub static SCAN_NOT_FOUND_EXCEPTION: Schema =
     Schema::structure("ScanNotFoundException", &[Member::new("message", &prelude::STRING)]);
 
+pub static SECRET_NOT_FOUND_EXCEPTION: Schema =
+    Schema::structure("SecretNotFoundException", &[Member::new("message", &prelude::STRING)]);
+
 pub static SERVER_EXCEPTION: Schema =
     Schema::structure("ServerException", &[Member::new("message", &prelude::STRING)]);
 
@@ -138,6 +151,14 @@ pub static TEMPLATE_NOT_FOUND_EXCEPTION: Schema =
 
 pub static TOO_MANY_TAGS_EXCEPTION: Schema =
     Schema::structure("TooManyTagsException", &[Member::new("message", &prelude::STRING)]);
+
+pub static UNABLE_TO_ACCESS_SECRET_EXCEPTION: Schema =
+    Schema::structure("UnableToAccessSecretException", &[Member::new("message", &prelude::STRING)]);
+
+pub static UNABLE_TO_DECRYPT_SECRET_VALUE_EXCEPTION: Schema = Schema::structure(
+    "UnableToDecryptSecretValueException",
+    &[Member::new("message", &prelude::STRING)],
+);
 
 pub static UNABLE_TO_GET_UPSTREAM_IMAGE_EXCEPTION: Schema = Schema::structure(
     "UnableToGetUpstreamImageException",
@@ -156,6 +177,11 @@ pub static UNABLE_TO_LIST_UPSTREAM_IMAGE_REFERRERS_EXCEPTION: Schema = Schema::s
 
 pub static UNSUPPORTED_IMAGE_TYPE_EXCEPTION: Schema =
     Schema::structure("UnsupportedImageTypeException", &[Member::new("message", &prelude::STRING)]);
+
+pub static UNSUPPORTED_UPSTREAM_REGISTRY_EXCEPTION: Schema = Schema::structure(
+    "UnsupportedUpstreamRegistryException",
+    &[Member::new("message", &prelude::STRING)],
+);
 
 pub static UPLOAD_NOT_FOUND_EXCEPTION: Schema =
     Schema::structure("UploadNotFoundException", &[Member::new("message", &prelude::STRING)]);

@@ -52,6 +52,19 @@ pub static COMPLETE_LAYER_UPLOAD_REQUEST: Schema = Schema::structure(
     ],
 );
 
+pub static CREATE_PULL_THROUGH_CACHE_RULE_REQUEST: Schema = Schema::structure(
+    "CreatePullThroughCacheRuleRequest",
+    &[
+        Member::new("ecrRepositoryPrefix", &PULL_THROUGH_CACHE_RULE_REPOSITORY_PREFIX).required(),
+        Member::new("upstreamRegistryUrl", &prelude::STRING).required(),
+        Member::new("registryId", &REGISTRY_ID),
+        Member::new("upstreamRegistry", &UPSTREAM_REGISTRY),
+        Member::new("credentialArn", &CREDENTIAL_ARN),
+        Member::new("customRoleArn", &CUSTOM_ROLE_ARN),
+        Member::new("upstreamRepositoryPrefix", &PULL_THROUGH_CACHE_RULE_REPOSITORY_PREFIX),
+    ],
+);
+
 pub static CREATE_REPOSITORY_CREATION_TEMPLATE_REQUEST: Schema = Schema::structure(
     "CreateRepositoryCreationTemplateRequest",
     &[
@@ -92,6 +105,17 @@ pub static DELETE_LIFECYCLE_POLICY_REQUEST: Schema = Schema::structure(
     ],
 );
 
+pub static DELETE_PULL_THROUGH_CACHE_RULE_REQUEST: Schema = Schema::structure(
+    "DeletePullThroughCacheRuleRequest",
+    &[
+        Member::new("ecrRepositoryPrefix", &PULL_THROUGH_CACHE_RULE_REPOSITORY_PREFIX).required(),
+        Member::new("registryId", &REGISTRY_ID),
+    ],
+);
+
+pub static DELETE_REGISTRY_POLICY_REQUEST: Schema =
+    Schema::structure("DeleteRegistryPolicyRequest", &[]);
+
 pub static DELETE_REPOSITORY_CREATION_TEMPLATE_REQUEST: Schema = Schema::structure(
     "DeleteRepositoryCreationTemplateRequest",
     &[Member::new("prefix", &PREFIX).required()],
@@ -111,6 +135,15 @@ pub static DELETE_REPOSITORY_REQUEST: Schema = Schema::structure(
         Member::new("registryId", &REGISTRY_ID),
         Member::new("repositoryName", &REPOSITORY_NAME).required(),
         Member::new("force", &prelude::BOOLEAN),
+    ],
+);
+
+pub static DESCRIBE_IMAGE_REPLICATION_STATUS_REQUEST: Schema = Schema::structure(
+    "DescribeImageReplicationStatusRequest",
+    &[
+        Member::new("repositoryName", &REPOSITORY_NAME).required(),
+        Member::new("imageId", &IMAGE_IDENTIFIER).required(),
+        Member::new("registryId", &REGISTRY_ID),
     ],
 );
 
@@ -134,6 +167,16 @@ pub static DESCRIBE_IMAGES_REQUEST: Schema = Schema::structure(
         Member::new("nextToken", &prelude::STRING),
         Member::new("maxResults", &MAX_RESULTS),
         Member::new("filter", &DESCRIBE_IMAGES_FILTER),
+    ],
+);
+
+pub static DESCRIBE_PULL_THROUGH_CACHE_RULES_REQUEST: Schema = Schema::structure(
+    "DescribePullThroughCacheRulesRequest",
+    &[
+        Member::new("registryId", &REGISTRY_ID),
+        Member::new("ecrRepositoryPrefixes", &PULL_THROUGH_CACHE_RULE_REPOSITORY_PREFIX_LIST),
+        Member::new("nextToken", &prelude::STRING),
+        Member::new("maxResults", &MAX_RESULTS),
     ],
 );
 
@@ -294,9 +337,19 @@ pub static PUT_LIFECYCLE_POLICY_REQUEST: Schema = Schema::structure(
     ],
 );
 
+pub static PUT_REGISTRY_POLICY_REQUEST: Schema = Schema::structure(
+    "PutRegistryPolicyRequest",
+    &[Member::new("policyText", &REGISTRY_POLICY_TEXT).required()],
+);
+
 pub static PUT_REGISTRY_SCANNING_CONFIGURATION_REQUEST: Schema = Schema::structure(
     "PutRegistryScanningConfigurationRequest",
     &[Member::new("scanType", &SCAN_TYPE), Member::new("rules", &REGISTRY_SCANNING_RULE_LIST)],
+);
+
+pub static PUT_REPLICATION_CONFIGURATION_REQUEST: Schema = Schema::structure(
+    "PutReplicationConfigurationRequest",
+    &[Member::new("replicationConfiguration", &REPLICATION_CONFIGURATION).required()],
 );
 
 pub static SET_REPOSITORY_POLICY_REQUEST: Schema = Schema::structure(
@@ -353,6 +406,16 @@ pub static UPDATE_IMAGE_STORAGE_CLASS_REQUEST: Schema = Schema::structure(
     ],
 );
 
+pub static UPDATE_PULL_THROUGH_CACHE_RULE_REQUEST: Schema = Schema::structure(
+    "UpdatePullThroughCacheRuleRequest",
+    &[
+        Member::new("registryId", &REGISTRY_ID),
+        Member::new("ecrRepositoryPrefix", &PULL_THROUGH_CACHE_RULE_REPOSITORY_PREFIX).required(),
+        Member::new("credentialArn", &CREDENTIAL_ARN),
+        Member::new("customRoleArn", &CUSTOM_ROLE_ARN),
+    ],
+);
+
 pub static UPDATE_REPOSITORY_CREATION_TEMPLATE_REQUEST: Schema = Schema::structure(
     "UpdateRepositoryCreationTemplateRequest",
     &[
@@ -381,5 +444,13 @@ pub static UPLOAD_LAYER_PART_REQUEST: Schema = Schema::structure(
         Member::new("partFirstByte", &PART_SIZE).required(),
         Member::new("partLastByte", &PART_SIZE).required(),
         Member::new("layerPartBlob", &LAYER_PART_BLOB).required(),
+    ],
+);
+
+pub static VALIDATE_PULL_THROUGH_CACHE_RULE_REQUEST: Schema = Schema::structure(
+    "ValidatePullThroughCacheRuleRequest",
+    &[
+        Member::new("ecrRepositoryPrefix", &PULL_THROUGH_CACHE_RULE_REPOSITORY_PREFIX).required(),
+        Member::new("registryId", &REGISTRY_ID),
     ],
 );

@@ -45,6 +45,20 @@ pub static COMPLETE_LAYER_UPLOAD_RESPONSE: Schema = Schema::structure(
     ],
 );
 
+pub static CREATE_PULL_THROUGH_CACHE_RULE_RESPONSE: Schema = Schema::structure(
+    "CreatePullThroughCacheRuleResponse",
+    &[
+        Member::new("ecrRepositoryPrefix", &PULL_THROUGH_CACHE_RULE_REPOSITORY_PREFIX),
+        Member::new("upstreamRegistryUrl", &prelude::STRING),
+        Member::new("createdAt", &prelude::TIMESTAMP),
+        Member::new("registryId", &REGISTRY_ID),
+        Member::new("upstreamRegistry", &UPSTREAM_REGISTRY),
+        Member::new("credentialArn", &CREDENTIAL_ARN),
+        Member::new("customRoleArn", &CUSTOM_ROLE_ARN),
+        Member::new("upstreamRepositoryPrefix", &PULL_THROUGH_CACHE_RULE_REPOSITORY_PREFIX),
+    ],
+);
+
 pub static CREATE_REPOSITORY_CREATION_TEMPLATE_RESPONSE: Schema = Schema::structure(
     "CreateRepositoryCreationTemplateResponse",
     &[
@@ -64,6 +78,24 @@ pub static DELETE_LIFECYCLE_POLICY_RESPONSE: Schema = Schema::structure(
         Member::new("lifecyclePolicyText", &LIFECYCLE_POLICY_TEXT),
         Member::new("lastEvaluatedAt", &prelude::TIMESTAMP),
     ],
+);
+
+pub static DELETE_PULL_THROUGH_CACHE_RULE_RESPONSE: Schema = Schema::structure(
+    "DeletePullThroughCacheRuleResponse",
+    &[
+        Member::new("ecrRepositoryPrefix", &PULL_THROUGH_CACHE_RULE_REPOSITORY_PREFIX),
+        Member::new("upstreamRegistryUrl", &prelude::STRING),
+        Member::new("createdAt", &prelude::TIMESTAMP),
+        Member::new("registryId", &REGISTRY_ID),
+        Member::new("credentialArn", &CREDENTIAL_ARN),
+        Member::new("customRoleArn", &CUSTOM_ROLE_ARN),
+        Member::new("upstreamRepositoryPrefix", &PULL_THROUGH_CACHE_RULE_REPOSITORY_PREFIX),
+    ],
+);
+
+pub static DELETE_REGISTRY_POLICY_RESPONSE: Schema = Schema::structure(
+    "DeleteRegistryPolicyResponse",
+    &[Member::new("registryId", &REGISTRY_ID), Member::new("policyText", &REGISTRY_POLICY_TEXT)],
 );
 
 pub static DELETE_REPOSITORY_CREATION_TEMPLATE_RESPONSE: Schema = Schema::structure(
@@ -86,6 +118,15 @@ pub static DELETE_REPOSITORY_POLICY_RESPONSE: Schema = Schema::structure(
 pub static DELETE_REPOSITORY_RESPONSE: Schema =
     Schema::structure("DeleteRepositoryResponse", &[Member::new("repository", &REPOSITORY)]);
 
+pub static DESCRIBE_IMAGE_REPLICATION_STATUS_RESPONSE: Schema = Schema::structure(
+    "DescribeImageReplicationStatusResponse",
+    &[
+        Member::new("repositoryName", &REPOSITORY_NAME),
+        Member::new("imageId", &IMAGE_IDENTIFIER),
+        Member::new("replicationStatuses", &IMAGE_REPLICATION_STATUS_LIST),
+    ],
+);
+
 pub static DESCRIBE_IMAGE_SCAN_FINDINGS_RESPONSE: Schema = Schema::structure(
     "DescribeImageScanFindingsResponse",
     &[
@@ -101,6 +142,14 @@ pub static DESCRIBE_IMAGE_SCAN_FINDINGS_RESPONSE: Schema = Schema::structure(
 pub static DESCRIBE_IMAGES_RESPONSE: Schema = Schema::structure(
     "DescribeImagesResponse",
     &[Member::new("imageDetails", &IMAGE_DETAIL_LIST), Member::new("nextToken", &prelude::STRING)],
+);
+
+pub static DESCRIBE_PULL_THROUGH_CACHE_RULES_RESPONSE: Schema = Schema::structure(
+    "DescribePullThroughCacheRulesResponse",
+    &[
+        Member::new("pullThroughCacheRules", &PULL_THROUGH_CACHE_RULE_LIST),
+        Member::new("nextToken", &prelude::STRING),
+    ],
 );
 
 pub static DESCRIBE_REGISTRY_RESPONSE: Schema = Schema::structure(
@@ -239,9 +288,19 @@ pub static PUT_LIFECYCLE_POLICY_RESPONSE: Schema = Schema::structure(
     ],
 );
 
+pub static PUT_REGISTRY_POLICY_RESPONSE: Schema = Schema::structure(
+    "PutRegistryPolicyResponse",
+    &[Member::new("registryId", &REGISTRY_ID), Member::new("policyText", &REGISTRY_POLICY_TEXT)],
+);
+
 pub static PUT_REGISTRY_SCANNING_CONFIGURATION_RESPONSE: Schema = Schema::structure(
     "PutRegistryScanningConfigurationResponse",
     &[Member::new("registryScanningConfiguration", &REGISTRY_SCANNING_CONFIGURATION)],
+);
+
+pub static PUT_REPLICATION_CONFIGURATION_RESPONSE: Schema = Schema::structure(
+    "PutReplicationConfigurationResponse",
+    &[Member::new("replicationConfiguration", &REPLICATION_CONFIGURATION)],
 );
 
 pub static SET_REPOSITORY_POLICY_RESPONSE: Schema = Schema::structure(
@@ -287,6 +346,18 @@ pub static UPDATE_IMAGE_STORAGE_CLASS_RESPONSE: Schema = Schema::structure(
     ],
 );
 
+pub static UPDATE_PULL_THROUGH_CACHE_RULE_RESPONSE: Schema = Schema::structure(
+    "UpdatePullThroughCacheRuleResponse",
+    &[
+        Member::new("ecrRepositoryPrefix", &PULL_THROUGH_CACHE_RULE_REPOSITORY_PREFIX),
+        Member::new("registryId", &REGISTRY_ID),
+        Member::new("updatedAt", &prelude::TIMESTAMP),
+        Member::new("credentialArn", &CREDENTIAL_ARN),
+        Member::new("customRoleArn", &CUSTOM_ROLE_ARN),
+        Member::new("upstreamRepositoryPrefix", &PULL_THROUGH_CACHE_RULE_REPOSITORY_PREFIX),
+    ],
+);
+
 pub static UPDATE_REPOSITORY_CREATION_TEMPLATE_RESPONSE: Schema = Schema::structure(
     "UpdateRepositoryCreationTemplateResponse",
     &[
@@ -302,5 +373,19 @@ pub static UPLOAD_LAYER_PART_RESPONSE: Schema = Schema::structure(
         Member::new("repositoryName", &REPOSITORY_NAME),
         Member::new("uploadId", &UPLOAD_ID),
         Member::new("lastByteReceived", &PART_SIZE),
+    ],
+);
+
+pub static VALIDATE_PULL_THROUGH_CACHE_RULE_RESPONSE: Schema = Schema::structure(
+    "ValidatePullThroughCacheRuleResponse",
+    &[
+        Member::new("ecrRepositoryPrefix", &PULL_THROUGH_CACHE_RULE_REPOSITORY_PREFIX),
+        Member::new("registryId", &REGISTRY_ID),
+        Member::new("upstreamRegistryUrl", &prelude::STRING),
+        Member::new("credentialArn", &CREDENTIAL_ARN),
+        Member::new("customRoleArn", &CUSTOM_ROLE_ARN),
+        Member::new("upstreamRepositoryPrefix", &PULL_THROUGH_CACHE_RULE_REPOSITORY_PREFIX),
+        Member::new("isValid", &prelude::BOOLEAN),
+        Member::new("failure", &prelude::STRING),
     ],
 );

@@ -24,6 +24,8 @@ pub static BASE64: Schema = Schema::new("Base64", Kind::String(&[])).pattern("^\
 pub static BATCHED_OPERATION_LAYER_DIGEST: Schema =
     Schema::new("BatchedOperationLayerDigest", Kind::String(&[])).min(0).max(1000);
 
+pub static CREDENTIAL_ARN: Schema = Schema::new("CredentialArn", Kind::String(&[])).min(50).max(612).pattern("^arn:aws(-\\w+)*:secretsmanager:[a-zA-Z0-9-:]+:secret:ecr\\-pullthroughcache\\/[a-zA-Z0-9\\/_+=.@-]+$");
+
 pub static CUSTOM_ROLE_ARN: Schema = Schema::new("CustomRoleArn", Kind::String(&[])).max(2048);
 
 pub static FIFTY_MAX_RESULTS: Schema = Schema::new("FiftyMaxResults", Kind::Integer).min(1).max(50);
@@ -77,6 +79,11 @@ pub static PART_SIZE: Schema = Schema::new("PartSize", Kind::Long).min(0);
 pub static PREFIX: Schema = Schema::new("Prefix", Kind::String(&[])).min(1).max(256).pattern(
     "^([a-z0-9]+((\\.|_|__|-+)[a-z0-9]+)*(\\/[a-z0-9]+((\\.|_|__|-+)[a-z0-9]+)*)*\\/?|ROOT)$",
 );
+
+pub static PULL_THROUGH_CACHE_RULE_REPOSITORY_PREFIX: Schema =
+    Schema::new("PullThroughCacheRuleRepositoryPrefix", Kind::String(&[])).min(2).max(30).pattern(
+        "^([a-z0-9]+((\\.|_|__|-+)[a-z0-9]+)*(\\/[a-z0-9]+((\\.|_|__|-+)[a-z0-9]+)*)*\\/?|ROOT)$",
+    );
 
 pub static REGION: Schema =
     Schema::new("Region", Kind::String(&[])).min(2).max(25).pattern("[0-9a-z-]{2,25}");

@@ -164,6 +164,16 @@ pub static IMAGE_REFERRER: Schema = Schema::structure(
     ],
 );
 
+pub static IMAGE_REPLICATION_STATUS: Schema = Schema::structure(
+    "ImageReplicationStatus",
+    &[
+        Member::new("region", &REGION),
+        Member::new("registryId", &REGISTRY_ID),
+        Member::new("status", &REPLICATION_STATUS),
+        Member::new("failureCode", &prelude::STRING),
+    ],
+);
+
 pub static IMAGE_SCAN_FINDING: Schema = Schema::structure(
     "ImageScanFinding",
     &[
@@ -289,6 +299,21 @@ pub static PACKAGE_VULNERABILITY_DETAILS: Schema = Schema::structure(
         Member::new("vendorUpdatedAt", &prelude::TIMESTAMP),
         Member::new("vulnerabilityId", &prelude::STRING),
         Member::new("vulnerablePackages", &VULNERABLE_PACKAGES_LIST),
+    ],
+);
+
+pub static PULL_THROUGH_CACHE_RULE: Schema = Schema::structure(
+    "PullThroughCacheRule",
+    &[
+        Member::new("ecrRepositoryPrefix", &PULL_THROUGH_CACHE_RULE_REPOSITORY_PREFIX),
+        Member::new("upstreamRegistryUrl", &prelude::STRING),
+        Member::new("createdAt", &prelude::TIMESTAMP),
+        Member::new("registryId", &REGISTRY_ID),
+        Member::new("credentialArn", &CREDENTIAL_ARN),
+        Member::new("customRoleArn", &CUSTOM_ROLE_ARN),
+        Member::new("upstreamRepositoryPrefix", &PULL_THROUGH_CACHE_RULE_REPOSITORY_PREFIX),
+        Member::new("upstreamRegistry", &UPSTREAM_REGISTRY),
+        Member::new("updatedAt", &prelude::TIMESTAMP),
     ],
 );
 

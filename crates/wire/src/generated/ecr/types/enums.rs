@@ -167,6 +167,15 @@ enumeration! {
 }
 
 enumeration! {
+    /// `ReplicationStatus` of the ECR model.
+    ReplicationStatus {
+        InProgress = "IN_PROGRESS",
+        Complete = "COMPLETE",
+        Failed = "FAILED",
+    }
+}
+
+enumeration! {
     /// `RepositoryFilterType` of the ECR model.
     RepositoryFilterType {
         PrefixMatch = "PREFIX_MATCH",
@@ -234,5 +243,20 @@ enumeration! {
     TargetStorageClass {
         Standard = "STANDARD",
         Archive = "ARCHIVE",
+    }
+}
+
+enumeration! {
+    /// `UpstreamRegistry` of the ECR model.
+    UpstreamRegistry {
+        Ecr = "ecr",
+        EcrPublic = "ecr-public",
+        Quay = "quay",
+        K8s = "k8s",
+        DockerHub = "docker-hub",
+        GithubContainerRegistry = "github-container-registry",
+        AzureContainerRegistry = "azure-container-registry",
+        GitlabContainerRegistry = "gitlab-container-registry",
+        Chainguard = "chainguard",
     }
 }

@@ -167,6 +167,20 @@ structure! {
 }
 
 structure! {
+    /// `PullThroughCacheRuleAlreadyExistsException` of the ECR model.
+    PullThroughCacheRuleAlreadyExistsException: schemas::PULL_THROUGH_CACHE_RULE_ALREADY_EXISTS_EXCEPTION {
+        message: String = "message",
+    }
+}
+
+structure! {
+    /// `PullThroughCacheRuleNotFoundException` of the ECR model.
+    PullThroughCacheRuleNotFoundException: schemas::PULL_THROUGH_CACHE_RULE_NOT_FOUND_EXCEPTION {
+        message: String = "message",
+    }
+}
+
+structure! {
     /// `ReferencedImagesNotFoundException` of the ECR model.
     ReferencedImagesNotFoundException: schemas::REFERENCED_IMAGES_NOT_FOUND_EXCEPTION {
         message: String = "message",
@@ -216,6 +230,13 @@ structure! {
 }
 
 structure! {
+    /// `SecretNotFoundException` of the ECR model.
+    SecretNotFoundException: schemas::SECRET_NOT_FOUND_EXCEPTION {
+        message: String = "message",
+    }
+}
+
+structure! {
     /// `ServerException` of the ECR model.
     ServerException: schemas::SERVER_EXCEPTION {
         message: String = "message",
@@ -244,6 +265,20 @@ structure! {
 }
 
 structure! {
+    /// `UnableToAccessSecretException` of the ECR model.
+    UnableToAccessSecretException: schemas::UNABLE_TO_ACCESS_SECRET_EXCEPTION {
+        message: String = "message",
+    }
+}
+
+structure! {
+    /// `UnableToDecryptSecretValueException` of the ECR model.
+    UnableToDecryptSecretValueException: schemas::UNABLE_TO_DECRYPT_SECRET_VALUE_EXCEPTION {
+        message: String = "message",
+    }
+}
+
+structure! {
     /// `UnableToGetUpstreamImageException` of the ECR model.
     UnableToGetUpstreamImageException: schemas::UNABLE_TO_GET_UPSTREAM_IMAGE_EXCEPTION {
         message: String = "message",
@@ -267,6 +302,13 @@ structure! {
 structure! {
     /// `UnsupportedImageTypeException` of the ECR model.
     UnsupportedImageTypeException: schemas::UNSUPPORTED_IMAGE_TYPE_EXCEPTION {
+        message: String = "message",
+    }
+}
+
+structure! {
+    /// `UnsupportedUpstreamRegistryException` of the ECR model.
+    UnsupportedUpstreamRegistryException: schemas::UNSUPPORTED_UPSTREAM_REGISTRY_EXCEPTION {
         message: String = "message",
     }
 }

@@ -6,10 +6,12 @@ mod enums;
 mod errors;
 mod requests;
 mod responses;
-mod structures;
+mod structures_a_to_t;
+mod structures_v;
 
 pub use enums::*;
 pub use errors::*;
 pub use requests::*;
 pub use responses::*;
-pub use structures::*;
+pub use structures_a_to_t::*;
+pub use structures_v::*;

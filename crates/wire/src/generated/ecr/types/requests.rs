@@ -60,6 +60,19 @@ structure! {
 }
 
 structure! {
+    /// `CreatePullThroughCacheRuleRequest` of the ECR model.
+    CreatePullThroughCacheRuleRequest: schemas::CREATE_PULL_THROUGH_CACHE_RULE_REQUEST {
+        ecr_repository_prefix: String = "ecrRepositoryPrefix",
+        upstream_registry_url: String = "upstreamRegistryUrl",
+        registry_id: String = "registryId",
+        upstream_registry: UpstreamRegistry = "upstreamRegistry",
+        credential_arn: String = "credentialArn",
+        custom_role_arn: String = "customRoleArn",
+        upstream_repository_prefix: String = "upstreamRepositoryPrefix",
+    }
+}
+
+structure! {
     /// `CreateRepositoryCreationTemplateRequest` of the ECR model.
     CreateRepositoryCreationTemplateRequest: schemas::CREATE_REPOSITORY_CREATION_TEMPLATE_REQUEST {
         prefix: String = "prefix",
@@ -97,6 +110,20 @@ structure! {
 }
 
 structure! {
+    /// `DeletePullThroughCacheRuleRequest` of the ECR model.
+    DeletePullThroughCacheRuleRequest: schemas::DELETE_PULL_THROUGH_CACHE_RULE_REQUEST {
+        ecr_repository_prefix: String = "ecrRepositoryPrefix",
+        registry_id: String = "registryId",
+    }
+}
+
+structure! {
+    /// `DeleteRegistryPolicyRequest` of the ECR model.
+    DeleteRegistryPolicyRequest: schemas::DELETE_REGISTRY_POLICY_REQUEST {
+    }
+}
+
+structure! {
     /// `DeleteRepositoryCreationTemplateRequest` of the ECR model.
     DeleteRepositoryCreationTemplateRequest: schemas::DELETE_REPOSITORY_CREATION_TEMPLATE_REQUEST {
         prefix: String = "prefix",
@@ -121,6 +148,15 @@ structure! {
 }
 
 structure! {
+    /// `DescribeImageReplicationStatusRequest` of the ECR model.
+    DescribeImageReplicationStatusRequest: schemas::DESCRIBE_IMAGE_REPLICATION_STATUS_REQUEST {
+        repository_name: String = "repositoryName",
+        image_id: ImageIdentifier = "imageId",
+        registry_id: String = "registryId",
+    }
+}
+
+structure! {
     /// `DescribeImageScanFindingsRequest` of the ECR model.
     DescribeImageScanFindingsRequest: schemas::DESCRIBE_IMAGE_SCAN_FINDINGS_REQUEST {
         registry_id: String = "registryId",
@@ -140,6 +176,16 @@ structure! {
         next_token: String = "nextToken",
         max_results: i32 = "maxResults",
         filter: DescribeImagesFilter = "filter",
+    }
+}
+
+structure! {
+    /// `DescribePullThroughCacheRulesRequest` of the ECR model.
+    DescribePullThroughCacheRulesRequest: schemas::DESCRIBE_PULL_THROUGH_CACHE_RULES_REQUEST {
+        registry_id: String = "registryId",
+        ecr_repository_prefixes: Vec<String> = "ecrRepositoryPrefixes",
+        next_token: String = "nextToken",
+        max_results: i32 = "maxResults",
     }
 }
 
@@ -318,10 +364,24 @@ structure! {
 }
 
 structure! {
+    /// `PutRegistryPolicyRequest` of the ECR model.
+    PutRegistryPolicyRequest: schemas::PUT_REGISTRY_POLICY_REQUEST {
+        policy_text: String = "policyText",
+    }
+}
+
+structure! {
     /// `PutRegistryScanningConfigurationRequest` of the ECR model.
     PutRegistryScanningConfigurationRequest: schemas::PUT_REGISTRY_SCANNING_CONFIGURATION_REQUEST {
         scan_type: ScanType = "scanType",
         rules: Vec<RegistryScanningRule> = "rules",
+    }
+}
+
+structure! {
+    /// `PutReplicationConfigurationRequest` of the ECR model.
+    PutReplicationConfigurationRequest: schemas::PUT_REPLICATION_CONFIGURATION_REQUEST {
+        replication_configuration: ReplicationConfiguration = "replicationConfiguration",
     }
 }
 
@@ -380,6 +440,16 @@ structure! {
 }
 
 structure! {
+    /// `UpdatePullThroughCacheRuleRequest` of the ECR model.
+    UpdatePullThroughCacheRuleRequest: schemas::UPDATE_PULL_THROUGH_CACHE_RULE_REQUEST {
+        registry_id: String = "registryId",
+        ecr_repository_prefix: String = "ecrRepositoryPrefix",
+        credential_arn: String = "credentialArn",
+        custom_role_arn: String = "customRoleArn",
+    }
+}
+
+structure! {
     /// `UpdateRepositoryCreationTemplateRequest` of the ECR model.
     UpdateRepositoryCreationTemplateRequest: schemas::UPDATE_REPOSITORY_CREATION_TEMPLATE_REQUEST {
         prefix: String = "prefix",
@@ -404,5 +474,13 @@ structure! {
         part_first_byte: i64 = "partFirstByte",
         part_last_byte: i64 = "partLastByte",
         layer_part_blob: Blob = "layerPartBlob",
+    }
+}
+
+structure! {
+    /// `ValidatePullThroughCacheRuleRequest` of the ECR model.
+    ValidatePullThroughCacheRuleRequest: schemas::VALIDATE_PULL_THROUGH_CACHE_RULE_REQUEST {
+        ecr_repository_prefix: String = "ecrRepositoryPrefix",
+        registry_id: String = "registryId",
     }
 }

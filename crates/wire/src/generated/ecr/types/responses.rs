@@ -57,6 +57,20 @@ structure! {
 }
 
 structure! {
+    /// `CreatePullThroughCacheRuleResponse` of the ECR model.
+    CreatePullThroughCacheRuleResponse: schemas::CREATE_PULL_THROUGH_CACHE_RULE_RESPONSE {
+        ecr_repository_prefix: String = "ecrRepositoryPrefix",
+        upstream_registry_url: String = "upstreamRegistryUrl",
+        created_at: Timestamp = "createdAt",
+        registry_id: String = "registryId",
+        upstream_registry: UpstreamRegistry = "upstreamRegistry",
+        credential_arn: String = "credentialArn",
+        custom_role_arn: String = "customRoleArn",
+        upstream_repository_prefix: String = "upstreamRepositoryPrefix",
+    }
+}
+
+structure! {
     /// `CreateRepositoryCreationTemplateResponse` of the ECR model.
     CreateRepositoryCreationTemplateResponse: schemas::CREATE_REPOSITORY_CREATION_TEMPLATE_RESPONSE {
         registry_id: String = "registryId",
@@ -78,6 +92,27 @@ structure! {
         repository_name: String = "repositoryName",
         lifecycle_policy_text: String = "lifecyclePolicyText",
         last_evaluated_at: Timestamp = "lastEvaluatedAt",
+    }
+}
+
+structure! {
+    /// `DeletePullThroughCacheRuleResponse` of the ECR model.
+    DeletePullThroughCacheRuleResponse: schemas::DELETE_PULL_THROUGH_CACHE_RULE_RESPONSE {
+        ecr_repository_prefix: String = "ecrRepositoryPrefix",
+        upstream_registry_url: String = "upstreamRegistryUrl",
+        created_at: Timestamp = "createdAt",
+        registry_id: String = "registryId",
+        credential_arn: String = "credentialArn",
+        custom_role_arn: String = "customRoleArn",
+        upstream_repository_prefix: String = "upstreamRepositoryPrefix",
+    }
+}
+
+structure! {
+    /// `DeleteRegistryPolicyResponse` of the ECR model.
+    DeleteRegistryPolicyResponse: schemas::DELETE_REGISTRY_POLICY_RESPONSE {
+        registry_id: String = "registryId",
+        policy_text: String = "policyText",
     }
 }
 
@@ -106,6 +141,15 @@ structure! {
 }
 
 structure! {
+    /// `DescribeImageReplicationStatusResponse` of the ECR model.
+    DescribeImageReplicationStatusResponse: schemas::DESCRIBE_IMAGE_REPLICATION_STATUS_RESPONSE {
+        repository_name: String = "repositoryName",
+        image_id: ImageIdentifier = "imageId",
+        replication_statuses: Vec<ImageReplicationStatus> = "replicationStatuses",
+    }
+}
+
+structure! {
     /// `DescribeImageScanFindingsResponse` of the ECR model.
     DescribeImageScanFindingsResponse: schemas::DESCRIBE_IMAGE_SCAN_FINDINGS_RESPONSE {
         registry_id: String = "registryId",
@@ -121,6 +165,14 @@ structure! {
     /// `DescribeImagesResponse` of the ECR model.
     DescribeImagesResponse: schemas::DESCRIBE_IMAGES_RESPONSE {
         image_details: Vec<ImageDetail> = "imageDetails",
+        next_token: String = "nextToken",
+    }
+}
+
+structure! {
+    /// `DescribePullThroughCacheRulesResponse` of the ECR model.
+    DescribePullThroughCacheRulesResponse: schemas::DESCRIBE_PULL_THROUGH_CACHE_RULES_RESPONSE {
+        pull_through_cache_rules: Vec<PullThroughCacheRule> = "pullThroughCacheRules",
         next_token: String = "nextToken",
     }
 }
@@ -296,9 +348,24 @@ structure! {
 }
 
 structure! {
+    /// `PutRegistryPolicyResponse` of the ECR model.
+    PutRegistryPolicyResponse: schemas::PUT_REGISTRY_POLICY_RESPONSE {
+        registry_id: String = "registryId",
+        policy_text: String = "policyText",
+    }
+}
+
+structure! {
     /// `PutRegistryScanningConfigurationResponse` of the ECR model.
     PutRegistryScanningConfigurationResponse: schemas::PUT_REGISTRY_SCANNING_CONFIGURATION_RESPONSE {
         registry_scanning_configuration: RegistryScanningConfiguration = "registryScanningConfiguration",
+    }
+}
+
+structure! {
+    /// `PutReplicationConfigurationResponse` of the ECR model.
+    PutReplicationConfigurationResponse: schemas::PUT_REPLICATION_CONFIGURATION_RESPONSE {
+        replication_configuration: ReplicationConfiguration = "replicationConfiguration",
     }
 }
 
@@ -354,6 +421,18 @@ structure! {
 }
 
 structure! {
+    /// `UpdatePullThroughCacheRuleResponse` of the ECR model.
+    UpdatePullThroughCacheRuleResponse: schemas::UPDATE_PULL_THROUGH_CACHE_RULE_RESPONSE {
+        ecr_repository_prefix: String = "ecrRepositoryPrefix",
+        registry_id: String = "registryId",
+        updated_at: Timestamp = "updatedAt",
+        credential_arn: String = "credentialArn",
+        custom_role_arn: String = "customRoleArn",
+        upstream_repository_prefix: String = "upstreamRepositoryPrefix",
+    }
+}
+
+structure! {
     /// `UpdateRepositoryCreationTemplateResponse` of the ECR model.
     UpdateRepositoryCreationTemplateResponse: schemas::UPDATE_REPOSITORY_CREATION_TEMPLATE_RESPONSE {
         registry_id: String = "registryId",
@@ -368,5 +447,19 @@ structure! {
         repository_name: String = "repositoryName",
         upload_id: String = "uploadId",
         last_byte_received: i64 = "lastByteReceived",
+    }
+}
+
+structure! {
+    /// `ValidatePullThroughCacheRuleResponse` of the ECR model.
+    ValidatePullThroughCacheRuleResponse: schemas::VALIDATE_PULL_THROUGH_CACHE_RULE_RESPONSE {
+        ecr_repository_prefix: String = "ecrRepositoryPrefix",
+        registry_id: String = "registryId",
+        upstream_registry_url: String = "upstreamRegistryUrl",
+        credential_arn: String = "credentialArn",
+        custom_role_arn: String = "customRoleArn",
+        upstream_repository_prefix: String = "upstreamRepositoryPrefix",
+        is_valid: bool = "isValid",
+        failure: String = "failure",
     }
 }

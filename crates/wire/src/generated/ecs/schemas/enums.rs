@@ -275,6 +275,8 @@ pub static LOG_DRIVER: Schema = Schema::new(
         "awslogs",
         "splunk",
         "awsfirelens",
+        "local",
+        "none",
     ]),
 );
 

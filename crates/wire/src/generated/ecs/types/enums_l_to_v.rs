@@ -52,6 +52,8 @@ enumeration! {
         Awslogs = "awslogs",
         Splunk = "splunk",
         Awsfirelens = "awsfirelens",
+        Local = "local",
+        None = "none",
     }
 }
 
