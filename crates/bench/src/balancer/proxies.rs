@@ -164,6 +164,14 @@ async fn start_wharf(
     certificate: &Certificate,
     port: u16,
 ) -> Result<Proxy> {
+    // What `wharf up` gives a balancer: the server knows its key from the start.
+    let key = json!({
+        "AccessKeyId": "AKIABENCHBENCHBENCH2", "SecretAccessKey": "balancer-of-the-bench",
+        "Endpoint": "http://127.0.0.1", "Region": "us-east-1",
+    });
+    let state = directory.join("wharf/balancer");
+    fs::create_dir_all(&state)?;
+    fs::write(state.join("credentials"), key.to_string())?;
     let server = Wharf::start(program, directory).await?;
     let mut command = on_proxy_core(program.as_os_str());
     command.arg("balancer").arg("--data-dir").arg(directory.join("wharf"));
