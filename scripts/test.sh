@@ -59,8 +59,9 @@ run_e2e() {
     command -v "$tool" >/dev/null || missing+=("$tool")
   done
   ((${#missing[@]})) && say "MISSING: ${missing[*]}: the tests that need them say so and don't count"
-  # Each module has a wharf of its own. The full counts print figures, so they run one by one.
-  local workers=(--numprocesses 2 --dist loadfile)
+  # Each module has a wharf of its own, and waits more than it works: three at once keep two cores busy.
+  # The full counts print figures, so they run one by one.
+  local workers=(--numprocesses 3 --dist loadfile)
   [[ -z ${WHARF_SOAK:-} ]] || workers=()
   "${as_root[@]}" env "PATH=$PATH" "WHARF_BIN=$(realpath "$target")/debug" \
     target/venv/bin/pytest -q -rs --durations=10 "${workers[@]}" tests/e2e

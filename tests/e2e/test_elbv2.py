@@ -74,7 +74,7 @@ def test_certificates_of_the_local_authority(server, network):
     shown = acm.describe_certificate(CertificateArn=certificate)["Certificate"]
     assert shown["SubjectAlternativeNames"] == names and shown["Status"] == "ISSUED"
     left = shown["NotAfter"] - datetime.datetime.now(datetime.timezone.utc)
-    assert datetime.timedelta(days=800) < left < datetime.timedelta(days=826)
+    assert datetime.timedelta(days=390) < left < datetime.timedelta(days=396)
     assert "BEGIN CERTIFICATE" in acm.get_certificate(CertificateArn=certificate)["CertificateChain"]
     other = acm.request_certificate(DomainName="other.example")["CertificateArn"]
 

@@ -391,6 +391,7 @@ def test_wharf_goes_down_with_load_balancers_and_comes_back(wharf, web):
     ended, connected = threading.Event(), []
     # A listener that the killed one has hardly had the time to write down.
     fresh, port = web.listen(FOUND)
+    eventually("the listener", lambda: answers(port, web.dns_name), interval=0.01)
     connecting = threading.Thread(target=connect_until, args=(port, web.dns_name, ended, connected))
     connecting.start()
     eventually("connections", lambda: len(connected) > 5)

@@ -4,7 +4,7 @@ use super::probe::{Plan, probe};
 use crate::live::TargetState;
 use crate::targets::{Machine, Thresholds};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use wharf_model::load_balancing::{TargetGroup, TargetHealth};
@@ -85,11 +85,12 @@ async fn check(
 ) {
     let mut told = machine.health();
     loop {
-        let outcome = {
+        let (outcome, took) = {
             let Ok(_permit) = checker.at_once.acquire().await else { return };
-            probe(&checking.plan, &target).await
+            let began = Instant::now();
+            (probe(&checking.plan, &target).await, began.elapsed())
         };
-        let verdict = machine.take(&outcome, &checking.thresholds);
+        let verdict = machine.take(&outcome, took, &checking.thresholds);
         if verdict.health != told {
             told = verdict.health;
             let change =

@@ -32,7 +32,7 @@ pub enum Outcome {
 pub struct Verdict {
     /// The health as it is now.
     pub health: TargetHealth,
-    /// When the next check is due.
+    /// How long to wait for the next check.
     pub next: Duration,
 }
 
@@ -91,18 +91,19 @@ impl Machine {
         }
     }
 
-    /// Takes the outcome of a check. `took` is the time since the check before began.
-    pub fn take(&mut self, outcome: &Outcome, thresholds: &Thresholds) -> Verdict {
+    /// Takes the outcome of a check that took so long. An interval is from the beginning of one check to
+    /// that of the next, as the service's is.
+    pub fn take(&mut self, outcome: &Outcome, took: Duration, thresholds: &Thresholds) -> Verdict {
         match outcome {
             Outcome::Passed => self.pass(thresholds),
-            failure => self.fail(failure, thresholds),
+            failure => self.fail(failure, took, thresholds),
         }
-        let next = if self.passed_once {
-            thresholds.interval
-        } else {
-            thresholds.interval.min(EAGER_INTERVAL)
-        };
+        let next = self.interval(thresholds).saturating_sub(took);
         Verdict { health: self.health(), next }
+    }
+
+    fn interval(&self, thresholds: &Thresholds) -> Duration {
+        if self.passed_once { thresholds.interval } else { thresholds.interval.min(EAGER_INTERVAL) }
     }
 
     fn pass(&mut self, thresholds: &Thresholds) {
@@ -118,14 +119,10 @@ impl Machine {
         self.passed_once = true;
     }
 
-    fn fail(&mut self, outcome: &Outcome, thresholds: &Thresholds) {
+    fn fail(&mut self, outcome: &Outcome, took: Duration, thresholds: &Thresholds) {
         self.passes = 0;
         self.failures = self.failures.saturating_add(1);
-        let step = if self.passed_once {
-            thresholds.interval
-        } else {
-            thresholds.interval.min(EAGER_INTERVAL)
-        };
+        let step = self.interval(thresholds).max(took);
         self.failing_for = self.failing_for.saturating_add(step);
         // Checks of a new target come quicker than its interval: it has as much time to come up as if
         // they didn't.
@@ -161,6 +158,8 @@ mod tests {
     const THRESHOLDS: Thresholds =
         Thresholds { healthy: 3, unhealthy: 2, interval: Duration::from_secs(10) };
 
+    const QUICK: Duration = Duration::from_millis(1);
+
     fn mismatch() -> Outcome {
         Outcome::Mismatch("Health checks failed with these codes: [500]".into())
     }
@@ -168,28 +167,40 @@ mod tests {
     #[test]
     fn the_first_success_makes_a_new_target_healthy() {
         let mut machine = Machine::default();
-        let verdict = machine.take(&Outcome::Failed, &THRESHOLDS);
+        let verdict = machine.take(&Outcome::Failed, QUICK, &THRESHOLDS);
         assert_eq!(verdict.health.state, HealthState::Initial);
-        assert_eq!(verdict.next, Duration::from_secs(1));
-        let verdict = machine.take(&Outcome::Passed, &THRESHOLDS);
+        assert_eq!(verdict.next, Duration::from_millis(999));
+        let verdict = machine.take(&Outcome::Passed, QUICK, &THRESHOLDS);
         assert_eq!(verdict.health.state, HealthState::Healthy);
-        assert_eq!(verdict.next, Duration::from_secs(10));
+        assert_eq!(verdict.next, Duration::from_millis(9_999));
     }
 
     #[test]
     fn a_new_target_has_the_time_that_its_interval_gives() {
         let mut machine = Machine::default();
         let states: Vec<_> =
-            (0..20).map(|_| machine.take(&mismatch(), &THRESHOLDS).health.state).collect();
+            (0..20).map(|_| machine.take(&mismatch(), QUICK, &THRESHOLDS).health.state).collect();
         let initial = states.iter().filter(|state| **state == HealthState::Initial).count();
         assert_eq!(initial, 19);
         assert_eq!(machine.health().reason, Some(HealthReason::ResponseCodeMismatch));
     }
 
     #[test]
+    fn checks_that_time_out_use_that_time_up() {
+        let mut machine = Machine::default();
+        let long = Duration::from_secs(5);
+        let waits: Vec<_> = (0..4)
+            .map(|_| machine.take(&Outcome::TimedOut, long, &THRESHOLDS))
+            .map(|verdict| (verdict.health.state == HealthState::Unhealthy, verdict.next))
+            .collect();
+        let now = Duration::ZERO;
+        assert_eq!(waits, [(false, now), (false, now), (false, now), (true, now)]);
+    }
+
+    #[test]
     fn thresholds_count_in_a_row() {
         let mut machine = Machine::default();
-        machine.take(&Outcome::Passed, &THRESHOLDS);
+        machine.take(&Outcome::Passed, QUICK, &THRESHOLDS);
         let outcomes = [
             (Outcome::TimedOut, HealthState::Healthy),
             (Outcome::Passed, HealthState::Healthy),
@@ -200,7 +211,7 @@ mod tests {
             (Outcome::Passed, HealthState::Healthy),
         ];
         for (outcome, state) in outcomes {
-            assert_eq!(machine.take(&outcome, &THRESHOLDS).health.state, state);
+            assert_eq!(machine.take(&outcome, QUICK, &THRESHOLDS).health.state, state);
         }
     }
 
@@ -210,13 +221,13 @@ mod tests {
             let mut machine = Machine::default();
             for passed in outcomes {
                 let outcome = if passed { Outcome::Passed } else { Outcome::Failed };
-                let verdict = machine.take(&outcome, &THRESHOLDS);
+                let verdict = machine.take(&outcome, QUICK, &THRESHOLDS);
                 let reason = verdict.health.reason.is_none();
                 prop_assert_eq!(reason, verdict.health.state == HealthState::Healthy);
             }
-            for _ in 0..3 { machine.take(&Outcome::Passed, &THRESHOLDS); }
+            for _ in 0..3 { machine.take(&Outcome::Passed, QUICK, &THRESHOLDS); }
             prop_assert_eq!(machine.health().state, HealthState::Healthy);
-            for _ in 0..2 { machine.take(&Outcome::Failed, &THRESHOLDS); }
+            for _ in 0..2 { machine.take(&Outcome::Failed, QUICK, &THRESHOLDS); }
             prop_assert_eq!(machine.health().state, HealthState::Unhealthy);
         }
     }

@@ -172,7 +172,7 @@ fn requests_per_target(minute: &Meter) -> Option<f64> {
 fn buckets(times: &Distribution) -> Vec<(f64, u64)> {
     let mut buckets: Vec<(f64, u64)> =
         BUCKET_POWERS.map(|power| (Distribution::end_of(power * 4 - 1), 0)).collect();
-    buckets.push((f64::MAX, 0));
+    buckets.push((f64::INFINITY, 0));
     for (bucket, count) in &times.buckets {
         let end = Distribution::end_of(*bucket);
         if let Some((_, sum)) = buckets.iter_mut().find(|(at, _)| end <= *at) {

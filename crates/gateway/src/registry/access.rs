@@ -27,10 +27,13 @@ pub(crate) const LIST: &str = "ListImages";
 /// Removing.
 pub(crate) const DELETE: &str = "BatchDeleteImage";
 
-/// What a container instance's agent may do: pull.
-/// What that needs of a pull-through cache's upstream comes with it.
-const AGENTS: &[&str] =
-    &[LOGIN, PULL_IMAGE, PULL_LAYER, CHECK_LAYER, "BatchImportUpstreamImage", "CreateRepository"];
+/// Bringing an image from the upstream of a pull-through cache.
+pub(crate) const IMPORT: &str = "BatchImportUpstreamImage";
+/// Making a repository.
+pub(crate) const CREATE: &str = "CreateRepository";
+
+/// What a container instance's agent may do: pull, and have what it pulls brought from an upstream.
+const AGENTS: &[&str] = &[LOGIN, PULL_IMAGE, PULL_LAYER, CHECK_LAYER, IMPORT];
 /// What no policy takes away from the account's root, so that nobody locks everybody out.
 const ROOTS: &[&str] = &[
     "GetRepositoryPolicy",

@@ -13,7 +13,7 @@ use super::pull_through::{self, Cached};
 use super::templates::{self, PULL_THROUGH_CACHE};
 use crate::app::App;
 use crate::error::ApiError;
-use crate::identity::Verified;
+use crate::identity::{Kind, Verified};
 use crate::remote::{RemoteError, RemoteFailure, RemoteLogin, RemoteManifest, Upstream};
 use crate::secretsmanager;
 use bytes::BytesMut;
@@ -36,11 +36,6 @@ const ATTEMPTS: u32 = 4;
 const ASSERTED: Duration = Duration::from_secs(600);
 /// Bytes gathered before they are written.
 const WRITE_BYTES: usize = 1 << 20;
-
-/// Whether a caller may have something imported.
-pub(crate) const IMPORT: &str = "BatchImportUpstreamImage";
-/// Whether it may have its repository made.
-const CREATE: &str = "CreateRepository";
 
 /// Why nothing was imported.
 #[derive(Debug)]
@@ -89,9 +84,10 @@ pub(crate) async fn bring(
     if !is_here {
         let asker = Asker { identity, arns: app.arns(), snapshot: &snapshot };
         let resource = Resource::found(repository.map(AsRef::as_ref), name);
-        access::demand(asker, resource, IMPORT)?;
-        if repository.is_none() {
-            access::demand(asker, resource, CREATE)?;
+        access::demand(asker, resource, access::IMPORT)?;
+        // An agent pulls for a task whose owner named the image; it makes no repository of its own.
+        if repository.is_none() && identity.kind() != Kind::ContainerInstance {
+            access::demand(asker, resource, access::CREATE)?;
         }
     }
     let imports = app.registry().imports();

@@ -204,7 +204,7 @@ impl Call<'_> {
         };
         let template = templates::template_for(&self.snapshot, name, way);
         if name_is_free && (template.is_some() || self.replicated_from.is_some()) {
-            for action in [action, "CreateRepository"] {
+            for action in [action, access::CREATE] {
                 self.demand(Resource::Name(name), action)?;
             }
             let when = (self.app.now(), uuid::Uuid::new_v4().as_u64_pair().0);
