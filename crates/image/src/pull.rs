@@ -5,28 +5,32 @@
 //! fails at once; what may (a refused connection, a 503) is tried again within half a minute, and
 //! a download that makes progress never runs out of attempts.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+mod error;
+mod partial;
+
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::StatusCode;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::config::MAX_CONFIG_BYTES;
-use crate::digest::{Digest, Hasher};
+use crate::digest::Digest;
 use crate::manifest::{Descriptor, Document, Manifest};
 use crate::platform::Platform;
 use crate::progress::Progress;
-use crate::reference::{self, Reference};
-use crate::registry::{self, Credentials, DockerConfigError, FetchedManifest, RegistryClient};
+use crate::reference::Reference;
+use crate::registry::{self, Credentials, FetchedManifest, RegistryClient};
 use crate::store::arrivals::Arrivals;
 use crate::store::{self, Image, ImageStore, ImportGuard, Source};
+
+use error::resolve_cause;
+pub use error::{Cause, Phase, PullError};
+use partial::{Partial, partial_size};
 
 /// Docker's default.
 const MAX_DOWNLOADS: usize = 3;
@@ -50,160 +54,6 @@ pub struct PullOptions {
     /// A directory of that registry's blobs on this host, by `<algorithm>/<hex>`: what lies there and
     /// has the right digest needs no download.
     pub blobs: Option<PathBuf>,
-}
-
-/// Why a pull failed; displays as the ECS agent's stopped reason.
-#[derive(Debug, thiserror::Error)]
-#[error("{}: {phase} has been retried {attempts} time(s): {source}", self.name())]
-pub struct PullError {
-    /// What was being done.
-    pub phase: Phase,
-    /// How often it was tried.
-    pub attempts: u32,
-    /// The cause of the last failure.
-    pub source: Cause,
-}
-
-/// The part of a pull that failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    /// Finding out which image it is: `pull image manifest`.
-    Manifest,
-    /// Getting and unpacking the content: `ref pull`.
-    Content,
-}
-
-impl std::fmt::Display for Phase {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Manifest => "pull image manifest",
-            Self::Content => "ref pull",
-        })
-    }
-}
-
-/// The cause of a failed pull, in containerd's words.
-#[derive(Debug, thiserror::Error)]
-pub enum Cause {
-    /// The name isn't a reference.
-    #[error(transparent)]
-    Reference(#[from] reference::Error),
-    /// The registry has no such image.
-    #[error("failed to resolve ref {0}: {0}: not found")]
-    NotFound(String),
-    /// The registry wants credentials, or other ones.
-    #[error(
-        "failed to resolve ref {reference}: pull access denied, repository does not exist or may \
-         require authorization: server message: {message}"
-    )]
-    Denied {
-        /// The image.
-        reference: String,
-        /// The registry's words.
-        message: String,
-    },
-    /// The registry couldn't be asked.
-    #[error("failed to resolve ref {reference}: failed to do request: {error}")]
-    Resolve {
-        /// The image.
-        reference: String,
-        /// Why.
-        error: Box<registry::Error>,
-    },
-    /// A blob couldn't be fetched.
-    #[error("failed to copy: httpReadSeeker: failed open: {error}")]
-    Copy {
-        /// Why.
-        error: Box<registry::Error>,
-    },
-    /// Credentials couldn't be found.
-    #[error(transparent)]
-    DockerConfig(#[from] DockerConfigError),
-    /// A descriptor promises more than is accepted.
-    #[error("blob {digest} has {size} bytes, at most {limit} are allowed")]
-    BlobTooLarge {
-        /// The blob.
-        digest: Digest,
-        /// Its size.
-        size: u64,
-        /// The limit.
-        limit: u64,
-    },
-    /// A manifest isn't the size its index says.
-    #[error("manifest {digest} has {found} bytes, its index says {expected}")]
-    ManifestSize {
-        /// The manifest.
-        digest: Digest,
-        /// In the descriptor.
-        expected: u64,
-        /// Received.
-        found: u64,
-    },
-    /// A manifest isn't usable.
-    #[error("{0}")]
-    Manifest(#[from] crate::manifest::Error),
-    /// The content couldn't be kept or unpacked.
-    #[error("failed to extract: {0}")]
-    Store(#[from] store::Error),
-    /// A download couldn't be written.
-    #[error("failed to write {digest}: {error}")]
-    Write {
-        /// The blob.
-        digest: Digest,
-        /// The kernel's answer.
-        error: io::Error,
-    },
-    /// The pull was cut off by the end of the process.
-    #[error("the pull was cancelled")]
-    Cancelled,
-}
-
-impl PullError {
-    /// The ECS agent's name of the error.
-    pub fn name(&self) -> &'static str {
-        "CannotPullContainerError"
-    }
-
-    /// True when the registry wanted credentials, or other ones.
-    pub fn is_denied(&self) -> bool {
-        matches!(self.source, Cause::Denied { .. })
-    }
-
-    /// True when trying again later may help, as far as anybody knows.
-    pub fn is_transient(&self) -> bool {
-        self.source.is_transient()
-    }
-}
-
-impl Cause {
-    fn is_transient(&self) -> bool {
-        match self {
-            Self::Resolve { error, .. } | Self::Copy { error } => error.is_transient(),
-            _ => false,
-        }
-    }
-
-    fn once(self, phase: Phase) -> PullError {
-        PullError { phase, attempts: 1, source: self }
-    }
-}
-
-/// Sorts a registry's answer to "which manifest?".
-fn resolve_cause(reference: &Reference, error: registry::Error) -> Cause {
-    let reference = reference.to_string();
-    let registry::Error::Status { status, code, message, .. } = &error else {
-        return Cause::Resolve { reference, error: error.into() };
-    };
-    match *status {
-        StatusCode::NOT_FOUND => Cause::NotFound(reference),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            let words = if message.is_empty() { "authorization failed" } else { message };
-            let code = if code.is_empty() { "insufficient_scope" } else { code };
-            let message = format!("{}: {words}", code.to_lowercase());
-            Cause::Denied { reference, message }
-        }
-        _ => Cause::Resolve { reference, error: error.into() },
-    }
 }
 
 /// Attempts with growing pauses, counted anew whenever there was progress.
@@ -563,81 +413,6 @@ impl Pull {
         let partial = written.map_err(|error| Cause::Write { digest, error })?;
         received.map(|()| partial)
     }
-}
-
-/// A download on disk, hashed as far as it goes.
-struct Partial {
-    file: File,
-    hasher: Hasher,
-    path: std::path::PathBuf,
-}
-
-impl Partial {
-    /// Opens or begins the download; a file longer than the blob is begun anew.
-    fn open(path: &Path, size: u64) -> io::Result<Self> {
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)?;
-        if file.metadata()?.len() > size {
-            file.set_len(0)?;
-        }
-        let mut hasher = Hasher::default();
-        let mut buffer = vec![0; 1 << 20];
-        loop {
-            match io::Read::read(&mut file, &mut buffer)? {
-                0 => break,
-                read => hasher.update(&buffer[..read]),
-            }
-        }
-        Ok(Self { file, hasher, path: path.to_owned() })
-    }
-
-    fn written(&self) -> u64 {
-        self.hasher.bytes()
-    }
-
-    fn restart(mut self) -> io::Result<Self> {
-        self.file.set_len(0)?;
-        self.file.seek(SeekFrom::Start(0))?;
-        self.hasher = Hasher::default();
-        Ok(self)
-    }
-
-    fn write(&mut self, chunk: &[u8]) -> io::Result<()> {
-        self.file.write_all(chunk)?;
-        self.hasher.update(chunk);
-        Ok(())
-    }
-
-    /// Checks size and digest and makes it a blob; what is wrong is thrown away.
-    fn finish(self, store: &ImageStore, blob: &Descriptor) -> Result<(), Cause> {
-        let digest = blob.digest;
-        let write_error = |error| Cause::Write { digest, error };
-        let size = self.written();
-        if size < blob.size {
-            // The registry closed early but properly; the rest is asked for next.
-            let url = format!("blob {digest}");
-            return Err(Cause::Copy { error: registry::Error::CutShort { url }.into() });
-        }
-        let found = self.hasher.finish();
-        if found != digest {
-            fs::remove_file(&self.path).map_err(write_error)?;
-            let error = registry::Error::Digest { expected: digest, found };
-            return Err(Cause::Copy { error: error.into() });
-        }
-        self.file.sync_all().map_err(write_error)?;
-        let place = store.layout().blob(&digest);
-        fs::rename(&self.path, &place).map_err(write_error)?;
-        place.parent().map_or(Ok(()), store::files::sync_dir).map_err(write_error)
-    }
-}
-
-fn partial_size(path: &Path) -> u64 {
-    fs::metadata(path).map(|meta| meta.len()).unwrap_or(0)
 }
 
 async fn blocking<T: Send + 'static>(
